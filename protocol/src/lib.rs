@@ -1,0 +1,22 @@
+//! What the engine and a runner say to each other, and the words both use.
+//!
+//! A *runner* is any place where actors run. The one inside the engine gets these values over an in-process link, without
+//! encoding; others get them through a wire codec, which is a translation and nothing more. So there is one set of messages,
+//! and neither side can tell how far away the other is.
+//!
+//! Holds no decisions, no sockets and no clock.
+//!
+//! In reading order:
+//! - [`id`]: names of actors, namespaces, requests.
+//! - [`key`]: an actor's key, as parts and as text.
+//! - [`limits`]: every number that bounds something, with its unit.
+//! - [`message`]: the messages.
+//! - [`component`]: what is known of a deployed component.
+//! - [`link`]: the two doors the messages go through.
+
+pub mod component;
+pub mod id;
+pub mod key;
+pub mod limits;
+pub mod link;
+pub mod message;

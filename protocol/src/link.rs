@@ -1,0 +1,17 @@
+//! The two doors between the engine and a runner.
+//!
+//! Both directions are one call that neither waits nor fails. In-process that call hands the value on at once; over a wire it
+//! queues, and a link whose queue is full closes itself, which both sides learn as the other's loss. How much can be on its
+//! way is bounded before this point: requests and commits per actor, bytes per body (see [`crate::limits`]).
+
+use crate::message::{FromRunner, ToRunner};
+
+/// What the engine holds of a runner.
+pub trait ToRunnerLink: Send + Sync {
+    fn send(&self, message: ToRunner);
+}
+
+/// What a runner holds of the engine.
+pub trait FromRunnerLink: Send + Sync {
+    fn send(&self, message: FromRunner);
+}

@@ -1,0 +1,355 @@
+//! The messages between the engine and a runner.
+//!
+//! They follow the vocabulary of Rivet's envoy protocol, version 8. Those marked *ours* go beyond it and are only exchanged with
+//! a runner whose [`RunnerProfile`] says that it understands them.
+//!
+//! Order: all messages of one link arrive in the order they were sent. Everything the actor's own life depends on is ordered by
+//! that, most of all: a generation's commits come before its `Stopped`.
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use crate::component::{ComponentHash, ComponentInfo, ComponentRefusal};
+use crate::id::{ActorId, Generation, RequestId};
+
+/// How a runner introduces itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RunnerProfile {
+    /// Its own name for itself, stable over reconnects.
+    pub key: String,
+    /// The deployment version of its code; higher ones are preferred.
+    pub version: u32,
+    /// Runs components of any namespace and pool, and speaks the messages marked *ours*.
+    pub components: bool,
+}
+
+/// From the engine to a runner.
+#[derive(Debug)]
+pub enum ToRunner {
+    Command(Checkpoint, Command),
+    Request(RequestStart),
+    RequestChunk {
+        request: RequestId,
+        body: Bytes,
+        finish: bool,
+    },
+    /// The client is gone, or has waited too long: nobody will read the answer.
+    RequestAbort {
+        request: RequestId,
+    },
+    /// So many bytes of the response's body have been consumed since it began.
+    ResponseWindow {
+        request: RequestId,
+        consumed_bytes: u64,
+    },
+    Kv {
+        actor: ActorId,
+        generation: Generation,
+        call: u64,
+        result: Result<KvAnswer, String>,
+    },
+    /// *Ours.* The alarm is due. The commit of its message says so by `fired`.
+    Alarm {
+        actor: ActorId,
+        generation: Generation,
+        scheduled_ms: u64,
+        attempt: u32,
+    },
+    /// *Ours.* That commit, and all before it, are durable: what waited for them may leave.
+    Committed {
+        actor: ActorId,
+        generation: Generation,
+        commit: u64,
+    },
+    /// *Ours.* Make this component ready to run; answered by `Prepared`.
+    Prepare {
+        component: ComponentHash,
+    },
+    /// *Ours.* The answer to `GetComponent`.
+    Component {
+        component: ComponentHash,
+        bytes: Result<Bytes, String>,
+    },
+}
+
+/// From a runner to the engine.
+#[derive(Debug)]
+pub enum FromRunner {
+    Event(Checkpoint, Event),
+    /// Without `stream` it is the whole response.
+    ResponseStart {
+        request: RequestId,
+        status: StatusCode,
+        headers: HeaderMap,
+        body: Bytes,
+        stream: bool,
+    },
+    ResponseChunk {
+        request: RequestId,
+        body: Bytes,
+        finish: bool,
+    },
+    /// The request ends without a (whole) response.
+    ResponseAbort {
+        request: RequestId,
+        failure: Failure,
+    },
+    /// So many bytes of the request's body have been consumed since it began.
+    RequestWindow {
+        request: RequestId,
+        consumed_bytes: u64,
+    },
+    /// *Ours.* The request was never begun: it may be given to the actor's next generation.
+    RequestReturned {
+        request: RequestId,
+    },
+    Kv {
+        actor: ActorId,
+        generation: Generation,
+        call: u64,
+        question: KvQuestion,
+    },
+    /// *Ours.*
+    Commit(Commit),
+    /// *Ours.* The runner needs the bytes of a component.
+    GetComponent {
+        component: ComponentHash,
+    },
+    /// *Ours.*
+    Prepared {
+        component: ComponentHash,
+        result: Result<ComponentInfo, ComponentRefusal>,
+    },
+    /// *Ours.* Lines that an actor logged or printed.
+    Log {
+        actor: ActorId,
+        lines: Vec<LogLine>,
+    },
+}
+
+/// Which command or event of which start of which actor; the index counts per actor and generation, so a repeat can be told.
+/// Commands count from 1, events from 0.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Checkpoint {
+    pub actor: ActorId,
+    pub generation: Generation,
+    pub index: u64,
+}
+
+#[derive(Clone, Debug)]
+pub enum Command {
+    Start(Box<Start>),
+    Stop(StopReason),
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Start {
+    pub name: String,
+    pub key: Option<String>,
+    pub create_ms: u64,
+    pub input: Option<Bytes>,
+    pub reason: StartReason,
+    /// *Ours.* What to run; a runner without components has its own code for the name.
+    pub component: Option<ComponentHash>,
+    /// *Ours.* The alarm that is set.
+    pub alarm_ms: Option<u64>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StartReason {
+    Created,
+    Woken,
+    Restarted,
+    Upgraded,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StopReason {
+    /// It asked to sleep, or the API did.
+    Sleep,
+    /// It asked to be destroyed.
+    Stop,
+    /// The API destroys it.
+    Destroy,
+    /// Its place is taken by another generation: an upgrade, a drain, a reschedule.
+    GoingAway,
+    /// The engine has given it up.
+    Lost,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    Running,
+    Stopped(Outcome),
+    /// It would like to sleep.
+    SleepIntent,
+    /// It would like to be destroyed.
+    StopIntent,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    Ok,
+    Error(Option<String>),
+}
+
+/// The head of a request, and its body if that is short.
+#[derive(Debug)]
+pub struct RequestStart {
+    pub request: RequestId,
+    pub actor: ActorId,
+    pub generation: Generation,
+    pub method: Method,
+    /// Path and query as the actor sees them; begins with `/`.
+    pub path: String,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    /// More of the body follows in `RequestChunk`s.
+    pub stream: bool,
+}
+
+/// Why a request ended without a (whole) response.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    pub kind: FailureKind,
+    /// A sentence for the caller.
+    pub message: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FailureKind {
+    /// The client was gone first.
+    Cancelled,
+    /// The actor has no handler for this kind of message.
+    NotHandled,
+    /// The handler refused, or what it returned cannot be sent.
+    HandlerError,
+    /// The handler trapped, panicked or aborted.
+    Trapped,
+    /// The handler used up its processor time.
+    CpuTimeExceeded,
+    /// The handler wanted more memory than it may have.
+    MemoryExceeded,
+    StackOverflow,
+    /// The actor could not be started.
+    StartFailed,
+    /// The request's body is more than this actor can take.
+    RequestTooLarge,
+    /// The runner has no room for one more actor.
+    NoRoom,
+    /// The actor stopped before it answered.
+    Stopped,
+    /// The runner's own fault.
+    Internal,
+}
+
+/// *Ours.* All that one message of an actor wrote: durable as a whole or not at all.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Commit {
+    pub actor: ActorId,
+    pub generation: Generation,
+    /// Counts from 1 per generation.
+    pub commit: u64,
+    pub changes: Vec<KvChange>,
+    pub alarm: AlarmChange,
+    /// This message was the alarm's, scheduled for this moment. Unless `alarm` sets another, the alarm is gone.
+    pub fired_ms: Option<u64>,
+    /// The alarm's handler refused: the alarm stays and fires again, later.
+    pub alarm_failed: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum KvChange {
+    Put { key: Bytes, value: Bytes },
+    Delete { key: Bytes },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AlarmChange {
+    Keep,
+    Set(u64),
+    Clear,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum KvQuestion {
+    Get { keys: Vec<Bytes> },
+    List { range: KvRange, reverse: bool, limit: usize, keys_only: bool },
+}
+
+/// From `start` up to but not including `end`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KvRange {
+    pub start: Bytes,
+    pub end: Option<Bytes>,
+}
+
+impl KvRange {
+    pub fn all() -> KvRange {
+        KvRange { start: Bytes::new(), end: None }
+    }
+
+    pub fn prefix(prefix: Bytes) -> KvRange {
+        // The first key after all that begin with the prefix: the prefix without its trailing 0xff bytes, plus one.
+        let kept = prefix.iter().rposition(|byte| *byte != 0xff);
+        let end = kept.map(|at| {
+            let mut end = prefix[..=at].to_vec();
+            end[at] += 1;
+            end.into()
+        });
+        KvRange { start: prefix, end }
+    }
+
+    pub fn contains(&self, key: &[u8]) -> bool {
+        key >= &self.start[..] && self.end.as_ref().is_none_or(|end| key < &end[..])
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum KvAnswer {
+    /// In the order of the keys asked for.
+    Get(Vec<Option<Bytes>>),
+    List(Vec<(Bytes, Bytes)>),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LogLine {
+    pub time_ms: u64,
+    pub level: LogLevel,
+    pub text: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_a_range() {
+        let rows: &[(&[u8], &[&[u8]], &[&[u8]])] = &[
+            (b"", &[b"", b"a", b"\xff\xff"], &[]),
+            (b"a", &[b"a", b"a\0", b"a\xff\xff"], &[b"", b"b", b"A"]),
+            (b"a\xff", &[b"a\xff", b"a\xff\xff"], &[b"a", b"a\xfe", b"b"]),
+            (b"\xff\xff", &[b"\xff\xff", b"\xff\xff\0"], &[b"\xff", b"\xfe"]),
+        ];
+        for (prefix, inside, outside) in rows {
+            let range = KvRange::prefix(Bytes::copy_from_slice(prefix));
+            for key in *inside {
+                assert!(range.contains(key), "{prefix:?} {key:?}");
+            }
+            for key in *outside {
+                assert!(!range.contains(key), "{prefix:?} {key:?}");
+            }
+        }
+    }
+}
