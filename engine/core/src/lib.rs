@@ -1,1 +1,34 @@
-//! Placeholder.
+//! The whole behaviour of the engine, as a value.
+//!
+//! [`Core`] is told what happened ([`Input`]) together with the time, and asked what to do about it ([`Action`]):
+//!
+//! ```text
+//! core.handle(now, input);
+//! while let Some(action) = core.poll_action() { perform(action) }
+//! sleep_at_most(core.wait_ms(now));
+//! ```
+//!
+//! It touches nothing: no clock, socket, file, thread, randomness or unordered map. The same inputs give the same actions, so
+//! its tests are scripts and its worst days can be replayed.
+//!
+//! In reading order:
+//! - [`record`]: what is persisted of an actor, a namespace, a deployment.
+//! - [`input`], [`action`]: the two vocabularies.
+//! - [`refusal`]: why something is refused.
+//! - [`core`]: the value; routes each input to the part it concerns.
+//! - [`life`]: the life of one actor.
+//! - [`place`]: which runner an actor goes to.
+//! - [`alarms`]: which alarm is due next, without holding all of them.
+
+pub mod action;
+pub mod alarms;
+pub mod core;
+pub mod input;
+pub mod life;
+pub mod place;
+pub mod record;
+pub mod refusal;
+
+pub use action::Action;
+pub use core::{Config, Core};
+pub use input::Input;

@@ -1,0 +1,142 @@
+//! Why the core refuses something: a closed list.
+//!
+//! Each has a group and a code for programs and a sentence for people. HTTP statuses are the server's business.
+
+use std::fmt;
+
+use protocol::component::ComponentRefusal;
+use protocol::id::ActorId;
+use protocol::limits::{ACTOR_INPUT_BYTES_MAX, ACTOR_KEY_BYTES_MAX, ACTOR_NAME_BYTES_MAX, REQUESTS_PER_ACTOR_MAX};
+use protocol::message::{Failure, FailureKind};
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    NamespaceNotFound { namespace: String },
+    NamespaceTaken { name: String },
+    NamespaceInvalid { reason: &'static str },
+    ActorNotFound,
+    ActorDestroyedWhileWaiting { actor: ActorId },
+    EmptyKey,
+    KeyTooLarge { key: String },
+    NameTooLarge { bytes: usize },
+    InputTooLarge { bytes: usize },
+    DuplicateKey { key: String, existing: ActorId },
+    /// Nothing is deployed under the name and no runner is configured for the pool.
+    NoRunnerConfig { namespace: String, pool: String },
+    /// The actor was asked for and was not running in time.
+    ActorReadyTimeout { actor: ActorId, waited_ms: u64 },
+    /// The actor could not be started; the text is the runner's.
+    StartFailed { actor: ActorId, message: String },
+    /// The runner ended the request.
+    Failed { actor: ActorId, failure: Failure },
+    /// The runner was lost after it had been given the request.
+    RunnerLost { actor: ActorId },
+    Overloaded { actor: ActorId },
+    DeploymentNotFound { name: String },
+    VersionNotFound { name: String, version: u32 },
+    /// No runner here can run components.
+    NoComponentRunner,
+    Component(ComponentRefusal),
+    ShuttingDown,
+}
+
+impl Refusal {
+    /// Group and code.
+    pub fn code(&self) -> (&'static str, &'static str) {
+        match self {
+            Refusal::NamespaceNotFound { .. } => ("namespace", "not_found"),
+            Refusal::NamespaceTaken { .. } => ("namespace", "name_not_unique"),
+            Refusal::NamespaceInvalid { .. } => ("namespace", "failed_to_create"),
+            Refusal::ActorNotFound => ("actor", "not_found"),
+            Refusal::ActorDestroyedWhileWaiting { .. } => ("actor", "destroyed_while_waiting_for_ready"),
+            Refusal::EmptyKey => ("actor", "empty_key"),
+            Refusal::KeyTooLarge { .. } => ("actor", "key_too_large"),
+            Refusal::NameTooLarge { .. } => ("actor", "name_too_large"),
+            Refusal::InputTooLarge { .. } => ("actor", "input_too_large"),
+            Refusal::DuplicateKey { .. } => ("actor", "duplicate_key"),
+            Refusal::NoRunnerConfig { .. } => ("actor", "no_runner_config_configured"),
+            Refusal::ActorReadyTimeout { .. } => ("guard", "actor_ready_timeout"),
+            Refusal::StartFailed { .. } => ("actor", "start_failed"),
+            Refusal::Failed { failure, .. } => match failure.kind {
+                FailureKind::Cancelled => ("guard", "tunnel_request_aborted"),
+                FailureKind::NotHandled => ("actor", "not_handled"),
+                FailureKind::HandlerError => ("actor", "invalid_response"),
+                FailureKind::Trapped => ("actor", "trapped"),
+                FailureKind::CpuTimeExceeded => ("actor", "cpu_time_exceeded"),
+                FailureKind::MemoryExceeded => ("actor", "memory_exceeded"),
+                FailureKind::StackOverflow => ("actor", "stack_overflow"),
+                FailureKind::StartFailed => ("actor", "start_failed"),
+                FailureKind::RequestTooLarge => ("actor", "request_too_large"),
+                FailureKind::NoRoom => ("actor", "no_room"),
+                FailureKind::Stopped => ("guard", "actor_stopped_while_waiting"),
+                FailureKind::Internal => ("core", "internal_error"),
+            },
+            Refusal::RunnerLost { .. } => ("guard", "tunnel_response_closed"),
+            Refusal::Overloaded { .. } => ("actor", "overloaded"),
+            Refusal::DeploymentNotFound { .. } => ("deployment", "not_found"),
+            Refusal::VersionNotFound { .. } => ("deployment", "version_not_found"),
+            Refusal::NoComponentRunner => ("deployment", "no_component_runner"),
+            Refusal::Component(refusal) => {
+                use protocol::component::ComponentRefusalKind::*;
+                match refusal.kind {
+                    Malformed => ("component", "malformed"),
+                    UnknownImport => ("component", "unknown_import"),
+                    NoHandler => ("component", "no_handler"),
+                    TooLarge => ("component", "too_large"),
+                    Internal => ("core", "internal_error"),
+                }
+            }
+            Refusal::ShuttingDown => ("guard", "service_unavailable"),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::NamespaceNotFound { namespace } => {
+                write!(f, "there is no namespace {namespace:?}; create it with POST /namespaces or use \"default\"")
+            }
+            Refusal::NamespaceTaken { name } => write!(f, "there is already a namespace {name:?}; choose another name"),
+            Refusal::NamespaceInvalid { reason } => write!(
+                f,
+                "{reason}: a name has 1 to 64 of a-z, 0-9 and single inner hyphens; a display name has 1 to 128 bytes, no outer or doubled blanks"
+            ),
+            Refusal::ActorNotFound => f.write_str("there is no such actor; it was never created or has been destroyed"),
+            Refusal::ActorDestroyedWhileWaiting { actor } => write!(f, "actor {actor} was destroyed while the request waited for it"),
+            Refusal::EmptyKey => f.write_str("the key is empty; leave it out for an actor without a key"),
+            Refusal::KeyTooLarge { key } => write!(f, "the key has {} bytes; at most {ACTOR_KEY_BYTES_MAX} are allowed", key.len()),
+            Refusal::NameTooLarge { bytes } => write!(f, "the name has {bytes} bytes; at most {ACTOR_NAME_BYTES_MAX} are allowed"),
+            Refusal::InputTooLarge { bytes } => {
+                write!(f, "the input has {bytes} bytes; at most {ACTOR_INPUT_BYTES_MAX} are allowed, send more in a request")
+            }
+            Refusal::DuplicateKey { key, existing } => {
+                write!(f, "actor {existing} already has the key {key:?} under this name; use it, or PUT /actors to get or create")
+            }
+            Refusal::NoRunnerConfig { namespace, pool } => write!(
+                f,
+                "nothing in namespace {namespace:?} can run this actor in pool {pool:?}; deploy a component under its name, or configure a runner"
+            ),
+            Refusal::ActorReadyTimeout { actor, waited_ms } => {
+                write!(f, "actor {actor} was not running within {waited_ms} ms; GET /actors?actor_ids={actor} shows why")
+            }
+            Refusal::StartFailed { actor, message } => write!(f, "actor {actor} could not be started: {message}"),
+            Refusal::Failed { failure, .. } => f.write_str(&failure.message),
+            Refusal::RunnerLost { actor } => {
+                write!(f, "the runner of actor {actor} was lost while it handled the request; whether it took effect is not known")
+            }
+            Refusal::Overloaded { actor } => {
+                write!(f, "actor {actor} already has {REQUESTS_PER_ACTOR_MAX} requests waiting; try again later")
+            }
+            Refusal::DeploymentNotFound { name } => write!(f, "nothing is deployed under the name {name:?}"),
+            Refusal::VersionNotFound { name, version } => {
+                write!(f, "{name:?} has no version {version}; GET /deployments lists the versions that are kept")
+            }
+            Refusal::NoComponentRunner => f.write_str("no runner that runs components is connected; start the engine with its own"),
+            Refusal::Component(refusal) => f.write_str(&refusal.message),
+            Refusal::ShuttingDown => f.write_str("the engine is shutting down; try again"),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
