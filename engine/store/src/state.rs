@@ -76,16 +76,16 @@ impl State {
         Ok(Some(found).filter(|found| found.record.destroy_ms.is_none()))
     }
 
-    /// The next alarms of all partitions from this moment on, ascending; and whether these are all there are.
-    pub fn load_alarms(&self, from_ms: u64, limit: usize) -> Result<(Vec<(u64, ActorId)>, bool), StoreError> {
-        let ranges = Partition::all().map(|partition| keys::alarms(partition, from_ms)).collect();
+    /// The next alarms of all partitions in order of (moment, actor), from this one on; and whether these are all there are.
+    pub fn load_alarms(&self, from: Option<(u64, ActorId)>, limit: usize) -> Result<(Vec<(u64, ActorId)>, bool), StoreError> {
+        let ranges = Partition::all().map(|partition| keys::alarms(partition, from)).collect();
         let mut merge = Merge::new(&*self.store, ranges, limit)?;
         let mut alarms = Vec::new();
         while alarms.len() < limit {
-            let Some(pair) = merge.next()? else { return Ok((alarms, true)) };
+            let Some(pair) = merge.take_next()? else { return Ok((alarms, true)) };
             alarms.push(keys::parse_alarm(&pair.key)?);
         }
-        Ok((alarms, merge.next()?.is_none()))
+        Ok((alarms, merge.take_next()?.is_none()))
     }
 
     /// The values of these keys, in their order, as of one moment.
@@ -103,7 +103,6 @@ impl State {
     }
 
     /// Entries of a range. The inner error is a sentence for the caller: the list is longer than a list may be.
-    #[expect(clippy::type_complexity, reason = "two kinds of failure: the disk's, and the caller's")]
     pub fn kv_list(
         &self,
         actor: ActorId,
@@ -156,7 +155,7 @@ impl State {
         let mut records: Vec<ActorRecord> = Vec::new();
         let mut merge = Merge::new(&*self.store, ranges, limit)?;
         while records.len() < limit {
-            let Some(pair) = merge.next()? else { break };
+            let Some(pair) = merge.take_next()? else { break };
             if key.is_some() && records::parse_listing(&pair.value)? != key {
                 continue;
             }
