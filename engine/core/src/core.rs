@@ -182,7 +182,7 @@ impl Core {
             Input::Call { call, operation } => self.call(call, operation),
             Input::RunnerJoined { runner, profile } => self.runner_joined(runner, profile),
             Input::RunnerLeft { runner } => self.runner_left(runner),
-            Input::FromRunner { runner, message } => self.from_runner(runner, message),
+            Input::FromRunner { runner, message } => self.runner_says(runner, message),
             Input::ActorLoaded { actor, found } => self.actor_loaded(actor, found),
             Input::KeyLoaded { key, found } => self.key_loaded(key, found),
             Input::AlarmsLoaded { alarms, complete } => self.alarms.loaded(alarms, complete),
@@ -238,7 +238,7 @@ impl Core {
         self.booted = true;
     }
 
-    fn from_runner(&mut self, runner: RunnerId, message: FromRunner) {
+    fn runner_says(&mut self, runner: RunnerId, message: FromRunner) {
         match message {
             FromRunner::Event(checkpoint, event) => self.event(runner, checkpoint, event),
             FromRunner::Commit(commit) => self.write(runner, commit),

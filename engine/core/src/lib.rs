@@ -19,6 +19,7 @@
 //! - [`requests`]: how a request finds its actor and waits for it.
 //! - [`api`]: what the API may ask for.
 //! - [`life`]: the life of one actor.
+//! - [`memory`]: how an actor comes into memory and leaves it.
 //! - [`place`]: runners and components: where an actor can run.
 //! - [`alarms`]: which alarm is due next, without holding all of them.
 
@@ -28,6 +29,7 @@ mod api;
 pub mod core;
 pub mod input;
 mod life;
+mod memory;
 mod place;
 pub mod record;
 pub mod refusal;

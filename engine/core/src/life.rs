@@ -19,7 +19,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use protocol::id::{ActorId, Generation, NamespaceId, RequestId, RunnerId};
+use protocol::id::{ActorId, Generation, RequestId, RunnerId};
 use protocol::limits::{FAILURE_TEXT_BYTES_MAX, cut};
 use protocol::message::{
     AlarmChange, Checkpoint, Command, Commit, Event, Failure, FailureKind, Outcome, Start, StartReason, StopReason, ToRunner,
@@ -28,7 +28,7 @@ use protocol::message::{
 use crate::action::{Action, Answer};
 use crate::api::{ActorCall, ActorOperation};
 use crate::core::{ActorThen, Core, Timer};
-use crate::input::{CallId, Create, KeyRef, LoadedActor};
+use crate::input::{CallId, KeyRef};
 use crate::place::Place;
 use crate::record::{ActorError, ActorRecord, Alarm, Change, CrashPolicy};
 use crate::refusal::Refusal;
@@ -46,9 +46,9 @@ pub(crate) struct Actor {
     pub calls: Vec<ActorCall>,
     pub commits_in_flight: u32,
     /// When its timer rings; only one is set at a time.
-    timer_ms: Option<u64>,
+    pub timer_ms: Option<u64>,
     /// Why its next start happens.
-    next_start: StartReason,
+    pub next_start: StartReason,
     /// The last command sent to this generation.
     command: u64,
     /// The next event index expected from this generation, at least.
@@ -101,7 +101,8 @@ impl Actor {
         actor
     }
 
-    fn new(record: ActorRecord, input: Option<Bytes>, life: Life) -> Actor {
+    pub fn new(record: ActorRecord, input: Option<Bytes>, life: Life) -> Actor {
+        let next_start = if record.start_ms.is_none() { StartReason::Created } else { StartReason::Woken };
         Actor {
             record,
             input,
@@ -111,7 +112,7 @@ impl Actor {
             calls: Vec::new(),
             commits_in_flight: 0,
             timer_ms: None,
-            next_start: StartReason::Woken,
+            next_start,
             command: 0,
             next_event: 0,
             alarm_sent: false,
@@ -132,7 +133,7 @@ impl Actor {
             || self.calls.iter().any(|call| call.operation == ActorOperation::Destroy) && self.life != Life::Loading
     }
 
-    fn key(&self) -> Option<KeyRef> {
+    pub fn key(&self) -> Option<KeyRef> {
         let ActorRecord { namespace, name, key, .. } = &self.record;
         Some(KeyRef { namespace: *namespace, name: name.clone(), key: key.clone()? })
     }
@@ -149,7 +150,7 @@ impl Actor {
 
 impl ActorRecord {
     /// Stands in until the record has been read.
-    fn unknown(id: ActorId) -> ActorRecord {
+    pub(crate) fn unknown(id: ActorId) -> ActorRecord {
         ActorRecord {
             id,
             namespace: id,
@@ -170,150 +171,6 @@ impl ActorRecord {
             runner: None,
             alarm: None,
             crashes: 0,
-        }
-    }
-}
-
-// Coming into memory, and leaving it.
-impl Core {
-    pub(crate) fn create_actor(
-        &mut self,
-        namespace: NamespaceId,
-        name: String,
-        key: Option<String>,
-        create: Create,
-        by: Option<CallId>,
-    ) -> ActorId {
-        let mut id = self.new_id(create.random);
-        if let Some(key) = &key {
-            id = id.in_partition(protocol::id::Partition::of_key(namespace, &name, key));
-        }
-        let record = ActorRecord {
-            namespace,
-            name,
-            key,
-            pool: create.pool,
-            crash_policy: create.crash_policy,
-            has_input: create.input.is_some(),
-            create_ms: self.now_ms,
-            ..ActorRecord::unknown(id)
-        };
-        let mut actor = Actor::new(record.clone(), create.input.clone(), Life::Asleep);
-        actor.next_start = StartReason::Created;
-        if let Some(key) = actor.key() {
-            self.keys.insert(key, KeyEntry::Held(id));
-        }
-        self.actors.insert(id, actor);
-        let created = Change::CreateActor { record: Box::new(record), input: create.input };
-        self.place(id, vec![created], by);
-        id
-    }
-
-    pub(crate) fn actor_loaded(&mut self, id: ActorId, found: Option<Box<LoadedActor>>) {
-        let (waiting, calls, asked_for) = match self.actors.remove(&id) {
-            Some(actor) if actor.life == Life::Loading => (actor.waiting, actor.calls, true),
-            Some(actor) => {
-                self.actors.insert(id, actor);
-                return;
-            }
-            // Read along with its key.
-            None => (BTreeSet::new(), Vec::new(), false),
-        };
-        let destroyed_in = found.as_ref().map(|found| found.record.namespace);
-        let Some(found) = found.filter(|found| found.record.destroy_ms.is_none()) else {
-            return self.not_found(id, waiting, calls, destroyed_in);
-        };
-        let mut actor = Actor::new(found.record, found.input, Life::Asleep);
-        actor.waiting = waiting;
-        if actor.record.start_ms.is_none() {
-            actor.next_start = StartReason::Created;
-        }
-        let wanted = !actor.waiting.is_empty();
-        if let Some(key) = actor.key() {
-            self.keys.insert(key, KeyEntry::Held(id));
-        }
-        self.actors.insert(id, actor);
-        for call in calls {
-            self.operate(id, call);
-        }
-        if wanted {
-            self.wake(id);
-        }
-        if self.alarm_wakes.contains(&id) {
-            self.ring(id);
-        }
-        if asked_for {
-            self.forget_if_idle(id);
-        }
-    }
-
-    /// An actor that was awake when the engine went down: what its record must say now.
-    pub(crate) fn resurrect(&mut self, loaded: LoadedActor) -> Option<Change> {
-        let LoadedActor { mut record, input } = loaded;
-        if record.destroy_ms.is_some() {
-            return None;
-        }
-        let id = record.id;
-        let wanted = record.crash_policy == CrashPolicy::Restart || record.pending_ms.is_some() || record.start_ms.is_none();
-        record.runner = None;
-        record.connectable_ms = None;
-        record.sleep_ms.get_or_insert(self.now_ms);
-        record.reschedule_ms = None;
-        record.pending_ms = wanted.then_some(self.now_ms);
-        let change = Change::PutActor(Box::new(record.clone()));
-        if wanted {
-            let mut actor = Actor::new(record, input, Life::Unplaced);
-            actor.next_start = if actor.record.start_ms.is_some() { StartReason::Restarted } else { StartReason::Created };
-            if let Some(key) = actor.key() {
-                self.keys.insert(key, KeyEntry::Held(id));
-            }
-            self.unplaced.insert(id);
-            self.actors.insert(id, actor);
-        }
-        Some(change)
-    }
-
-    /// Nobody waits, nothing runs, all is on disk: the record there is the truth.
-    pub(crate) fn forget_if_idle(&mut self, id: ActorId) {
-        let Some(actor) = self.actors.get(&id) else { return };
-        let idle = actor.life == Life::Asleep
-            && actor.commits_in_flight == 0
-            && actor.waiting.is_empty()
-            && actor.calls.is_empty()
-            && actor.dispatched.is_empty();
-        if idle {
-            self.forget(id);
-        }
-    }
-
-    fn forget(&mut self, id: ActorId) {
-        let Some(actor) = self.actors.remove(&id) else { return };
-        if let Some(timer_ms) = actor.timer_ms {
-            self.timers.remove(&(timer_ms, Timer::Actor(id)));
-        }
-        self.alarm_wakes.remove(&id);
-        self.unplaced.remove(&id);
-        let Some(key) = actor.key() else { return };
-        // After its end the key may already be another actor's.
-        let own = match self.keys.get(&key) {
-            Some(KeyEntry::Held(holder)) => *holder == id,
-            Some(KeyEntry::Free) => true,
-            None => false,
-        };
-        if own {
-            self.keys.remove(&key);
-        }
-    }
-
-    /// There is no such actor, or it was destroyed; then it can be destroyed again, and nothing else.
-    fn not_found(&mut self, id: ActorId, waiting: BTreeSet<RequestId>, calls: Vec<ActorCall>, destroyed_in: Option<NamespaceId>) {
-        self.alarm_wakes.remove(&id);
-        for request in waiting {
-            self.refuse(request, Refusal::ActorNotFound);
-        }
-        for ActorCall { call, namespace, operation } in calls {
-            let done = operation == ActorOperation::Destroy && destroyed_in == Some(namespace);
-            self.reply(call, if done { Ok(Answer::Done) } else { Err(Refusal::ActorNotFound) });
         }
     }
 }

@@ -129,7 +129,7 @@ impl Core {
         let (ready, waiting) =
             std::mem::take(&mut self.deploying).into_iter().partition(|deploying| deploying.component == component);
         self.deploying = waiting;
-        for deploying in Vec::<Deploying>::from(ready) {
+        for deploying in ready {
             match &result {
                 Ok(info) => self.make_live(deploying, info),
                 Err(refusal) => self.reply(deploying.call, Err(Refusal::Component(refusal.clone()))),
