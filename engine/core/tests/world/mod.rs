@@ -158,12 +158,12 @@ impl World {
                 let component = component_named(component);
                 let info =
                     ComponentInfo { handlers: vec![Handler::Http], imports: vec![], bytes: 1, compiled_bytes: 1, compile_ms: 1 };
-                self.from_runner(FromRunner::Prepared { component, result: Ok(info) });
+                self.runner_says(FromRunner::Prepared { component, result: Ok(info) });
             }
             ["refused", component] => {
                 let component = component_named(component);
                 let refusal = ComponentRefusal { kind: ComponentRefusalKind::NoHandler, message: "it has no handler".into() };
-                self.from_runner(FromRunner::Prepared { component, result: Err(refusal) });
+                self.runner_says(FromRunner::Prepared { component, result: Err(refusal) });
             }
             ["namespace", name, ref display @ ..] => {
                 self.call(Operation::CreateNamespace { random: [7; 16], name: name.into(), display_name: display.join(" ") })
@@ -212,7 +212,7 @@ impl World {
             }
             ["ended", request] => self.input(Input::RequestEnded { request: request_named(request) }),
             ["aborted", request] => self.input(Input::RequestAborted { request: request_named(request) }),
-            ["returned", request] => self.from_runner(FromRunner::RequestReturned { request: request_named(request) }),
+            ["returned", request] => self.runner_says(FromRunner::RequestReturned { request: request_named(request) }),
             ["running", actor] => self.event(actor, Event::Running),
             ["sleep", actor] => self.event(actor, Event::SleepIntent),
             ["stop", actor] => self.event(actor, Event::StopIntent),
@@ -222,7 +222,7 @@ impl World {
                 let (actor, generation) = self.generation(actor);
                 let event = if kind == "running" { Event::Running } else { Event::SleepIntent };
                 let checkpoint = Checkpoint { actor, generation, index: index.parse().expect("a number") };
-                self.from_runner(FromRunner::Event(checkpoint, event));
+                self.runner_says(FromRunner::Event(checkpoint, event));
             }
             ["write", actor, commit, ref what @ ..] => self.write(actor, commit, what),
             ["show", key] => self.show(key),
@@ -266,7 +266,7 @@ impl World {
                 _ => panic!("a commit does not know {word:?}"),
             }
         }
-        self.from_runner(FromRunner::Commit(message));
+        self.runner_says(FromRunner::Commit(message));
     }
 
     fn event(&mut self, actor: &str, event: Event) {
@@ -274,10 +274,10 @@ impl World {
         let next = self.events.entry((actor, generation)).or_default();
         let index = *next;
         *next += 1;
-        self.from_runner(FromRunner::Event(Checkpoint { actor, generation, index }, event));
+        self.runner_says(FromRunner::Event(Checkpoint { actor, generation, index }, event));
     }
 
-    fn from_runner(&mut self, message: FromRunner) {
+    fn runner_says(&mut self, message: FromRunner) {
         self.input(Input::FromRunner { runner: RUNNER, message });
     }
 
@@ -361,7 +361,7 @@ impl World {
             ToRunner::Command(Checkpoint { actor, generation, index }, command) => {
                 let what = match command {
                     Command::Start(start) => {
-                        let component = start.component.map(|hash| component_name(hash)).unwrap_or("nothing");
+                        let component = start.component.map(component_name).unwrap_or("nothing");
                         let alarm = start.alarm_ms.map(|ms| format!(" alarm {ms}")).unwrap_or_default();
                         format!("start {component} {:?}{alarm}", start.reason).to_lowercase()
                     }
