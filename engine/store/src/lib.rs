@@ -1,1 +1,43 @@
-//! Placeholder.
+//! Durable ordered bytes, and what the engine keeps in them.
+//!
+//! What may be relied on:
+//!
+//! 1. A [`Batch`] is all or nothing, also after a crash in the middle of it: nobody ever reads half of one.
+//! 2. Batches take effect in the order in which they were submitted to the [`Writer`]. After a crash there is a moment in that
+//!    order such that everything before it is there and nothing after it (a prefix, never a selection).
+//! 3. In mode [`Durability::Sync`] a batch whose `done` was called with `Ok` is before that moment, whatever happens to the
+//!    process or the power. In the other modes it is before it if only the process dies; see [`Durability`] for the power.
+//! 4. Once `done` was called with `Ok`, every read sees the batch. Reads never wait for writes, nor for the disk's sync.
+//! 5. A scan, and the keys of one [`Store::get_many`], are read as of one moment. Two calls are two moments.
+//! 6. A [`Check`] compares with the state just before its own batch, earlier batches of the same group included. If one does
+//!    not hold, its batch fails with [`StoreError::Conflict`] and writes nothing; other batches are not affected.
+//! 7. After a write or a sync that failed, what is on disk is unknown. The store is *poisoned*: each later write is refused,
+//!    reads go on, and the process should end and start again, which finds the truth on disk.
+//!
+//! In reading order:
+//! - [`store`]: the trait a backend implements, drawn low; batches, checks, scans.
+//! - [`error`]: what can go wrong, each with a sentence.
+//! - [`rocks`]: the backend on RocksDB. [`memory`]: the one for simulations, which can lose power.
+//! - [`writer`]: the one thread that writes: groups what waits into one synced write. [`group`]: how a group is put together.
+//! - [`keys`]: the one table of keys. [`records`]: how each value is laid out.
+//! - [`changes`]: the one place that maps the core's changes to keys.
+//! - [`state`]: what the server reads, typed. [`merge`]: reads many partitions as one list.
+
+pub mod changes;
+pub mod error;
+pub mod group;
+pub mod keys;
+pub mod memory;
+pub mod merge;
+pub mod records;
+pub mod rocks;
+pub mod state;
+pub mod store;
+pub mod writer;
+
+pub use error::StoreError;
+pub use memory::Memory;
+pub use rocks::Rocks;
+pub use state::State;
+pub use store::{Batch, Check, Op, Pair, Persist, Scan, Store};
+pub use writer::{Durability, Figures, Writer};

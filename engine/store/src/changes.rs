@@ -1,0 +1,92 @@
+//! The one place that maps the core's changes to keys.
+//!
+//! Each change becomes operations in its order; the indexes (awake, by name, reservations) are written only here, so they
+//! cannot fall out of step with the records. It decides nothing: whether a change may happen was the core's question.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use engine_core::input::KeyRef;
+use engine_core::record::{ActorRecord, Change};
+use protocol::message::KvChange;
+
+use crate::keys::{self, Kind};
+use crate::records;
+use crate::store::Batch;
+
+/// One commit of the core as one batch.
+pub fn batch(changes: &[Change]) -> Batch {
+    let mut batch = Batch::new();
+    // A check speaks of the state before the batch, so a key that this batch itself sets free needs none.
+    let mut freed = BTreeSet::new();
+    for change in changes {
+        match change {
+            Change::PutActor(record) => put_actor(&mut batch, record),
+            Change::CreateActor { record, input } => create_actor(&mut batch, record, input.as_ref(), &mut freed),
+            Change::DestroyActor { record } => destroy_actor(&mut batch, record, &mut freed),
+            Change::PutAlarm { fire_ms, actor } => batch.put(keys::alarm(*fire_ms, *actor), records::marker()),
+            Change::DeleteAlarm { fire_ms, actor } => batch.delete(keys::alarm(*fire_ms, *actor)),
+            Change::Kv { actor, now_ms, changes } => {
+                for change in changes {
+                    match change {
+                        KvChange::Put { key, value } => batch.put(keys::kv(*actor, key), records::kv(*now_ms, value)),
+                        KvChange::Delete { key } => batch.delete(keys::kv(*actor, key)),
+                    }
+                }
+            }
+            Change::PutNamespace(record) => batch.put(keys::namespace(record.id), records::encode(record)),
+            Change::PutDeployment(record) => {
+                batch.put(keys::deployment(record.namespace, &record.name), records::encode(&**record));
+            }
+        }
+    }
+    batch
+}
+
+fn put_actor(batch: &mut Batch, record: &ActorRecord) {
+    batch.put(keys::actor(record.id), records::encode(record));
+    if record.is_awake() {
+        batch.put(keys::awake(record.id), records::marker());
+    } else {
+        batch.delete(keys::awake(record.id));
+    }
+}
+
+fn create_actor(batch: &mut Batch, record: &ActorRecord, input: Option<&Bytes>, freed: &mut BTreeSet<Vec<u8>>) {
+    put_actor(batch, record);
+    if let Some(input) = input {
+        batch.put(keys::input(record.id), records::input(input));
+    }
+    if let Some(reservation) = reservation(record) {
+        if !freed.remove(&reservation) {
+            batch.check(reservation.clone(), None);
+        }
+        batch.put(reservation, records::reservation(record.id));
+    }
+    batch.put(place_in_list(Kind::LivingByName, record), records::listing(record.key.as_deref()));
+    batch.put(keys::actor_name(record.namespace, &record.name), records::marker());
+}
+
+fn destroy_actor(batch: &mut Batch, record: &ActorRecord, freed: &mut BTreeSet<Vec<u8>>) {
+    put_actor(batch, record);
+    if let Some(reservation) = reservation(record) {
+        batch.delete(reservation.clone());
+        freed.insert(reservation);
+    }
+    if record.has_input {
+        batch.delete(keys::input(record.id));
+    }
+    let (first, end) = keys::kv_all(record.id);
+    batch.delete_range(first, end);
+    batch.delete(place_in_list(Kind::LivingByName, record));
+    batch.put(place_in_list(Kind::DestroyedByName, record), records::listing(record.key.as_deref()));
+}
+
+fn reservation(record: &ActorRecord) -> Option<Vec<u8>> {
+    let key = record.key.clone()?;
+    Some(keys::reservation(&KeyRef { namespace: record.namespace, name: record.name.clone(), key }))
+}
+
+fn place_in_list(kind: Kind, record: &ActorRecord) -> Vec<u8> {
+    keys::by_name(kind, record.namespace, &record.name, record.create_ms, record.id)
+}

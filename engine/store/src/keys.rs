@@ -1,0 +1,228 @@
+//! The one table of keys.
+//!
+//! | key | layout | value |
+//! |---|---|---|
+//! | format | `meta/format` | format of the directory, number of partitions |
+//! | namespace | `n` namespace | [`NamespaceRecord`] |
+//! | deployment | `d` namespace, name | [`DeploymentRecord`] |
+//! | actor name | `a` namespace, name | version |
+//! | actor | `p` partition `a` actor | [`ActorRecord`] |
+//! | input | `p` partition `i` actor | version, bytes |
+//! | reservation of a key | `p` partition `k` namespace, length of name, name, key | version, actor |
+//! | alarm | `p` partition `t` fire_ms, actor | version |
+//! | awake | `p` partition `w` actor | version |
+//! | entry of an actor's KV | `p` partition `v` actor, user key | version, update_ms, bytes |
+//! | living actor, by name | `p` partition `l` namespace, length of name, name, descending create_ms, actor | version, key |
+//! | destroyed actor, by name | `p` partition `o` as above | version, key |
+//!
+//! One letter is one byte, and so is the partition. Ids are 19 bytes, times 8 bytes big-endian, lengths 4 bytes big-endian;
+//! descending means with all bits turned, so that the newest comes first. A name or a key at the end has no length: it is
+//! the rest, which keeps names alphabetical. Everything about an actor lies under its partition's prefix, so that a partition
+//! can have one writer. All of it is on disk: a layout that is here never changes, a new one gets a new letter.
+//!
+//! [`NamespaceRecord`]: engine_core::record::NamespaceRecord
+//! [`DeploymentRecord`]: engine_core::record::DeploymentRecord
+//! [`ActorRecord`]: engine_core::record::ActorRecord
+
+use engine_core::input::KeyRef;
+use protocol::id::{ActorId, Id, NamespaceId, Partition};
+
+use crate::error::{StoreError, hex};
+
+pub const FORMAT: &[u8] = b"meta/format";
+
+const NAMESPACE: u8 = b'n';
+const DEPLOYMENT: u8 = b'd';
+const ACTOR_NAME: u8 = b'a';
+const PARTITION: u8 = b'p';
+
+/// The third byte of a key in a partition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Kind {
+    Actor = b'a',
+    Input = b'i',
+    Reservation = b'k',
+    Alarm = b't',
+    Awake = b'w',
+    Kv = b'v',
+    LivingByName = b'l',
+    DestroyedByName = b'o',
+}
+
+const ID_BYTES: usize = 19;
+const MS_BYTES: usize = 8;
+/// `p`, partition, kind.
+pub const PARTITION_PREFIX_BYTES: usize = 3;
+/// What the key of an entry of an actor's KV has before the user's key.
+pub const KV_PREFIX_BYTES: usize = PARTITION_PREFIX_BYTES + ID_BYTES;
+
+/// From the first up to but not including the second.
+pub type KeyRange = (Vec<u8>, Vec<u8>);
+
+pub fn namespace(id: NamespaceId) -> Vec<u8> {
+    global(NAMESPACE, &[id.as_bytes()])
+}
+
+pub fn namespaces() -> KeyRange {
+    under(vec![NAMESPACE])
+}
+
+pub fn deployment(namespace: NamespaceId, name: &str) -> Vec<u8> {
+    global(DEPLOYMENT, &[namespace.as_bytes(), name.as_bytes()])
+}
+
+pub fn deployments() -> KeyRange {
+    under(vec![DEPLOYMENT])
+}
+
+pub fn actor_name(namespace: NamespaceId, name: &str) -> Vec<u8> {
+    global(ACTOR_NAME, &[namespace.as_bytes(), name.as_bytes()])
+}
+
+/// The names of a namespace, alphabetical, after this one.
+pub fn actor_names(namespace: NamespaceId, after: Option<&str>) -> KeyRange {
+    let (first, end) = under(global(ACTOR_NAME, &[namespace.as_bytes()]));
+    match after {
+        // The smallest key above a key is that key with a zero byte behind.
+        Some(name) => (global(ACTOR_NAME, &[namespace.as_bytes(), name.as_bytes(), &[0]]), end),
+        None => (first, end),
+    }
+}
+
+pub fn parse_actor_name(key: &[u8]) -> Result<String, StoreError> {
+    let name = key.get(1 + ID_BYTES..).and_then(|name| std::str::from_utf8(name).ok());
+    name.map(str::to_owned).ok_or_else(|| damaged("an actor name", key))
+}
+
+pub fn actor(actor: ActorId) -> Vec<u8> {
+    of_actor(Kind::Actor, actor, &[])
+}
+
+pub fn input(actor: ActorId) -> Vec<u8> {
+    of_actor(Kind::Input, actor, &[])
+}
+
+pub fn awake(actor: ActorId) -> Vec<u8> {
+    of_actor(Kind::Awake, actor, &[])
+}
+
+pub fn parse_awake(key: &[u8]) -> Result<ActorId, StoreError> {
+    match key.get(PARTITION_PREFIX_BYTES..) {
+        Some(rest) if rest.len() == ID_BYTES => id_at(rest, 0),
+        _ => None,
+    }
+    .ok_or_else(|| damaged("an awake actor", key))
+}
+
+pub fn reservation(key: &KeyRef) -> Vec<u8> {
+    let partition = Partition::of_key(key.namespace, &key.name, &key.key);
+    in_partition(partition, Kind::Reservation, &[&name_bytes(key.namespace, &key.name), key.key.as_bytes()])
+}
+
+pub fn alarm(fire_ms: u64, actor: ActorId) -> Vec<u8> {
+    in_partition(actor.partition(), Kind::Alarm, &[&fire_ms.to_be_bytes(), actor.as_bytes()])
+}
+
+pub fn parse_alarm(key: &[u8]) -> Result<(u64, ActorId), StoreError> {
+    parse_ms_and_actor(key, PARTITION_PREFIX_BYTES).ok_or_else(|| damaged("an alarm", key))
+}
+
+/// The alarms of a partition from this moment on.
+pub fn alarms(partition: Partition, from_ms: u64) -> KeyRange {
+    let (_, end) = under(in_partition(partition, Kind::Alarm, &[]));
+    (in_partition(partition, Kind::Alarm, &[&from_ms.to_be_bytes()]), end)
+}
+
+pub fn kv(actor: ActorId, user_key: &[u8]) -> Vec<u8> {
+    of_actor(Kind::Kv, actor, user_key)
+}
+
+pub fn kv_all(actor: ActorId) -> KeyRange {
+    under(of_actor(Kind::Kv, actor, &[]))
+}
+
+/// An actor's place in the list of its name.
+pub fn by_name(kind: Kind, namespace: NamespaceId, name: &str, create_ms: u64, actor: ActorId) -> Vec<u8> {
+    let rest: [&[u8]; 3] = [&name_bytes(namespace, name), &(!create_ms).to_be_bytes(), actor.as_bytes()];
+    in_partition(actor.partition(), kind, &rest)
+}
+
+/// A partition's actors of this name, newest first; those created before a moment, if one is given.
+pub fn list_by_name(kind: Kind, partition: Partition, namespace: NamespaceId, name: &str, before_ms: Option<u64>) -> KeyRange {
+    let (first, end) = under(in_partition(partition, kind, &[&name_bytes(namespace, name)]));
+    match before_ms {
+        // Before the beginning of time there is nothing.
+        Some(0) => (end.clone(), end),
+        Some(before_ms) => ([first, (!(before_ms - 1)).to_be_bytes().to_vec()].concat(), end),
+        None => (first, end),
+    }
+}
+
+pub fn parse_by_name(key: &[u8]) -> Result<(u64, ActorId), StoreError> {
+    // Read from the end: what is before it has a length of its own.
+    let at = key.len().checked_sub(MS_BYTES + ID_BYTES);
+    let found = at.and_then(|at| parse_ms_and_actor(key, at));
+    found.map(|(descending, actor)| (!descending, actor)).ok_or_else(|| damaged("an actor in the list of its name", key))
+}
+
+/// All keys of one kind in one partition.
+pub fn all_of(kind: Kind, partition: Partition) -> KeyRange {
+    under(in_partition(partition, kind, &[]))
+}
+
+pub fn read_id(bytes: &[u8]) -> Option<Id> {
+    Id::from_bytes(bytes.try_into().ok()?).ok()
+}
+
+fn parse_ms_and_actor(key: &[u8], at: usize) -> Option<(u64, ActorId)> {
+    let rest = key.get(at..)?;
+    if rest.len() != MS_BYTES + ID_BYTES {
+        return None;
+    }
+    let ms = rest.get(..MS_BYTES)?.try_into().ok()?;
+    Some((u64::from_be_bytes(ms), id_at(rest, MS_BYTES)?))
+}
+
+fn id_at(bytes: &[u8], at: usize) -> Option<Id> {
+    read_id(bytes.get(at..at + ID_BYTES)?)
+}
+
+fn damaged(kind: &str, key: &[u8]) -> StoreError {
+    StoreError::corrupt(format!("the key of {kind} is {}", hex(key)))
+}
+
+fn of_actor(kind: Kind, actor: ActorId, rest: &[u8]) -> Vec<u8> {
+    in_partition(actor.partition(), kind, &[actor.as_bytes(), rest])
+}
+
+/// With its length in front, one name is never the beginning of another.
+fn name_bytes(namespace: NamespaceId, name: &str) -> Vec<u8> {
+    // Four bytes, although names are short: a length that wraps would make two different names one key.
+    [&namespace.as_bytes()[..], &(name.len() as u32).to_be_bytes(), name.as_bytes()].concat()
+}
+
+fn global(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let mut key = vec![tag];
+    parts.iter().for_each(|part| key.extend_from_slice(part));
+    key
+}
+
+fn in_partition(partition: Partition, kind: Kind, parts: &[&[u8]]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(PARTITION_PREFIX_BYTES + parts.iter().map(|part| part.len()).sum::<usize>());
+    key.extend_from_slice(&[PARTITION, partition.number(), kind as u8]);
+    parts.iter().for_each(|part| key.extend_from_slice(part));
+    key
+}
+
+/// All keys that begin with this prefix. The first byte is one of the letters above, so there is always a key after them.
+fn under(prefix: Vec<u8>) -> KeyRange {
+    let mut end = prefix.clone();
+    while let Some(last) = end.pop() {
+        if last < 0xff {
+            end.push(last + 1);
+            break;
+        }
+    }
+    (prefix, end)
+}

@@ -1,0 +1,142 @@
+//! How each value is laid out: a version byte first, then the rest.
+//!
+//! Version 1 of a record is [postcard] of the struct in `engine_core::record`: fields in order, no names. So a field that is added
+//! to such a struct changes the layout, and the fixtures below fail. Then: the struct as it was moves here under a name with its
+//! version, `decode` reads that version into the new struct, the version is raised, and a fixture of it is added. Fixtures that
+//! exist are never changed: a data directory out there is made of them.
+//! Bytes that are no record are an error here, never a panic; a version above ours says so by itself.
+
+use bytes::Bytes;
+use engine_core::record::{ActorRecord, DeploymentRecord, NamespaceRecord};
+use protocol::id::ActorId;
+use protocol::limits::PARTITIONS;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::StoreError;
+use crate::keys;
+
+/// Of the directory as a whole: the table of keys.
+pub const FORMAT_VERSION: u8 = 1;
+
+/// Of the values that are not structs.
+const VALUE_VERSION: u8 = 1;
+
+/// What an entry of an actor's KV has before the user's value: version and time of update.
+pub const KV_VALUE_OVERHEAD_BYTES: usize = 9;
+
+/// A struct that is persisted.
+pub trait Record: Serialize + DeserializeOwned {
+    const VERSION: u8;
+    /// For the text of an error.
+    const WHAT: &'static str;
+}
+
+impl Record for ActorRecord {
+    const VERSION: u8 = 1;
+    const WHAT: &'static str = "the record of an actor";
+}
+
+impl Record for NamespaceRecord {
+    const VERSION: u8 = 1;
+    const WHAT: &'static str = "the record of a namespace";
+}
+
+impl Record for DeploymentRecord {
+    const VERSION: u8 = 1;
+    const WHAT: &'static str = "the record of a deployment";
+}
+
+pub fn encode<R: Record>(record: &R) -> Bytes {
+    let bytes = postcard::to_extend(record, vec![R::VERSION]).expect("writing plain fields to memory cannot fail");
+    bytes.into()
+}
+
+pub fn decode<R: Record>(bytes: &[u8]) -> Result<R, StoreError> {
+    let rest = after_version(bytes, R::VERSION, R::WHAT)?;
+    match postcard::take_from_bytes(rest) {
+        Ok((record, [])) => Ok(record),
+        Ok((_, more)) => Err(damaged(R::WHAT, &format!("{} bytes too many", more.len()))),
+        Err(error) => Err(damaged(R::WHAT, &error.to_string())),
+    }
+}
+
+pub fn format() -> Bytes {
+    Bytes::from_static(&[FORMAT_VERSION, PARTITIONS])
+}
+
+pub fn check_format(bytes: &[u8]) -> Result<(), StoreError> {
+    const WHAT: &str = "the format of the data directory";
+    match after_version(bytes, FORMAT_VERSION, WHAT)? {
+        [PARTITIONS] => Ok(()),
+        [other] => Err(damaged(WHAT, &format!("it has {other} partitions, and there are always {PARTITIONS}"))),
+        rest => Err(damaged(WHAT, &format!("{} bytes where there is 1", rest.len()))),
+    }
+}
+
+/// The value of a key that says all there is to say.
+pub fn marker() -> Bytes {
+    Bytes::from_static(&[VALUE_VERSION])
+}
+
+pub fn input(input: &[u8]) -> Bytes {
+    [&[VALUE_VERSION], input].concat().into()
+}
+
+pub fn parse_input(value: &Bytes) -> Result<Bytes, StoreError> {
+    after_version(value, VALUE_VERSION, "an actor's input").map(|rest| value.slice_ref(rest))
+}
+
+pub fn reservation(actor: ActorId) -> Bytes {
+    [&[VALUE_VERSION], &actor.as_bytes()[..]].concat().into()
+}
+
+pub fn parse_reservation(value: &[u8]) -> Result<ActorId, StoreError> {
+    const WHAT: &str = "the reservation of a key";
+    let rest = after_version(value, VALUE_VERSION, WHAT)?;
+    keys::read_id(rest).ok_or_else(|| damaged(WHAT, "it names no actor"))
+}
+
+pub fn kv(update_ms: u64, value: &[u8]) -> Bytes {
+    [&[VALUE_VERSION], &update_ms.to_be_bytes()[..], value].concat().into()
+}
+
+/// The user's value and when it was written.
+pub fn parse_kv(value: &Bytes) -> Result<(Bytes, u64), StoreError> {
+    const WHAT: &str = "an entry of an actor's KV";
+    let rest = after_version(value, VALUE_VERSION, WHAT)?;
+    let (update_ms, rest) = rest.split_first_chunk().ok_or_else(|| damaged(WHAT, "it ends too early"))?;
+    Ok((value.slice_ref(rest), u64::from_be_bytes(*update_ms)))
+}
+
+/// An actor's place in the list of its name; with its key, so that looking for one need not read records.
+pub fn listing(key: Option<&str>) -> Bytes {
+    match key {
+        None => Bytes::from_static(&[VALUE_VERSION, 0]),
+        Some(key) => [&[VALUE_VERSION, 1], key.as_bytes()].concat().into(),
+    }
+}
+
+pub fn parse_listing(value: &[u8]) -> Result<Option<&str>, StoreError> {
+    const WHAT: &str = "an actor in the list of its name";
+    match after_version(value, VALUE_VERSION, WHAT)? {
+        [0] => Ok(None),
+        [1, key @ ..] => std::str::from_utf8(key).map(Some).map_err(|error| damaged(WHAT, &error.to_string())),
+        _ => Err(damaged(WHAT, "it is neither with nor without a key")),
+    }
+}
+
+fn after_version<'a>(bytes: &'a [u8], known: u8, what: &str) -> Result<&'a [u8], StoreError> {
+    match bytes.split_first() {
+        Some((version, rest)) if *version == known => Ok(rest),
+        Some((version, _)) if *version > known => {
+            Err(StoreError::NewerFormat { what: what.to_owned(), found: u32::from(*version), known: u32::from(known) })
+        }
+        Some((version, _)) => Err(damaged(what, &format!("there never was a version {version}"))),
+        None => Err(damaged(what, "it is empty")),
+    }
+}
+
+fn damaged(what: &str, how: &str) -> StoreError {
+    StoreError::corrupt(format!("{what}: {how}"))
+}

@@ -1,0 +1,325 @@
+//! The backend on RocksDB: one directory, one process, one write-ahead log that is never off.
+//!
+//! Everything lies in one column family, so that one batch is one record of the log. The numbers below bound memory, files,
+//! threads and the time a start takes after a crash. After a write or a sync that failed, nothing is written any more: a page
+//! that could not be written may look clean to the kernel, so trying again would claim what is not so.
+//! It must never open what it did not make, and never create a fresh store over the remains of another.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use bytes::Bytes;
+use protocol::limits::{KIB, MIB};
+use rocksdb::{
+    BlockBasedOptions, Cache, DB, DBCompressionType, DBRecoveryMode, ErrorKind, LogLevel, Options, ReadOptions, WriteBatch,
+    WriteOptions,
+};
+
+use crate::error::StoreError;
+use crate::keys;
+use crate::records;
+use crate::store::{Batch, Op, Pair, Persist, Scan, Store, first_conflict};
+
+/// Reading it back after a crash takes about a second per 100 MiB.
+const LOG_BYTES_MAX: u64 = 64 * MIB as u64;
+/// Logs that are kept to be written over: then a sync changes no inode, which makes it half as expensive again.
+const LOGS_RECYCLED: usize = 4;
+/// One that fills, one that is being written out, one in reserve.
+const MEMTABLES_MAX: i32 = 3;
+/// Well below the limit of open files, most of which belongs to connections.
+const OPEN_FILES_MAX: i32 = 512;
+/// One that writes memtables out, one that compacts.
+const BACKGROUND_JOBS_MAX: i32 = 2;
+const BLOCK_BYTES: usize = 16 * KIB;
+const BLOOM_BITS_PER_KEY: f64 = 10.0;
+const MANIFEST_BYTES_MAX: usize = 16 * MIB;
+const INFO_LOG_BYTES_MAX: usize = MIB;
+const INFO_LOGS_MAX: usize = 2;
+
+/// What an operator may turn.
+#[derive(Clone, Copy, Debug)]
+pub struct Tuning {
+    /// Uncompressed blocks, indexes and filters held in memory.
+    pub cache_bytes: usize,
+    /// Writes held in memory, up to three times this, before they are written out in order.
+    pub memtable_bytes: usize,
+}
+
+impl Default for Tuning {
+    fn default() -> Tuning {
+        Tuning { cache_bytes: 64 * MIB, memtable_bytes: 32 * MIB }
+    }
+}
+
+pub struct Rocks {
+    db: DB,
+    path: PathBuf,
+    synced: WriteOptions,
+    written: WriteOptions,
+    /// Between the checks of a batch and its write nobody else may write.
+    commits: Mutex<()>,
+    poison: OnceLock<String>,
+}
+
+impl Rocks {
+    /// Opens the store in this directory, or makes one if the directory is absent or empty.
+    pub fn open(path: &Path, tuning: &Tuning) -> Result<Rocks, StoreError> {
+        Rocks::open_with(path, &options(tuning))
+    }
+
+    fn open_with(path: &Path, options: &Options) -> Result<Rocks, StoreError> {
+        prepare(path)?;
+        let db = DB::open(options, path).map_err(|error| open_error(path, &error))?;
+        let mut synced = WriteOptions::default();
+        synced.set_sync(true);
+        let store = Rocks {
+            db,
+            path: path.to_owned(),
+            synced,
+            written: WriteOptions::default(),
+            commits: Mutex::new(()),
+            poison: OnceLock::new(),
+        };
+        store.check_format()?;
+        Ok(store)
+    }
+
+    /// Writes everything out, so that the next start has no log to read.
+    pub fn close(self) -> Result<(), StoreError> {
+        self.write_out()
+    }
+
+    fn check_format(&self) -> Result<(), StoreError> {
+        if let Some(found) = self.get(keys::FORMAT)? {
+            return records::check_format(&found);
+        }
+        // Ours, if the process died between making the database and this line: then there is nothing in it yet.
+        let any = Scan { start: &[], end: None, reverse: false, keys_only: true, limit: 1, bytes_max: usize::MAX };
+        if !self.scan(any)?.is_empty() {
+            return Err(StoreError::NotADataDirectory {
+                path: self.path.clone(),
+                reason: "a RocksDB database of something else".to_owned(),
+            });
+        }
+        let mut batch = Batch::new();
+        batch.put(keys::FORMAT, records::format());
+        self.commit(&batch, Persist::Synced)
+    }
+
+    fn write_out(&self) -> Result<(), StoreError> {
+        if self.poison.get().is_some() {
+            return Ok(());
+        }
+        self.db.flush().map_err(|error| io("writing everything out", &error))
+    }
+
+    fn refuse_if_poisoned(&self) -> Result<(), StoreError> {
+        match self.poison.get() {
+            Some(cause) => Err(StoreError::Poisoned { cause: cause.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    fn poison(&self, doing: &'static str, error: &rocksdb::Error) -> StoreError {
+        let cause = self.poison.get_or_init(|| format!("{doing}: {error}"));
+        tracing::error!(path = %self.path.display(), cause, "a write failed; the store takes no more writes");
+        io(doing, error)
+    }
+}
+
+impl Drop for Rocks {
+    fn drop(&mut self) {
+        if let Err(error) = self.write_out() {
+            // Nothing is lost: it is all in the log, and the next start reads that.
+            tracing::warn!(path = %self.path.display(), %error, "could not write everything out while closing");
+        }
+    }
+}
+
+impl Store for Rocks {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        let found = self.db.get_pinned(key).map_err(|error| read_error(&error))?;
+        Ok(found.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        if let [key] = keys {
+            return Ok(vec![self.get(key)?]);
+        }
+        let moment = self.db.snapshot();
+        let mut options = ReadOptions::default();
+        options.set_snapshot(&moment);
+        let get = |key: &&[u8]| {
+            let found = self.db.get_pinned_opt(key, &options).map_err(|error| read_error(&error))?;
+            Ok(found.map(|value| Bytes::copy_from_slice(&value)))
+        };
+        keys.iter().map(get).collect()
+    }
+
+    fn scan(&self, scan: Scan<'_>) -> Result<Vec<Pair>, StoreError> {
+        let mut pairs = Vec::new();
+        if scan.is_empty() {
+            return Ok(pairs);
+        }
+        let mut options = ReadOptions::default();
+        options.set_iterate_lower_bound(scan.start);
+        if let Some(end) = scan.end {
+            options.set_iterate_upper_bound(end);
+        }
+        let mut cursor = self.db.raw_iterator_opt(options);
+        if scan.reverse {
+            cursor.seek_to_last();
+        } else {
+            cursor.seek(scan.start);
+        }
+        let mut bytes = 0;
+        while let Some((key, value)) = cursor.item() {
+            let value = if scan.keys_only { &[] } else { value };
+            bytes += key.len() + value.len();
+            pairs.push(Pair { key: Bytes::copy_from_slice(key), value: Bytes::copy_from_slice(value) });
+            if pairs.len() >= scan.limit || bytes >= scan.bytes_max {
+                return Ok(pairs);
+            }
+            if scan.reverse {
+                cursor.prev();
+            } else {
+                cursor.next();
+            }
+        }
+        // A cursor that met an error looks like one at its end.
+        cursor.status().map_err(|error| read_error(&error))?;
+        Ok(pairs)
+    }
+
+    fn commit(&self, batch: &Batch, persist: Persist) -> Result<(), StoreError> {
+        let _alone = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
+        self.refuse_if_poisoned()?;
+        first_conflict(batch.checks(), |key| self.get(key))?;
+        let mut write = WriteBatch::with_capacity_bytes(batch.bytes());
+        for op in batch.ops() {
+            match op {
+                Op::Put { key, value } => write.put(key, value),
+                Op::Delete { key } => write.delete(key),
+                // RocksDB calls a range that ends before it starts an error; here it is empty.
+                Op::DeleteRange { start, end } if start < end => write.delete_range(start, end),
+                Op::DeleteRange { .. } => {}
+            }
+        }
+        if write.is_empty() {
+            return Ok(());
+        }
+        let options = match persist {
+            Persist::Synced => &self.synced,
+            Persist::Written => &self.written,
+        };
+        self.db.write_opt(write, options).map_err(|error| self.poison("writing a batch", &error))
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        self.refuse_if_poisoned()?;
+        self.db.flush_wal(true).map_err(|error| self.poison("syncing the log", &error))
+    }
+
+    fn poisoned(&self) -> Option<String> {
+        self.poison.get().cloned()
+    }
+}
+
+fn options(tuning: &Tuning) -> Options {
+    let mut blocks = BlockBasedOptions::default();
+    blocks.set_block_cache(&Cache::new_lru_cache(tuning.cache_bytes));
+    blocks.set_block_size(BLOCK_BYTES);
+    blocks.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
+    // Indexes and filters count against the cache too, or memory would grow with the data.
+    blocks.set_cache_index_and_filter_blocks(true);
+    blocks.set_cache_index_and_filter_blocks_with_high_priority(true);
+    blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
+
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.set_block_based_table_factory(&blocks);
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_write_buffer_size(tuning.memtable_bytes);
+    options.set_max_write_buffer_number(MEMTABLES_MAX);
+    options.set_max_total_wal_size(LOG_BYTES_MAX);
+    options.set_recycle_log_file_num(LOGS_RECYCLED);
+    // Up to the first record that is not whole, and nothing after it: a prefix of what was written.
+    options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    options.set_max_open_files(OPEN_FILES_MAX);
+    options.set_max_file_opening_threads(BACKGROUND_JOBS_MAX);
+    options.set_max_background_jobs(BACKGROUND_JOBS_MAX);
+    // Large files go to the disk while they are written, not in one burst that a sync of the log then waits for.
+    options.set_bytes_per_sync(MIB as u64);
+    options.set_max_manifest_file_size(MANIFEST_BYTES_MAX);
+    options.set_manifest_preallocation_size(64 * KIB);
+    options.set_log_level(LogLevel::Warn);
+    options.set_max_log_file_size(INFO_LOG_BYTES_MAX);
+    options.set_keep_log_file_num(INFO_LOGS_MAX);
+    options.set_stats_dump_period_sec(0);
+    options.set_stats_persist_period_sec(0);
+    options
+}
+
+/// Makes the directory if there is none, and makes sure that what is there is ours or nothing.
+fn prepare(path: &Path) -> Result<(), StoreError> {
+    let cannot = |error: std::io::Error| StoreError::CannotOpen { path: path.to_owned(), cause: error.to_string() };
+    let foreign = |reason: String| StoreError::NotADataDirectory { path: path.to_owned(), reason };
+    if path.exists() && !path.is_dir() {
+        return Err(foreign("it is a file".to_owned()));
+    }
+    if !path.is_dir() {
+        fs::create_dir_all(path).map_err(cannot)?;
+        // A new directory's name is durable once the directories above it are.
+        for above in path.ancestors().skip(1) {
+            let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+            File::open(above).and_then(|directory| directory.sync_all()).map_err(cannot)?;
+        }
+        return Ok(());
+    }
+    let mut names = Vec::new();
+    for entry in fs::read_dir(path).map_err(cannot)? {
+        names.push(entry.map_err(cannot)?.file_name().to_string_lossy().into_owned());
+    }
+    if names.iter().any(|name| name == "CURRENT") {
+        return Ok(());
+    }
+    // Without CURRENT, RocksDB would make a new database and delete the tables it does not know.
+    if names.iter().any(|name| name.ends_with(".sst")) {
+        return Err(StoreError::corrupt(format!("{} has tables, but its file CURRENT is missing", path.display())));
+    }
+    match names.iter().find(|name| !is_left_by_interrupted_creation(name)) {
+        Some(name) => Err(foreign(format!("it contains {name:?}"))),
+        None => Ok(()),
+    }
+}
+
+/// What RocksDB writes before CURRENT makes a directory a database.
+fn is_left_by_interrupted_creation(name: &str) -> bool {
+    name == "LOCK"
+        || name == "IDENTITY"
+        || name == "LOG"
+        || ["LOG.old.", "MANIFEST-", "OPTIONS-"].iter().any(|start| name.starts_with(start))
+        || name.ends_with(".dbtmp")
+}
+
+fn open_error(path: &Path, error: &rocksdb::Error) -> StoreError {
+    let cause = error.to_string();
+    let locked = cause.contains("lock hold by current process") || cause.contains("While lock file");
+    match error.kind() {
+        ErrorKind::IOError if locked => StoreError::Locked { path: path.to_owned() },
+        ErrorKind::Corruption => StoreError::corrupt(format!("the database in {}: {cause}", path.display())),
+        _ => StoreError::CannotOpen { path: path.to_owned(), cause },
+    }
+}
+
+fn read_error(error: &rocksdb::Error) -> StoreError {
+    match error.kind() {
+        ErrorKind::Corruption => StoreError::corrupt(error.to_string()),
+        _ => io("reading", error),
+    }
+}
+
+fn io(doing: &'static str, error: &rocksdb::Error) -> StoreError {
+    StoreError::Io { doing, cause: error.to_string() }
+}

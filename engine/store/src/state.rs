@@ -1,0 +1,211 @@
+//! What the server reads from the store, typed.
+//!
+//! Every call blocks and may read the disk: for the server's reader threads, never for an async one. Nothing here writes; what
+//! is to be written is a [`Batch`] from [`State::batch`] for the writer. Numbers that a client chose (limits) are bounded by the
+//! caller, except where a bound of this file is named.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use engine_core::input::{Boot, KeyRef, LoadedActor};
+use engine_core::record::{ActorRecord, Change};
+use protocol::id::{ActorId, NamespaceId, Partition};
+use protocol::limits::{KV_LIST_BYTES_MAX, KV_LIST_ENTRIES_MAX};
+use protocol::message::KvRange;
+
+use crate::changes;
+use crate::error::StoreError;
+use crate::keys::{self, KeyRange, Kind};
+use crate::merge::Merge;
+use crate::records;
+use crate::store::{Batch, Pair, Scan, Store};
+
+/// How many pairs are read at a time where a whole range is wanted.
+const PAGE_PAIRS: usize = 1024;
+
+#[derive(Clone)]
+pub struct State {
+    store: Arc<dyn Store>,
+}
+
+impl State {
+    pub fn new(store: Arc<dyn Store>) -> State {
+        State { store }
+    }
+
+    /// What the core must know before anything else: it is read once, before there is a writer.
+    pub fn boot(&self) -> Result<Boot, StoreError> {
+        let mut boot = Boot::default();
+        self.each(keys::namespaces(), |pair| {
+            boot.namespaces.push(records::decode(&pair.value)?);
+            Ok(())
+        })?;
+        self.each(keys::deployments(), |pair| {
+            boot.deployments.push(records::decode(&pair.value)?);
+            Ok(())
+        })?;
+        for partition in Partition::all() {
+            self.each(keys::all_of(Kind::Awake, partition), |pair| {
+                let actor = keys::parse_awake(&pair.key)?;
+                boot.awake.push(self.load_actor(actor)?.ok_or_else(|| missing("awake", actor))?);
+                Ok(())
+            })?;
+        }
+        Ok(boot)
+    }
+
+    pub fn load_actor(&self, actor: ActorId) -> Result<Option<LoadedActor>, StoreError> {
+        let (record, input) = (keys::actor(actor), keys::input(actor));
+        // As of one moment: a destroy takes the input away in the same commit that marks the record.
+        let found = self.store.get_many(&[&record, &input])?;
+        let [Some(record), input] = &found[..] else { return Ok(None) };
+        let record = decode_actor(actor, record)?;
+        let input = input.as_ref().map(records::parse_input).transpose()?;
+        if record.has_input && input.is_none() && record.destroy_ms.is_none() {
+            return Err(StoreError::corrupt(format!("the input of actor {actor} is missing")));
+        }
+        Ok(Some(LoadedActor { record, input }))
+    }
+
+    /// The living actor that holds this key.
+    pub fn load_key(&self, key: &KeyRef) -> Result<Option<LoadedActor>, StoreError> {
+        let Some(reservation) = self.store.get(&keys::reservation(key))? else { return Ok(None) };
+        let actor = records::parse_reservation(&reservation)?;
+        let found = self.load_actor(actor)?.ok_or_else(|| missing("holder of a key", actor))?;
+        // It may have been destroyed between the two reads; then nobody holds the key.
+        Ok(Some(found).filter(|found| found.record.destroy_ms.is_none()))
+    }
+
+    /// The next alarms of all partitions from this moment on, ascending; and whether these are all there are.
+    pub fn load_alarms(&self, from_ms: u64, limit: usize) -> Result<(Vec<(u64, ActorId)>, bool), StoreError> {
+        let ranges = Partition::all().map(|partition| keys::alarms(partition, from_ms)).collect();
+        let mut merge = Merge::new(&*self.store, ranges, limit)?;
+        let mut alarms = Vec::new();
+        while alarms.len() < limit {
+            let Some(pair) = merge.next()? else { return Ok((alarms, true)) };
+            alarms.push(keys::parse_alarm(&pair.key)?);
+        }
+        Ok((alarms, merge.next()?.is_none()))
+    }
+
+    /// The values of these keys, in their order, as of one moment.
+    pub fn kv_get(&self, actor: ActorId, user_keys: &[Bytes]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        let keys: Vec<Vec<u8>> = user_keys.iter().map(|key| keys::kv(actor, key)).collect();
+        let keys: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
+        let found = self.store.get_many(&keys)?;
+        found.iter().map(|value| Ok(value.as_ref().map(records::parse_kv).transpose()?.map(|(value, _)| value))).collect()
+    }
+
+    /// The value, and when it was written.
+    pub fn kv_entry(&self, actor: ActorId, user_key: &[u8]) -> Result<Option<(Bytes, u64)>, StoreError> {
+        let found = self.store.get(&keys::kv(actor, user_key))?;
+        found.as_ref().map(records::parse_kv).transpose()
+    }
+
+    /// Entries of a range. The inner error is a sentence for the caller: the list is longer than a list may be.
+    #[expect(clippy::type_complexity, reason = "two kinds of failure: the disk's, and the caller's")]
+    pub fn kv_list(
+        &self,
+        actor: ActorId,
+        range: &KvRange,
+        reverse: bool,
+        limit: usize,
+        keys_only: bool,
+    ) -> Result<Result<Vec<(Bytes, Bytes)>, String>, StoreError> {
+        // `limit` is the caller's number.
+        let limit = limit.min(KV_LIST_ENTRIES_MAX);
+        let start = keys::kv(actor, &range.start);
+        let end = range.end.as_ref().map_or_else(|| keys::kv_all(actor).1, |end| keys::kv(actor, end));
+        // With what the store adds to each entry, so that a list that is just small enough is not cut.
+        let overhead = keys::KV_PREFIX_BYTES + records::KV_VALUE_OVERHEAD_BYTES;
+        let bytes_max = KV_LIST_BYTES_MAX + limit * overhead + 1;
+        let pairs = self.store.scan(Scan { start: &start, end: Some(&end), reverse, keys_only, limit, bytes_max })?;
+        let mut bytes = 0;
+        let mut entries = Vec::with_capacity(pairs.len());
+        for pair in pairs {
+            let value = if keys_only { Bytes::new() } else { records::parse_kv(&pair.value)?.0 };
+            let key = pair.key.slice(keys::KV_PREFIX_BYTES.min(pair.key.len())..);
+            bytes += key.len() + value.len();
+            entries.push((key, value));
+        }
+        if bytes > KV_LIST_BYTES_MAX {
+            return Ok(Err(format!("the list is longer than {KV_LIST_BYTES_MAX} bytes; ask for a smaller range or a lower limit")));
+        }
+        Ok(Ok(entries))
+    }
+
+    /// Actors of a name, newest first, created before a moment if one is given, with this key if one is given.
+    pub fn actors_by_name(
+        &self,
+        namespace: NamespaceId,
+        name: &str,
+        key: Option<&str>,
+        include_destroyed: bool,
+        before_ms: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<ActorRecord>, StoreError> {
+        // Actors with a key are all in the partition of that key.
+        let partitions: Vec<Partition> = match key {
+            Some(key) => vec![Partition::of_key(namespace, name, key)],
+            None => Partition::all().collect(),
+        };
+        let kinds: &[Kind] = if include_destroyed { &[Kind::LivingByName, Kind::DestroyedByName] } else { &[Kind::LivingByName] };
+        let range = |kind, partition| keys::list_by_name(kind, partition, namespace, name, before_ms);
+        let ranges = kinds.iter().flat_map(|kind| partitions.iter().map(|partition| range(*kind, *partition))).collect();
+
+        let mut records: Vec<ActorRecord> = Vec::new();
+        let mut merge = Merge::new(&*self.store, ranges, limit)?;
+        while records.len() < limit {
+            let Some(pair) = merge.next()? else { break };
+            if key.is_some() && records::parse_listing(&pair.value)? != key {
+                continue;
+            }
+            let (_, actor) = keys::parse_by_name(&pair.key)?;
+            // While the list is read it may be destroyed, and so be in both.
+            if records.last().is_some_and(|last| last.id == actor) {
+                continue;
+            }
+            let record = self.store.get(&keys::actor(actor))?.ok_or_else(|| missing("listed", actor))?;
+            let record = decode_actor(actor, &record)?;
+            if include_destroyed || record.destroy_ms.is_none() {
+                records.push(record);
+            }
+        }
+        Ok(records)
+    }
+
+    /// Names that actors of this namespace have or had, alphabetical.
+    pub fn actor_names(&self, namespace: NamespaceId, after: Option<&str>, limit: usize) -> Result<Vec<String>, StoreError> {
+        let (start, end) = keys::actor_names(namespace, after);
+        let pairs = self.store.scan(Scan::range(&start, &end, limit))?;
+        pairs.iter().map(|pair| keys::parse_actor_name(&pair.key)).collect()
+    }
+
+    /// One commit of the core as one batch for the writer.
+    pub fn batch(changes: &[Change]) -> Batch {
+        changes::batch(changes)
+    }
+
+    /// Visits a whole range, page by page.
+    fn each(&self, range: KeyRange, mut visit: impl FnMut(&Pair) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        let (mut start, end) = range;
+        loop {
+            let page = self.store.scan(Scan::range(&start, &end, PAGE_PAIRS))?;
+            let Some(last) = page.last() else { return Ok(()) };
+            start = [&last.key[..], &[0]].concat();
+            page.iter().try_for_each(&mut visit)?;
+        }
+    }
+}
+
+fn decode_actor(actor: ActorId, bytes: &[u8]) -> Result<ActorRecord, StoreError> {
+    let record: ActorRecord = records::decode(bytes)?;
+    if record.id != actor {
+        return Err(StoreError::corrupt(format!("the record of actor {actor} is that of {}", record.id)));
+    }
+    Ok(record)
+}
+
+fn missing(role: &str, actor: ActorId) -> StoreError {
+    StoreError::corrupt(format!("the record of actor {actor}, {role}, is missing"))
+}
