@@ -336,7 +336,8 @@ mod tests {
 
     #[test]
     fn a_prefix_is_a_range() {
-        let rows: &[(&[u8], &[&[u8]], &[&[u8]])] = &[
+        type Row = (&'static [u8], &'static [&'static [u8]], &'static [&'static [u8]]);
+        let rows: &[Row] = &[
             (b"", &[b"", b"a", b"\xff\xff"], &[]),
             (b"a", &[b"a", b"a\0", b"a\xff\xff"], &[b"", b"b", b"A"]),
             (b"a\xff", &[b"a\xff", b"a\xff\xff"], &[b"a", b"a\xfe", b"b"]),

@@ -10,19 +10,43 @@ use crate::refusal::Refusal;
 #[derive(Debug)]
 pub enum Action {
     /// Read an actor's record; answered by `Input::ActorLoaded`.
-    LoadActor { actor: ActorId },
+    LoadActor {
+        actor: ActorId,
+    },
     /// Read which actor holds this key, and its record; answered by `Input::KeyLoaded`.
-    LoadKey { key: KeyRef },
-    /// Read the next alarms from this moment on, at most so many; answered by `Input::AlarmsLoaded`.
-    LoadAlarms { from_ms: u64, limit: usize },
+    LoadKey {
+        key: KeyRef,
+    },
+    /// Read the next alarms in order of (moment, actor), from this one on, at most so many; answered by `Input::AlarmsLoaded`.
+    LoadAlarms {
+        from: Option<(u64, ActorId)>,
+        limit: usize,
+    },
     /// Make this durable, after all earlier commits; answered by `Input::Committed`.
-    Commit { commit: CommitId, changes: Vec<Change> },
-    ToRunner { runner: RunnerId, message: ToRunner },
+    Commit {
+        commit: CommitId,
+        changes: Vec<Change>,
+    },
+    ToRunner {
+        runner: RunnerId,
+        message: ToRunner,
+    },
     /// Send the request, whose head and body the server holds, to this runner.
-    Dispatch { request: RequestId, runner: RunnerId, actor: ActorId, generation: Generation },
+    Dispatch {
+        request: RequestId,
+        runner: RunnerId,
+        actor: ActorId,
+        generation: Generation,
+    },
     /// Answer the request with an error. Whatever arrives for it later is dropped.
-    Refuse { request: RequestId, refusal: Refusal },
-    Reply { call: CallId, result: Result<Answer, Refusal> },
+    Refuse {
+        request: RequestId,
+        refusal: Refusal,
+    },
+    Reply {
+        call: CallId,
+        result: Result<Answer, Refusal>,
+    },
 }
 
 /// What an API call is answered with.

@@ -11,7 +11,7 @@ use crate::record::{ActorRecord, CrashPolicy, DeploymentRecord, NamespaceRecord}
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct CallId(pub u64);
 
-/// One lookup in the store that the core asked for.
+/// One durable change that the core asked for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct CommitId(pub u64);
 
@@ -20,25 +20,54 @@ pub enum Input {
     /// The first input: what was found on disk.
     Booted(Boot),
     /// A client's request wants to reach an actor. Ends with exactly one of `Dispatch` or `Refuse`, unless aborted before.
-    Request { request: RequestId, target: Target },
+    Request {
+        request: RequestId,
+        target: Target,
+    },
     /// A dispatched request is over: answered to the last byte, or failed on the way.
-    RequestEnded { request: RequestId },
+    RequestEnded {
+        request: RequestId,
+    },
     /// The client is gone.
-    RequestAborted { request: RequestId },
+    RequestAborted {
+        request: RequestId,
+    },
     /// An API call. Ends with exactly one `Reply`.
-    Call { call: CallId, operation: Operation },
-    RunnerJoined { runner: RunnerId, profile: RunnerProfile },
-    RunnerLeft { runner: RunnerId },
+    Call {
+        call: CallId,
+        operation: Operation,
+    },
+    RunnerJoined {
+        runner: RunnerId,
+        profile: RunnerProfile,
+    },
+    RunnerLeft {
+        runner: RunnerId,
+    },
     /// `Event`, `Commit`, `Prepared` and `RequestReturned`; the other messages do not concern the core.
-    FromRunner { runner: RunnerId, message: FromRunner },
+    FromRunner {
+        runner: RunnerId,
+        message: FromRunner,
+    },
     /// The answer to `Action::LoadActor`.
-    ActorLoaded { actor: ActorId, found: Option<Box<LoadedActor>> },
+    ActorLoaded {
+        actor: ActorId,
+        found: Option<Box<LoadedActor>>,
+    },
     /// The answer to `Action::LoadKey`.
-    KeyLoaded { key: KeyRef, found: Option<Box<LoadedActor>> },
-    /// The answer to `Action::LoadAlarms`: ascending, and whether these are all there are.
-    AlarmsLoaded { alarms: Vec<(u64, ActorId)>, complete: bool },
+    KeyLoaded {
+        key: KeyRef,
+        found: Option<Box<LoadedActor>>,
+    },
+    /// The answer to `Action::LoadAlarms`: in order of (moment, actor), and whether these are all there are from there on.
+    AlarmsLoaded {
+        alarms: Vec<(u64, ActorId)>,
+        complete: bool,
+    },
     /// This commit is durable, and so are all that were asked for before it.
-    Committed { commit: CommitId },
+    Committed {
+        commit: CommitId,
+    },
     /// Time has passed.
     Tick,
 }
@@ -90,16 +119,48 @@ pub struct KeyRef {
 
 #[derive(Debug)]
 pub enum Operation {
-    CreateNamespace { random: [u8; 16], name: String, display_name: String },
+    CreateNamespace {
+        random: [u8; 16],
+        name: String,
+        display_name: String,
+    },
     /// `POST /actors`.
-    CreateActor { namespace: String, name: String, key: Option<String>, create: Create },
+    CreateActor {
+        namespace: String,
+        name: String,
+        key: Option<String>,
+        create: Create,
+    },
     /// `PUT /actors`.
-    GetOrCreateActor { namespace: String, name: String, key: String, create: Create },
-    DestroyActor { namespace: String, actor: ActorId },
-    SleepActor { namespace: String, actor: ActorId },
-    RescheduleActor { namespace: String, actor: ActorId },
+    GetOrCreateActor {
+        namespace: String,
+        name: String,
+        key: String,
+        create: Create,
+    },
+    DestroyActor {
+        namespace: String,
+        actor: ActorId,
+    },
+    SleepActor {
+        namespace: String,
+        actor: ActorId,
+    },
+    RescheduleActor {
+        namespace: String,
+        actor: ActorId,
+    },
     /// The component's bytes are already stored under their hash.
-    Deploy { namespace: String, name: String, pool: String, component: ComponentHash },
+    Deploy {
+        namespace: String,
+        name: String,
+        pool: String,
+        component: ComponentHash,
+    },
     /// Makes an earlier version live again.
-    Activate { namespace: String, name: String, version: u32 },
+    Activate {
+        namespace: String,
+        name: String,
+        version: u32,
+    },
 }

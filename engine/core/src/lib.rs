@@ -16,18 +16,24 @@
 //! - [`input`], [`action`]: the two vocabularies.
 //! - [`refusal`]: why something is refused.
 //! - [`core`]: the value; routes each input to the part it concerns.
+//! - [`requests`]: how a request finds its actor and waits for it.
+//! - [`api`]: what the API may ask for.
 //! - [`life`]: the life of one actor.
-//! - [`place`]: which runner an actor goes to.
+//! - [`memory`]: how an actor comes into memory and leaves it.
+//! - [`place`]: runners and components: where an actor can run.
 //! - [`alarms`]: which alarm is due next, without holding all of them.
 
 pub mod action;
-pub mod alarms;
+mod alarms;
+mod api;
 pub mod core;
 pub mod input;
-pub mod life;
-pub mod place;
+mod life;
+mod memory;
+mod place;
 pub mod record;
 pub mod refusal;
+mod requests;
 
 pub use action::Action;
 pub use core::{Config, Core};

@@ -118,12 +118,27 @@ pub enum Change {
     /// Writes the record, and keeps the index of awake actors in step with it.
     PutActor(Box<ActorRecord>),
     /// Once, with the first `PutActor`: the input, the key's reservation, the lists by name.
-    CreateActor { record: Box<ActorRecord>, input: Option<Bytes> },
+    CreateActor {
+        record: Box<ActorRecord>,
+        input: Option<Bytes>,
+    },
     /// Once, with the last `PutActor`: key, state, input and alarm go; the record and its place in the lists stay.
-    DestroyActor { record: Box<ActorRecord> },
-    PutAlarm { fire_ms: u64, actor: ActorId },
-    DeleteAlarm { fire_ms: u64, actor: ActorId },
-    Kv { actor: ActorId, now_ms: u64, changes: Vec<KvChange> },
+    DestroyActor {
+        record: Box<ActorRecord>,
+    },
+    PutAlarm {
+        fire_ms: u64,
+        actor: ActorId,
+    },
+    DeleteAlarm {
+        fire_ms: u64,
+        actor: ActorId,
+    },
+    Kv {
+        actor: ActorId,
+        now_ms: u64,
+        changes: Vec<KvChange>,
+    },
     PutNamespace(NamespaceRecord),
     PutDeployment(Box<DeploymentRecord>),
 }

@@ -11,29 +11,67 @@ use protocol::message::{Failure, FailureKind};
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Refusal {
-    NamespaceNotFound { namespace: String },
-    NamespaceTaken { name: String },
-    NamespaceInvalid { reason: &'static str },
+    NamespaceNotFound {
+        namespace: String,
+    },
+    NamespaceTaken {
+        name: String,
+    },
+    NamespaceInvalid {
+        reason: &'static str,
+    },
     ActorNotFound,
-    ActorDestroyedWhileWaiting { actor: ActorId },
+    ActorDestroyedWhileWaiting {
+        actor: ActorId,
+    },
     EmptyKey,
-    KeyTooLarge { key: String },
-    NameTooLarge { bytes: usize },
-    InputTooLarge { bytes: usize },
-    DuplicateKey { key: String, existing: ActorId },
+    KeyTooLarge {
+        key: String,
+    },
+    NameTooLarge {
+        bytes: usize,
+    },
+    InputTooLarge {
+        bytes: usize,
+    },
+    DuplicateKey {
+        key: String,
+        existing: ActorId,
+    },
     /// Nothing is deployed under the name and no runner is configured for the pool.
-    NoRunnerConfig { namespace: String, pool: String },
+    NoRunnerConfig {
+        namespace: String,
+        pool: String,
+    },
     /// The actor was asked for and was not running in time.
-    ActorReadyTimeout { actor: ActorId, waited_ms: u64 },
+    ActorReadyTimeout {
+        actor: ActorId,
+        waited_ms: u64,
+    },
     /// The actor could not be started; the text is the runner's.
-    StartFailed { actor: ActorId, message: String },
+    StartFailed {
+        actor: ActorId,
+        message: String,
+    },
     /// The runner ended the request.
-    Failed { actor: ActorId, failure: Failure },
+    Failed {
+        actor: ActorId,
+        failure: Failure,
+    },
     /// The runner was lost after it had been given the request.
-    RunnerLost { actor: ActorId },
-    Overloaded { actor: ActorId },
-    DeploymentNotFound { name: String },
-    VersionNotFound { name: String, version: u32 },
+    RunnerLost {
+        actor: ActorId,
+    },
+    Overloaded {
+        actor: ActorId,
+    },
+    DeploymentNotFound {
+        name: String,
+    },
+    VersionNotFound {
+        name: String,
+        version: u32,
+    },
     /// No runner here can run components.
     NoComponentRunner,
     Component(ComponentRefusal),
@@ -103,7 +141,9 @@ impl fmt::Display for Refusal {
                 "{reason}: a name has 1 to 64 of a-z, 0-9 and single inner hyphens; a display name has 1 to 128 bytes, no outer or doubled blanks"
             ),
             Refusal::ActorNotFound => f.write_str("there is no such actor; it was never created or has been destroyed"),
-            Refusal::ActorDestroyedWhileWaiting { actor } => write!(f, "actor {actor} was destroyed while the request waited for it"),
+            Refusal::ActorDestroyedWhileWaiting { actor } => {
+                write!(f, "actor {actor} was destroyed while the request waited for it")
+            }
             Refusal::EmptyKey => f.write_str("the key is empty; leave it out for an actor without a key"),
             Refusal::KeyTooLarge { key } => write!(f, "the key has {} bytes; at most {ACTOR_KEY_BYTES_MAX} are allowed", key.len()),
             Refusal::NameTooLarge { bytes } => write!(f, "the name has {bytes} bytes; at most {ACTOR_NAME_BYTES_MAX} are allowed"),

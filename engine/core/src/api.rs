@@ -1,0 +1,233 @@
+//! What the API may ask for: checks in the order that clients see, then the same paths that everything else takes.
+
+use protocol::id::{ActorId, NamespaceId};
+use protocol::limits::{ACTOR_INPUT_BYTES_MAX, ACTOR_KEY_BYTES_MAX, ACTOR_NAME_BYTES_MAX};
+use protocol::message::StopReason;
+
+use crate::action::{Action, Answer};
+use crate::core::{Core, Then};
+use crate::input::{CallId, Create, KeyRef, Operation};
+use crate::life::{Actor, After, Life};
+use crate::place::Deploying;
+use crate::record::{Change, NamespaceRecord};
+use crate::refusal::Refusal;
+use crate::requests::KeyWaiter;
+
+/// An API call about one actor.
+pub(crate) struct ActorCall {
+    pub call: CallId,
+    pub namespace: NamespaceId,
+    pub operation: ActorOperation,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum ActorOperation {
+    Destroy,
+    Sleep,
+    Reschedule,
+}
+
+impl Core {
+    pub(crate) fn call(&mut self, call: CallId, operation: Operation) {
+        let result = match operation {
+            Operation::CreateNamespace { random, name, display_name } => self.create_namespace(call, random, name, display_name),
+            Operation::CreateActor { namespace, name, key, create } => self.call_create(call, namespace, name, key, create, false),
+            Operation::GetOrCreateActor { namespace, name, key, create } => {
+                self.call_create(call, namespace, name, Some(key), create, true)
+            }
+            Operation::DestroyActor { namespace, actor } => self.call_actor(call, namespace, actor, ActorOperation::Destroy),
+            Operation::SleepActor { namespace, actor } => self.call_actor(call, namespace, actor, ActorOperation::Sleep),
+            Operation::RescheduleActor { namespace, actor } => self.call_actor(call, namespace, actor, ActorOperation::Reschedule),
+            Operation::Deploy { namespace, name, pool, component } => self.call_deploy(call, namespace, name, pool, component),
+            Operation::Activate { namespace, name, version } => self.call_activate(call, namespace, name, version),
+        };
+        if let Err(refusal) = result {
+            self.reply(call, Err(refusal));
+        }
+    }
+
+    fn create_namespace(&mut self, call: CallId, random: [u8; 16], name: String, display_name: String) -> Result<(), Refusal> {
+        check_namespace_name(&name)?;
+        check_display_name(&display_name)?;
+        if self.namespaces.contains_key(&name) {
+            return Err(Refusal::NamespaceTaken { name });
+        }
+        let record = NamespaceRecord { id: self.new_id(random), name: name.clone(), display_name, create_ms: self.now_ms };
+        // Usable at once: whatever is done in it is committed after it.
+        self.namespaces.insert(name, record.clone());
+        self.commit(vec![Change::PutNamespace(record.clone())], Then::Reply(call, Answer::Namespace(record)));
+        Ok(())
+    }
+
+    fn call_create(
+        &mut self,
+        call: CallId,
+        namespace: String,
+        name: String,
+        key: Option<String>,
+        create: Create,
+        get: bool,
+    ) -> Result<(), Refusal> {
+        let id = self.namespace(&namespace)?;
+        self.check_create(&namespace, id, &name, key.as_deref(), &create)?;
+        match key {
+            Some(key) => {
+                let key = KeyRef { namespace: id, name, key };
+                self.want_key(key, KeyWaiter::Call { call, create: Box::new(create), get });
+            }
+            None => {
+                self.create_actor(id, name, None, create, Some(call));
+            }
+        }
+        Ok(())
+    }
+
+    /// What must hold to create an actor, checked even where there already is one.
+    pub(crate) fn check_create(
+        &self,
+        namespace: &str,
+        id: NamespaceId,
+        name: &str,
+        key: Option<&str>,
+        create: &Create,
+    ) -> Result<(), Refusal> {
+        if self.live_component(id, name).is_none() {
+            return Err(Refusal::NoRunnerConfig { namespace: namespace.to_string(), pool: create.pool.clone() });
+        }
+        if name.len() > ACTOR_NAME_BYTES_MAX {
+            return Err(Refusal::NameTooLarge { bytes: name.len() });
+        }
+        match key {
+            Some("") => return Err(Refusal::EmptyKey),
+            Some(key) if key.len() > ACTOR_KEY_BYTES_MAX => return Err(Refusal::KeyTooLarge { key: key.to_string() }),
+            _ => {}
+        }
+        match &create.input {
+            Some(input) if input.len() > ACTOR_INPUT_BYTES_MAX => Err(Refusal::InputTooLarge { bytes: input.len() }),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn answer_existing(&mut self, call: CallId, get: bool, key: &KeyRef, id: ActorId) {
+        let Some(actor) = self.actors.get(&id) else { return self.reply(call, Err(Refusal::ActorNotFound)) };
+        let result = if actor.is_ending() {
+            Err(Refusal::ActorDestroyedWhileWaiting { actor: id })
+        } else if get {
+            Ok(Answer::Actor { record: Box::new(actor.record.clone()), created: false })
+        } else {
+            Err(Refusal::DuplicateKey { key: key.key.clone(), existing: id })
+        };
+        self.reply(call, result);
+    }
+
+    fn call_actor(&mut self, call: CallId, namespace: String, id: ActorId, operation: ActorOperation) -> Result<(), Refusal> {
+        let namespace = self.namespace(&namespace)?;
+        let call = ActorCall { call, namespace, operation };
+        match self.actors.get_mut(&id) {
+            None => {
+                let mut actor = Actor::loading(id, None);
+                actor.calls.push(call);
+                self.actors.insert(id, actor);
+                self.act(Action::LoadActor { actor: id });
+            }
+            Some(actor) if actor.life == Life::Loading => actor.calls.push(call),
+            Some(_) => self.operate(id, call),
+        }
+        Ok(())
+    }
+
+    /// The actor is in memory and its record is known.
+    pub(crate) fn operate(&mut self, id: ActorId, call: ActorCall) {
+        let Some(actor) = self.actors.get_mut(&id) else { return };
+        if actor.record.namespace != call.namespace {
+            return self.reply(call.call, Err(Refusal::ActorNotFound));
+        }
+        let life = actor.life;
+        match call.operation {
+            // Answered when it is destroyed.
+            ActorOperation::Destroy => {
+                actor.calls.push(call);
+                match life {
+                    Life::Asleep | Life::Unplaced | Life::Pausing => self.end(id, Vec::new()),
+                    Life::Starting { .. } | Life::Running { .. } => self.stop(id, StopReason::Destroy, After::Destroy),
+                    Life::Stopping { on, .. } => actor.life = Life::Stopping { on, after: After::Destroy },
+                    Life::Loading | Life::Placing { .. } | Life::Ending => {}
+                }
+            }
+            ActorOperation::Sleep => {
+                if let Life::Running { .. } = life {
+                    self.stop(id, StopReason::Sleep, After::Sleep);
+                }
+                self.reply(call.call, Ok(Answer::Done));
+            }
+            ActorOperation::Reschedule => {
+                match life {
+                    Life::Running { .. } | Life::Starting { .. } => self.stop(id, StopReason::GoingAway, After::Start),
+                    Life::Pausing => self.wake(id),
+                    _ => {}
+                }
+                self.reply(call.call, Ok(Answer::Done));
+            }
+        }
+    }
+
+    fn call_deploy(
+        &mut self,
+        call: CallId,
+        namespace: String,
+        name: String,
+        pool: String,
+        component: protocol::component::ComponentHash,
+    ) -> Result<(), Refusal> {
+        let namespace = self.namespace(&namespace)?;
+        if name.len() > ACTOR_NAME_BYTES_MAX {
+            return Err(Refusal::NameTooLarge { bytes: name.len() });
+        }
+        self.deploy(Deploying { call, namespace, name, pool, component, version: None });
+        Ok(())
+    }
+
+    fn call_activate(&mut self, call: CallId, namespace: String, name: String, number: u32) -> Result<(), Refusal> {
+        let namespace = self.namespace(&namespace)?;
+        let Some(deployment) = self.deployments.get(&(namespace, name.clone())) else {
+            return Err(Refusal::DeploymentNotFound { name });
+        };
+        let record = &deployment.record;
+        let Some(version) = record.versions.iter().find(|version| version.number == number) else {
+            return Err(Refusal::VersionNotFound { name, version: number });
+        };
+        let (pool, component) = (record.pool.clone(), version.component);
+        self.deploy(Deploying { call, namespace, name, pool, component, version: Some(number) });
+        Ok(())
+    }
+}
+
+fn check_namespace_name(name: &str) -> Result<(), Refusal> {
+    let reason = if name.is_empty() {
+        "name too short"
+    } else if name.len() > 64 {
+        "name too long"
+    } else if !name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+        || name.starts_with('-')
+        || name.ends_with('-')
+        || name.contains("--")
+    {
+        "invalid name"
+    } else {
+        return Ok(());
+    };
+    Err(Refusal::NamespaceInvalid { reason })
+}
+
+fn check_display_name(name: &str) -> Result<(), Refusal> {
+    let reason = if name.is_empty() {
+        "display name too short"
+    } else if name.len() > 128 {
+        "display name too long"
+    } else if name.trim() != name || name.contains("  ") || name.chars().any(|char| char.is_whitespace() && char != ' ') {
+        "invalid display name"
+    } else {
+        return Ok(());
+    };
+    Err(Refusal::NamespaceInvalid { reason })
+}

@@ -1,0 +1,341 @@
+//! The value that is the engine: what it holds, and which part of it each input goes to.
+//!
+//! What is in memory: every namespace, deployment and runner; every actor that is awake, or that something is about to happen
+//! to; nothing of the others. An actor leaves memory when it is asleep (or destroyed), all its commits are durable and nobody
+//! waits for it, so that a later read from disk finds the truth.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use protocol::id::{ActorId, Id, NamespaceId, RequestId, RunnerId};
+use protocol::message::FromRunner;
+
+use crate::action::{Action, Answer};
+use crate::alarms::{ALARMS_IN_MEMORY_MAX, Alarms};
+use crate::api::ActorCall;
+use crate::input::{Boot, CallId, CommitId, Input, KeyRef};
+use crate::life::Actor;
+use crate::place::{Deploying, Deployment, Runner};
+use crate::record::{Alarm, Change, DeploymentRecord, NamespaceRecord};
+use crate::refusal::Refusal;
+use crate::requests::{KeyEntry, KeyWaiter, Request};
+
+/// Actors that alarms may be waking at one time, so that a million overdue ones do not all start at once.
+pub const ALARM_WAKES_IN_FLIGHT_MAX: usize = 256;
+/// Actors whose fate at start is written in one commit.
+const BOOT_COMMIT_ACTORS_MAX: usize = 1_000;
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub datacenter_label: u16,
+    /// How long a request may wait for its actor to run.
+    pub ready_timeout_ms: u64,
+    /// How long a runner may take to start an actor.
+    pub start_timeout_ms: u64,
+    /// How long a runner may take to stop an actor.
+    pub stop_timeout_ms: u64,
+    /// The pause before the second restart after a crash, and before an alarm whose handler failed fires again; doubled each time.
+    pub retry_base_ms: u64,
+    /// How often that pause is doubled at most.
+    pub retry_doublings_max: u32,
+    /// An actor that ran for so long has recovered: its next crash counts as the first.
+    pub retry_reset_ms: u64,
+    /// Alarms held in memory; see [`Alarms`].
+    pub alarms_in_memory_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            datacenter_label: 1,
+            ready_timeout_ms: 30_000,
+            start_timeout_ms: 30_000,
+            stop_timeout_ms: 30 * 60_000,
+            retry_base_ms: 2_000,
+            retry_doublings_max: 8,
+            retry_reset_ms: 10 * 60_000,
+            alarms_in_memory_max: ALARMS_IN_MEMORY_MAX,
+        }
+    }
+}
+
+impl Config {
+    /// The pause before try number `failures + 1`.
+    pub(crate) fn pause_ms(&self, failures: u32) -> u64 {
+        self.retry_base_ms << failures.saturating_sub(1).min(self.retry_doublings_max)
+    }
+
+    /// The alarm after one more failure of its handler.
+    pub(crate) fn later(&self, alarm: Alarm, now_ms: u64) -> Alarm {
+        let failures = alarm.failures.saturating_add(1);
+        Alarm { fire_ms: now_ms + self.pause_ms(failures), failures, ..alarm }
+    }
+}
+
+pub struct Core {
+    pub(crate) config: Config,
+    pub(crate) now_ms: u64,
+    actions: VecDeque<Action>,
+
+    pub(crate) namespaces: BTreeMap<String, NamespaceRecord>,
+    pub(crate) deployments: BTreeMap<(NamespaceId, String), Deployment>,
+    pub(crate) deploying: Vec<Deploying>,
+    /// Deployments as they will be when the last commit about them is durable.
+    pub(crate) publishing: BTreeMap<(NamespaceId, String), DeploymentRecord>,
+    pub(crate) runners: BTreeMap<RunnerId, Runner>,
+
+    pub(crate) actors: BTreeMap<ActorId, Actor>,
+    pub(crate) keys: BTreeMap<KeyRef, KeyEntry>,
+    /// Keys that are being read, and who wants to know.
+    pub(crate) key_loads: BTreeMap<KeyRef, Vec<KeyWaiter>>,
+    pub(crate) requests: BTreeMap<RequestId, Request>,
+    /// Wanted, and no runner could take them.
+    pub(crate) unplaced: BTreeSet<ActorId>,
+
+    pub(crate) alarms: Alarms,
+    /// Taken from the alarms and not yet running.
+    pub(crate) alarm_wakes: BTreeSet<ActorId>,
+    pub(crate) timers: BTreeSet<(u64, Timer)>,
+
+    /// In the order they were asked for, which is the order they become durable in.
+    commits: VecDeque<(CommitId, Then)>,
+    last_commit: u64,
+    booted: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Timer {
+    /// The request has waited long enough.
+    Request(RequestId),
+    /// The actor has taken too long to start or stop, or its pause is over.
+    Actor(ActorId),
+}
+
+/// What happens when a commit is durable.
+#[derive(Debug)]
+pub(crate) enum Then {
+    Nothing,
+    /// Something of this actor is on disk.
+    Actor(ActorId, ActorThen),
+    Reply(CallId, Answer),
+    Deployed {
+        call: CallId,
+        deployment: Box<DeploymentRecord>,
+    },
+}
+
+#[derive(Debug)]
+pub(crate) enum ActorThen {
+    Nothing,
+    /// Its start is: tell the runner. And who created it.
+    Start {
+        generation: u32,
+        created_by: Option<CallId>,
+    },
+    /// It exists; this call wanted it to.
+    Created {
+        by: Option<CallId>,
+    },
+    /// What a message of it wrote is: tell the runner.
+    Written {
+        runner: RunnerId,
+        generation: u32,
+        commit: u64,
+    },
+    /// Its end is.
+    Destroyed,
+}
+
+impl Core {
+    pub fn new(config: Config) -> Core {
+        let alarms = Alarms::new(config.alarms_in_memory_max);
+        Core {
+            config,
+            now_ms: 0,
+            actions: VecDeque::new(),
+            namespaces: BTreeMap::new(),
+            deployments: BTreeMap::new(),
+            deploying: Vec::new(),
+            publishing: BTreeMap::new(),
+            runners: BTreeMap::new(),
+            actors: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            key_loads: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            unplaced: BTreeSet::new(),
+            alarms,
+            alarm_wakes: BTreeSet::new(),
+            timers: BTreeSet::new(),
+            commits: VecDeque::new(),
+            last_commit: 0,
+            booted: false,
+        }
+    }
+
+    /// Takes one input. Never fails: what is wrong with it becomes an action that tells whoever sent it.
+    /// Time never goes backwards; the first input is `Booted`.
+    pub fn handle(&mut self, now_ms: u64, input: Input) {
+        self.now_ms = self.now_ms.max(now_ms);
+        match input {
+            Input::Booted(boot) => self.boot(boot),
+            Input::Request { request, target } => self.request_arrived(request, target),
+            Input::RequestEnded { request } | Input::RequestAborted { request } => self.request_over(request),
+            Input::Call { call, operation } => self.call(call, operation),
+            Input::RunnerJoined { runner, profile } => self.runner_joined(runner, profile),
+            Input::RunnerLeft { runner } => self.runner_left(runner),
+            Input::FromRunner { runner, message } => self.runner_says(runner, message),
+            Input::ActorLoaded { actor, found } => self.actor_loaded(actor, found),
+            Input::KeyLoaded { key, found } => self.key_loaded(key, found),
+            Input::AlarmsLoaded { alarms, complete } => self.alarms.loaded(alarms, complete),
+            Input::Committed { commit } => self.committed(commit),
+            Input::Tick => {}
+        }
+        self.pass_time();
+    }
+
+    /// What to do next; none when everything that follows from the inputs so far has been asked for.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// How long until time alone is a reason to call `handle` again; none if it never is.
+    pub fn wait_ms(&self, now_ms: u64) -> Option<u64> {
+        let timer = self.timers.first().map(|(due_ms, _)| *due_ms);
+        let alarm = self.alarms.next_ms().filter(|_| self.booted && self.alarm_wakes.len() < ALARM_WAKES_IN_FLIGHT_MAX);
+        let next = timer.into_iter().chain(alarm).min()?;
+        Some(next.saturating_sub(now_ms))
+    }
+
+    /// How many actors are in memory.
+    pub fn actors_in_memory(&self) -> usize {
+        self.actors.len()
+    }
+
+    /// How many requests wait or run.
+    pub fn requests_in_flight(&self) -> usize {
+        self.requests.len()
+    }
+
+    fn boot(&mut self, boot: Boot) {
+        for namespace in boot.namespaces {
+            self.namespaces.insert(namespace.name.clone(), namespace);
+        }
+        for record in boot.deployments {
+            self.deployments.insert((record.namespace, record.name.clone()), Deployment { record });
+        }
+        // Whatever was awake ran in a process that is gone.
+        let mut changes = Vec::new();
+        for loaded in boot.awake {
+            if let Some(change) = self.resurrect(loaded) {
+                changes.push(change);
+            }
+            if changes.len() >= BOOT_COMMIT_ACTORS_MAX {
+                self.commit(std::mem::take(&mut changes), Then::Nothing);
+            }
+        }
+        if !changes.is_empty() {
+            self.commit(changes, Then::Nothing);
+        }
+        self.booted = true;
+    }
+
+    fn runner_says(&mut self, runner: RunnerId, message: FromRunner) {
+        match message {
+            FromRunner::Event(checkpoint, event) => self.event(runner, checkpoint, event),
+            FromRunner::Commit(commit) => self.write(runner, commit),
+            FromRunner::Prepared { component, result } => self.prepared(runner, component, result),
+            FromRunner::RequestReturned { request } => self.request_returned(runner, request),
+            // These go past the core: the server hands them straight to whom they concern.
+            FromRunner::ResponseStart { .. }
+            | FromRunner::ResponseChunk { .. }
+            | FromRunner::ResponseAbort { .. }
+            | FromRunner::RequestWindow { .. }
+            | FromRunner::Kv { .. }
+            | FromRunner::GetComponent { .. }
+            | FromRunner::Log { .. } => {}
+        }
+    }
+
+    /// Timers, alarms that are due, alarms that must be read.
+    fn pass_time(&mut self) {
+        while let Some((_, timer)) = self.timers.first().copied().filter(|(due_ms, _)| *due_ms <= self.now_ms) {
+            self.timers.pop_first();
+            match timer {
+                Timer::Request(request) => self.request_waited_too_long(request),
+                Timer::Actor(actor) => self.actor_timer(actor),
+            }
+        }
+        if !self.booted {
+            return;
+        }
+        while self.alarm_wakes.len() < ALARM_WAKES_IN_FLIGHT_MAX {
+            let Some(actor) = self.alarms.pop_due(self.now_ms) else { break };
+            self.ring(actor);
+        }
+        if let Some(from) = self.alarms.want(CommitId(self.last_commit), self.commits.is_empty()) {
+            self.load_alarms(from);
+        }
+    }
+
+    fn committed(&mut self, commit: CommitId) {
+        // The store reports in order, and one report stands for all before it.
+        while let Some((id, _)) = self.commits.front()
+            && *id <= commit
+        {
+            let (_, then) = self.commits.pop_front().expect("it was just looked at");
+            match then {
+                Then::Nothing => {}
+                Then::Actor(actor, then) => self.actor_durable(actor, then),
+                Then::Reply(call, answer) => self.reply(call, Ok(answer)),
+                Then::Deployed { call, deployment } => self.deployed(call, *deployment),
+            }
+        }
+        if let Some(from) = self.alarms.durable(commit) {
+            self.load_alarms(from);
+        }
+    }
+
+    fn load_alarms(&mut self, from: Option<(u64, ActorId)>) {
+        let limit = self.alarms.limit();
+        self.act(Action::LoadAlarms { from, limit });
+    }
+
+    pub(crate) fn act(&mut self, action: Action) {
+        self.actions.push_back(action);
+    }
+
+    pub(crate) fn reply(&mut self, call: CallId, result: Result<Answer, Refusal>) {
+        self.act(Action::Reply { call, result });
+    }
+
+    pub(crate) fn commit(&mut self, changes: Vec<Change>, then: Then) {
+        self.last_commit += 1;
+        let commit = CommitId(self.last_commit);
+        self.commits.push_back((commit, then));
+        self.act(Action::Commit { commit, changes });
+    }
+
+    /// A commit that keeps the actor in memory until it is durable.
+    pub(crate) fn commit_actor(&mut self, actor: ActorId, changes: Vec<Change>, then: ActorThen) {
+        if let Some(actor) = self.actors.get_mut(&actor) {
+            actor.commits_in_flight += 1;
+        }
+        self.commit(changes, Then::Actor(actor, then));
+    }
+
+    pub(crate) fn namespace(&self, name: &str) -> Result<NamespaceId, Refusal> {
+        match self.namespaces.get(name) {
+            Some(record) => Ok(record.id),
+            None => Err(Refusal::NamespaceNotFound { namespace: name.to_string() }),
+        }
+    }
+
+    pub(crate) fn new_id(&self, random: [u8; 16]) -> Id {
+        Id::new(random, self.config.datacenter_label)
+    }
+
+    pub(crate) fn answer_calls(&mut self, calls: Vec<ActorCall>, result: Result<Answer, Refusal>) {
+        for call in calls {
+            self.reply(call.call, result.clone());
+        }
+    }
+}

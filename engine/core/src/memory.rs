@@ -1,0 +1,159 @@
+//! How an actor comes into memory and leaves it.
+//!
+//! It comes when it is created, when somebody asks for it, and at boot if it must run. It leaves when its record on disk is the whole
+//! truth about it: asleep (or destroyed), every commit durable, nobody waiting.
+
+use std::collections::BTreeSet;
+
+use protocol::id::{ActorId, NamespaceId, Partition, RequestId};
+use protocol::message::StartReason;
+
+use crate::action::Answer;
+use crate::api::{ActorCall, ActorOperation};
+use crate::core::{Core, Timer};
+use crate::input::{CallId, Create, LoadedActor};
+use crate::life::{Actor, Life};
+use crate::record::{ActorRecord, Change, CrashPolicy};
+use crate::refusal::Refusal;
+use crate::requests::KeyEntry;
+
+impl Core {
+    pub(crate) fn create_actor(
+        &mut self,
+        namespace: NamespaceId,
+        name: String,
+        key: Option<String>,
+        create: Create,
+        by: Option<CallId>,
+    ) -> ActorId {
+        let mut id = self.new_id(create.random);
+        if let Some(key) = &key {
+            id = id.in_partition(Partition::of_key(namespace, &name, key));
+        }
+        let record = ActorRecord {
+            namespace,
+            name,
+            key,
+            pool: create.pool,
+            crash_policy: create.crash_policy,
+            has_input: create.input.is_some(),
+            create_ms: self.now_ms,
+            ..ActorRecord::unknown(id)
+        };
+        let actor = Actor::new(record.clone(), create.input.clone(), Life::Asleep);
+        if let Some(key) = actor.key() {
+            self.keys.insert(key, KeyEntry::Held(id));
+        }
+        self.actors.insert(id, actor);
+        let created = Change::CreateActor { record: Box::new(record), input: create.input };
+        self.place(id, vec![created], by);
+        id
+    }
+
+    pub(crate) fn actor_loaded(&mut self, id: ActorId, found: Option<Box<LoadedActor>>) {
+        let (waiting, calls, asked_for) = match self.actors.remove(&id) {
+            Some(actor) if actor.life == Life::Loading => (actor.waiting, actor.calls, true),
+            Some(actor) => {
+                self.actors.insert(id, actor);
+                return;
+            }
+            // Read along with its key.
+            None => (BTreeSet::new(), Vec::new(), false),
+        };
+        let destroyed_in = found.as_ref().map(|found| found.record.namespace);
+        let Some(found) = found.filter(|found| found.record.destroy_ms.is_none()) else {
+            return self.not_found(id, waiting, calls, destroyed_in);
+        };
+        let mut actor = Actor::new(found.record, found.input, Life::Asleep);
+        actor.waiting = waiting;
+        let wanted = !actor.waiting.is_empty();
+        if let Some(key) = actor.key() {
+            self.keys.insert(key, KeyEntry::Held(id));
+        }
+        self.actors.insert(id, actor);
+        for call in calls {
+            self.operate(id, call);
+        }
+        if wanted {
+            self.wake(id);
+        }
+        if self.alarm_wakes.contains(&id) {
+            self.ring(id);
+        }
+        if asked_for {
+            self.forget_if_idle(id);
+        }
+    }
+
+    /// An actor that was awake when the engine went down: what its record must say now.
+    pub(crate) fn resurrect(&mut self, loaded: LoadedActor) -> Option<Change> {
+        let LoadedActor { mut record, input } = loaded;
+        if record.destroy_ms.is_some() {
+            return None;
+        }
+        let id = record.id;
+        let wanted = record.crash_policy == CrashPolicy::Restart || record.pending_ms.is_some() || record.start_ms.is_none();
+        record.runner = None;
+        record.connectable_ms = None;
+        record.sleep_ms.get_or_insert(self.now_ms);
+        record.reschedule_ms = None;
+        record.pending_ms = wanted.then_some(self.now_ms);
+        let change = Change::PutActor(Box::new(record.clone()));
+        if wanted {
+            let mut actor = Actor::new(record, input, Life::Unplaced);
+            if actor.record.start_ms.is_some() {
+                actor.next_start = StartReason::Restarted;
+            }
+            if let Some(key) = actor.key() {
+                self.keys.insert(key, KeyEntry::Held(id));
+            }
+            self.unplaced.insert(id);
+            self.actors.insert(id, actor);
+        }
+        Some(change)
+    }
+
+    /// Nobody waits, nothing runs, all is on disk: the record there is the truth.
+    pub(crate) fn forget_if_idle(&mut self, id: ActorId) {
+        let Some(actor) = self.actors.get(&id) else { return };
+        let idle = actor.life == Life::Asleep
+            && actor.commits_in_flight == 0
+            && actor.waiting.is_empty()
+            && actor.calls.is_empty()
+            && actor.dispatched.is_empty();
+        if idle {
+            self.forget(id);
+        }
+    }
+
+    pub(crate) fn forget(&mut self, id: ActorId) {
+        let Some(actor) = self.actors.remove(&id) else { return };
+        if let Some(timer_ms) = actor.timer_ms {
+            self.timers.remove(&(timer_ms, Timer::Actor(id)));
+        }
+        self.alarm_wakes.remove(&id);
+        self.unplaced.remove(&id);
+        let Some(key) = actor.key() else { return };
+        // After its end the key may already be another actor's.
+        let own = match self.keys.get(&key) {
+            Some(KeyEntry::Held(holder)) => *holder == id,
+            Some(KeyEntry::Free) => true,
+            None => false,
+        };
+        if own {
+            self.keys.remove(&key);
+        }
+    }
+
+    /// There is no such actor, or it was destroyed; then it can be destroyed again, and nothing else.
+    fn not_found(&mut self, id: ActorId, waiting: BTreeSet<RequestId>, calls: Vec<ActorCall>, destroyed_in: Option<NamespaceId>) {
+        self.alarm_wakes.remove(&id);
+        for request in waiting {
+            self.refuse(request, Refusal::ActorNotFound);
+        }
+        for ActorCall { call, namespace, operation } in calls {
+            let done = operation == ActorOperation::Destroy && destroyed_in == Some(namespace);
+            self.reply(call, if done { Ok(Answer::Done) } else { Err(Refusal::ActorNotFound) });
+        }
+    }
+}

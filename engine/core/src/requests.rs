@@ -1,0 +1,214 @@
+//! How a request finds its actor and waits for it.
+//!
+//! A request waits at one actor, in the order of arrival, until the actor runs; then it is dispatched. It ends exactly once. Its
+//! moment to give up is set when it arrives and never moves, however often the actor stops and starts meanwhile.
+
+use protocol::id::{ActorId, RequestId, RunnerId};
+use protocol::limits::REQUESTS_PER_ACTOR_MAX;
+
+use crate::action::Action;
+use crate::core::{Core, Timer};
+use crate::input::{CallId, Create, KeyRef, LoadedActor, Target};
+use crate::life::{Actor, Life};
+use crate::refusal::Refusal;
+
+pub(crate) struct Request {
+    pub actor: ActorId,
+    /// Until when it waits.
+    pub ready_by_ms: u64,
+    pub dispatched: bool,
+}
+
+/// What is known in memory of a key that is not being read.
+pub(crate) enum KeyEntry {
+    Held(ActorId),
+    /// Its actor is being destroyed; the disk may still say otherwise.
+    Free,
+}
+
+pub(crate) enum KeyWaiter {
+    Request {
+        request: RequestId,
+        arrived_ms: u64,
+        create: Option<Box<Create>>,
+    },
+    /// `POST` refuses a key that is taken, `PUT` takes what is there.
+    Call {
+        call: CallId,
+        create: Box<Create>,
+        get: bool,
+    },
+}
+
+impl Core {
+    pub(crate) fn request_arrived(&mut self, request: RequestId, target: Target) {
+        match target {
+            Target::Id(actor) => self.request_actor(request, actor, self.now_ms),
+            Target::Key { namespace, name, key, create } => {
+                if let Err(refusal) = self.request_key(request, namespace, name, key, create) {
+                    self.act(Action::Refuse { request, refusal });
+                }
+            }
+        }
+    }
+
+    fn request_key(
+        &mut self,
+        request: RequestId,
+        namespace: String,
+        name: String,
+        key: String,
+        create: Option<Box<Create>>,
+    ) -> Result<(), Refusal> {
+        let id = self.namespace(&namespace)?;
+        if let Some(create) = &create {
+            self.check_create(&namespace, id, &name, Some(&key), create)?;
+        }
+        let key = KeyRef { namespace: id, name, key };
+        self.want_key(key, KeyWaiter::Request { request, arrived_ms: self.now_ms, create });
+        Ok(())
+    }
+
+    /// Somebody wants the actor with this key.
+    pub(crate) fn want_key(&mut self, key: KeyRef, waiter: KeyWaiter) {
+        match self.keys.get_mut(&key) {
+            Some(KeyEntry::Held(actor)) => {
+                let actor = *actor;
+                self.key_known(&key, Some(actor), waiter);
+            }
+            Some(KeyEntry::Free) => self.key_known(&key, None, waiter),
+            None => {
+                let first = !self.key_loads.contains_key(&key);
+                self.key_loads.entry(key.clone()).or_default().push(waiter);
+                if first {
+                    self.act(Action::LoadKey { key });
+                }
+            }
+        }
+    }
+
+    pub(crate) fn key_loaded(&mut self, key: KeyRef, found: Option<Box<LoadedActor>>) {
+        let Some(waiters) = self.key_loads.remove(&key) else { return };
+        if let Some(found) = found {
+            let id = found.record.id;
+            // It may have come into memory by its id meanwhile; what is in memory is newer.
+            if self.actors.get(&id).is_none_or(|actor| actor.life == Life::Loading) {
+                self.actor_loaded(id, Some(found));
+            }
+        }
+        for waiter in waiters {
+            let holder = match self.keys.get(&key) {
+                Some(KeyEntry::Held(actor)) => Some(*actor),
+                _ => None,
+            };
+            self.key_known(&key, holder, waiter);
+        }
+        if let Some(KeyEntry::Held(actor)) = self.keys.get(&key) {
+            self.forget_if_idle(*actor);
+        }
+    }
+
+    fn key_known(&mut self, key: &KeyRef, holder: Option<ActorId>, waiter: KeyWaiter) {
+        match (waiter, holder) {
+            (KeyWaiter::Request { request, arrived_ms, .. }, Some(actor)) => self.request_actor(request, actor, arrived_ms),
+            (KeyWaiter::Request { request, create: None, .. }, None) => {
+                self.act(Action::Refuse { request, refusal: Refusal::ActorNotFound });
+            }
+            (KeyWaiter::Request { request, arrived_ms, create: Some(create) }, None) => {
+                let actor = self.create_actor(key.namespace, key.name.clone(), Some(key.key.clone()), *create, None);
+                self.request_actor(request, actor, arrived_ms);
+            }
+            (KeyWaiter::Call { call, get, .. }, Some(actor)) => self.answer_existing(call, get, key, actor),
+            (KeyWaiter::Call { call, create, .. }, None) => {
+                self.create_actor(key.namespace, key.name.clone(), Some(key.key.clone()), *create, Some(call));
+            }
+        }
+    }
+
+    fn request_actor(&mut self, request: RequestId, id: ActorId, arrived_ms: u64) {
+        let ready_by_ms = arrived_ms + self.config.ready_timeout_ms;
+        let Some(actor) = self.actors.get_mut(&id) else {
+            self.actors.insert(id, Actor::loading(id, Some(request)));
+            self.requests.insert(request, Request { actor: id, ready_by_ms, dispatched: false });
+            self.timers.insert((ready_by_ms, Timer::Request(request)));
+            self.act(Action::LoadActor { actor: id });
+            return;
+        };
+        if actor.is_ending() {
+            return self.act(Action::Refuse { request, refusal: Refusal::ActorDestroyedWhileWaiting { actor: id } });
+        }
+        if actor.waiting.len() + actor.dispatched.len() >= REQUESTS_PER_ACTOR_MAX {
+            return self.act(Action::Refuse { request, refusal: Refusal::Overloaded { actor: id } });
+        }
+        if let Life::Running { on } = actor.life {
+            actor.dispatched.insert(request);
+            let generation = actor.record.generation;
+            self.requests.insert(request, Request { actor: id, ready_by_ms, dispatched: true });
+            return self.act(Action::Dispatch { request, runner: on, actor: id, generation });
+        }
+        actor.waiting.insert(request);
+        self.requests.insert(request, Request { actor: id, ready_by_ms, dispatched: false });
+        self.timers.insert((ready_by_ms, Timer::Request(request)));
+        self.wake(id);
+    }
+
+    /// The actor runs: everything that waited for it goes to it.
+    pub(crate) fn dispatch_waiting(&mut self, id: ActorId) {
+        let Some(actor) = self.actors.get_mut(&id) else { return };
+        let Life::Running { on } = actor.life else { return };
+        let generation = actor.record.generation;
+        let waiting = std::mem::take(&mut actor.waiting);
+        actor.dispatched.extend(&waiting);
+        for request in waiting {
+            if let Some(entry) = self.requests.get_mut(&request) {
+                entry.dispatched = true;
+                self.timers.remove(&(entry.ready_by_ms, Timer::Request(request)));
+            }
+            self.act(Action::Dispatch { request, runner: on, actor: id, generation });
+        }
+    }
+
+    /// Answered, failed on the way, or nobody waits for it any more.
+    pub(crate) fn request_over(&mut self, request: RequestId) {
+        let Some(entry) = self.requests.remove(&request) else {
+            return self.forget_key_waiter(request);
+        };
+        self.timers.remove(&(entry.ready_by_ms, Timer::Request(request)));
+        if let Some(actor) = self.actors.get_mut(&entry.actor) {
+            actor.waiting.remove(&request);
+            actor.dispatched.remove(&request);
+            self.forget_if_idle(entry.actor);
+        }
+    }
+
+    /// The client left while the key was being read: rare, and few keys are being read at one time.
+    fn forget_key_waiter(&mut self, gone: RequestId) {
+        for waiters in self.key_loads.values_mut() {
+            // Left empty on purpose if it was the only one: the read is still under way.
+            waiters.retain(|waiter| !matches!(waiter, KeyWaiter::Request { request, .. } if *request == gone));
+        }
+    }
+
+    pub(crate) fn refuse(&mut self, request: RequestId, refusal: Refusal) {
+        self.request_over(request);
+        self.act(Action::Refuse { request, refusal });
+    }
+
+    pub(crate) fn request_waited_too_long(&mut self, request: RequestId) {
+        if let Some(entry) = self.requests.get(&request).filter(|entry| !entry.dispatched) {
+            let refusal = Refusal::ActorReadyTimeout { actor: entry.actor, waited_ms: self.config.ready_timeout_ms };
+            self.refuse(request, refusal);
+        }
+    }
+
+    /// The runner never began it, so it may go to the actor's next generation.
+    pub(crate) fn request_returned(&mut self, runner: RunnerId, request: RequestId) {
+        let Some(entry) = self.requests.get_mut(&request).filter(|entry| entry.dispatched) else { return };
+        let id = entry.actor;
+        let Some(actor) = self.actors.get_mut(&id).filter(|actor| actor.on() == Some(runner)) else { return };
+        entry.dispatched = false;
+        self.timers.insert((entry.ready_by_ms, Timer::Request(request)));
+        actor.dispatched.remove(&request);
+        actor.waiting.insert(request);
+    }
+}

@@ -1,0 +1,472 @@
+//! A world for the core: a disk of maps, names for ids, and a transcript.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use protocol::component::{ComponentHash, ComponentInfo, ComponentRefusal, ComponentRefusalKind, Handler};
+use protocol::id::{ActorId, Id, RequestId, RunnerId};
+use protocol::message::{AlarmChange, Checkpoint, Command, Commit, Event, FromRunner, KvChange, Outcome, RunnerProfile, ToRunner};
+use rivet_engine_core::action::{Action, Answer};
+use rivet_engine_core::input::{Boot, CallId, CommitId, Create, Input, KeyRef, LoadedActor, Operation, Target};
+use rivet_engine_core::record::{ActorRecord, Change, CrashPolicy, DeploymentRecord, NamespaceRecord};
+use rivet_engine_core::refusal::Refusal;
+use rivet_engine_core::{Config, Core};
+
+const RUNNER: RunnerId = RunnerId(1);
+const COMPONENTS: [(&str, ComponentHash); 2] = [("v1", ComponentHash([1; 32])), ("v2", ComponentHash([2; 32]))];
+
+#[derive(Default)]
+struct Disk {
+    actors: BTreeMap<ActorId, LoadedActor>,
+    keys: BTreeMap<KeyRef, ActorId>,
+    alarms: std::collections::BTreeSet<(u64, ActorId)>,
+    namespaces: Vec<NamespaceRecord>,
+    deployments: BTreeMap<String, DeploymentRecord>,
+}
+
+impl Disk {
+    fn apply(&mut self, change: Change) {
+        match change {
+            Change::CreateActor { record, input } => {
+                if let Some(key) = key_of(&record) {
+                    assert!(self.keys.insert(key, record.id).is_none(), "two actors with one key");
+                }
+                self.actors.insert(record.id, LoadedActor { record: *record, input });
+            }
+            Change::PutActor(record) => {
+                let actor = self.actors.get_mut(&record.id).expect("it was created");
+                actor.record = *record;
+            }
+            Change::DestroyActor { record } => {
+                if let Some(key) = key_of(&record) {
+                    assert_eq!(self.keys.remove(&key), Some(record.id));
+                }
+                self.actors.insert(record.id, LoadedActor { record: *record, input: None });
+            }
+            Change::PutAlarm { fire_ms, actor } => assert!(self.alarms.insert((fire_ms, actor))),
+            Change::DeleteAlarm { fire_ms, actor } => assert!(self.alarms.remove(&(fire_ms, actor))),
+            Change::Kv { .. } => {}
+            Change::PutNamespace(record) => self.namespaces.push(record),
+            Change::PutDeployment(record) => {
+                self.deployments.insert(record.name.clone(), *record);
+            }
+        }
+    }
+
+    fn key(&self, key: &KeyRef) -> Option<Box<LoadedActor>> {
+        Some(Box::new(self.actors[self.keys.get(key)?].clone()))
+    }
+}
+
+fn key_of(record: &ActorRecord) -> Option<KeyRef> {
+    Some(KeyRef { namespace: record.namespace, name: record.name.clone(), key: record.key.clone()? })
+}
+
+pub struct World {
+    core: Core,
+    disk: Disk,
+    now_ms: u64,
+    pub transcript: String,
+    names: BTreeMap<ActorId, String>,
+    events: BTreeMap<(ActorId, u32), u64>,
+    calls: u64,
+    created: u64,
+    held_commits: Option<VecDeque<(CommitId, Vec<Change>)>>,
+    held_loads: Option<VecDeque<Action>>,
+}
+
+impl World {
+    pub fn new() -> World {
+        World {
+            core: Core::new(Config { alarms_in_memory_max: 4, ..Config::default() }),
+            disk: Disk::default(),
+            now_ms: 0,
+            transcript: String::new(),
+            names: BTreeMap::new(),
+            events: BTreeMap::new(),
+            calls: 0,
+            created: 0,
+            held_commits: None,
+            held_loads: None,
+        }
+    }
+
+    /// One line of a script.
+    pub fn step(&mut self, line: &str) {
+        let words: Vec<&str> = line.split(' ').collect();
+        match words[..] {
+            // A namespace, a runner and a deployed component, in silence.
+            ["up"] => {
+                self.input(Input::Booted(Boot::default()));
+                self.call(Operation::CreateNamespace { random: [9; 16], name: "default".into(), display_name: "Default".into() });
+                self.step("runner joined");
+                self.step("deploy v1");
+                self.step("prepared v1");
+                self.transcript.clear();
+            }
+            // What is on disk is all that is left.
+            ["restart", "engine"] => {
+                self.core = Core::new(Config { alarms_in_memory_max: 4, ..Config::default() });
+                self.events.clear();
+            }
+            ["up", "again"] => {
+                let awake = self.disk.actors.values().filter(|actor| actor.record.is_awake()).cloned().collect();
+                let namespaces = self.disk.namespaces.clone();
+                let deployments = self.disk.deployments.values().cloned().collect();
+                self.input(Input::Booted(Boot { namespaces, deployments, awake }));
+                self.step("runner joined");
+                self.step("prepared");
+            }
+            ["hold", "commits"] => self.held_commits = Some(VecDeque::new()),
+            ["release", "commits"] => {
+                for (commit, changes) in self.held_commits.take().expect("they are held") {
+                    changes.into_iter().for_each(|change| self.disk.apply(change));
+                    self.input(Input::Committed { commit });
+                }
+            }
+            ["hold", "loads"] => self.held_loads = Some(VecDeque::new()),
+            ["release", "loads"] => {
+                for action in self.held_loads.take().expect("they are held") {
+                    self.perform(action);
+                }
+            }
+            ["at", ms] => {
+                self.now_ms = ms.parse().expect("a number");
+                self.input(Input::Tick);
+            }
+            ["runner", "joined"] => {
+                let profile = RunnerProfile { key: "w".into(), version: 1, components: true };
+                self.input(Input::RunnerJoined { runner: RUNNER, profile });
+            }
+            ["runner", "left"] => self.input(Input::RunnerLeft { runner: RUNNER }),
+            ["deploy", component] => {
+                self.call(Operation::Deploy {
+                    namespace: "default".into(),
+                    name: "counter".into(),
+                    pool: "default".into(),
+                    component: component_named(component),
+                });
+            }
+            ["rollback", version] => self.call(Operation::Activate {
+                namespace: "default".into(),
+                name: "counter".into(),
+                version: version.parse().expect("a number"),
+            }),
+            ["prepared"] => self.step("prepared v1"),
+            ["prepared", component] => {
+                let component = component_named(component);
+                let info =
+                    ComponentInfo { handlers: vec![Handler::Http], imports: vec![], bytes: 1, compiled_bytes: 1, compile_ms: 1 };
+                self.runner_says(FromRunner::Prepared { component, result: Ok(info) });
+            }
+            ["refused", component] => {
+                let component = component_named(component);
+                let refusal = ComponentRefusal { kind: ComponentRefusalKind::NoHandler, message: "it has no handler".into() };
+                self.runner_says(FromRunner::Prepared { component, result: Err(refusal) });
+            }
+            ["namespace", name, ref display @ ..] => {
+                self.call(Operation::CreateNamespace { random: [7; 16], name: name.into(), display_name: display.join(" ") })
+            }
+            ["create", key] => self.create(key, CrashPolicy::Sleep),
+            ["create", key, "restart"] => self.create(key, CrashPolicy::Restart),
+            ["create", key, "destroy"] => self.create(key, CrashPolicy::Destroy),
+            ["get", key] => {
+                let create = self.how(CrashPolicy::Sleep);
+                self.call(Operation::GetOrCreateActor {
+                    namespace: "default".into(),
+                    name: "counter".into(),
+                    key: key.into(),
+                    create,
+                });
+            }
+            ["destroy", key] => {
+                let actor = self.actor(key);
+                self.call(Operation::DestroyActor { namespace: "default".into(), actor });
+            }
+            ["api-sleep", key] => {
+                let actor = self.actor(key);
+                self.call(Operation::SleepActor { namespace: "default".into(), actor });
+            }
+            ["request", request, "for", key] => {
+                let create = Some(Box::new(self.how(CrashPolicy::Sleep)));
+                let target = Target::Key { namespace: "default".into(), name: "counter".into(), key: key.into(), create };
+                self.input(Input::Request { request: request_named(request), target });
+            }
+            ["request", request, "to", actor] => {
+                let target = Target::Id(self.actor(actor));
+                self.input(Input::Request { request: request_named(request), target });
+            }
+            ["request", request, "to-existing", key] => {
+                let target = Target::Key { namespace: "default".into(), name: "counter".into(), key: key.into(), create: None };
+                self.input(Input::Request { request: request_named(request), target });
+            }
+            ["request", request, "in", namespace] => {
+                let target = Target::Key { namespace: namespace.into(), name: "counter".into(), key: "k".into(), create: None };
+                self.input(Input::Request { request: request_named(request), target });
+            }
+            ["request", request, "named", name] => {
+                let create = Some(Box::new(self.how(CrashPolicy::Sleep)));
+                let target = Target::Key { namespace: "default".into(), name: name.into(), key: "k".into(), create };
+                self.input(Input::Request { request: request_named(request), target });
+            }
+            ["ended", request] => self.input(Input::RequestEnded { request: request_named(request) }),
+            ["aborted", request] => self.input(Input::RequestAborted { request: request_named(request) }),
+            ["returned", request] => self.runner_says(FromRunner::RequestReturned { request: request_named(request) }),
+            ["running", actor] => self.event(actor, Event::Running),
+            ["sleep", actor] => self.event(actor, Event::SleepIntent),
+            ["stop", actor] => self.event(actor, Event::StopIntent),
+            ["stopped", actor] => self.event(actor, Event::Stopped(Outcome::Ok)),
+            ["crashed", actor, ref text @ ..] => self.event(actor, Event::Stopped(Outcome::Error(Some(text.join(" "))))),
+            ["event", index, kind, actor] => {
+                let (actor, generation) = self.generation(actor);
+                let event = if kind == "running" { Event::Running } else { Event::SleepIntent };
+                let checkpoint = Checkpoint { actor, generation, index: index.parse().expect("a number") };
+                self.runner_says(FromRunner::Event(checkpoint, event));
+            }
+            ["write", actor, commit, ref what @ ..] => self.write(actor, commit, what),
+            ["show", key] => self.show(key),
+            ["memory"] => {
+                let line = format!("memory: {} actors, {} requests", self.core.actors_in_memory(), self.core.requests_in_flight());
+                self.say(&line);
+            }
+            _ => panic!("the script says {line:?}, which means nothing"),
+        }
+    }
+
+    fn create(&mut self, key: &str, policy: CrashPolicy) {
+        let create = self.how(policy);
+        self.call(Operation::CreateActor { namespace: "default".into(), name: "counter".into(), key: Some(key.into()), create });
+    }
+
+    fn how(&mut self, crash_policy: CrashPolicy) -> Create {
+        self.created += 1;
+        let mut random = [0; 16];
+        random[..8].copy_from_slice(&self.created.to_le_bytes());
+        Create { random, pool: "default".into(), crash_policy, input: Some(Bytes::from_static(b"in")) }
+    }
+
+    fn write(&mut self, actor: &str, commit: &str, what: &[&str]) {
+        let (actor, generation) = self.generation(actor);
+        let mut message = Commit {
+            actor,
+            generation,
+            commit: commit.parse().expect("a number"),
+            changes: vec![KvChange::Put { key: "k".into(), value: "v".into() }],
+            alarm: AlarmChange::Keep,
+            fired_ms: None,
+            alarm_failed: false,
+        };
+        for word in what {
+            match word.split_once('=') {
+                Some(("alarm", ms)) => message.alarm = AlarmChange::Set(ms.parse().expect("a number")),
+                Some(("fired", ms)) => message.fired_ms = Some(ms.parse().expect("a number")),
+                None if *word == "clear" => message.alarm = AlarmChange::Clear,
+                None if *word == "failed" => message.alarm_failed = true,
+                _ => panic!("a commit does not know {word:?}"),
+            }
+        }
+        self.runner_says(FromRunner::Commit(message));
+    }
+
+    fn event(&mut self, actor: &str, event: Event) {
+        let (actor, generation) = self.generation(actor);
+        let next = self.events.entry((actor, generation)).or_default();
+        let index = *next;
+        *next += 1;
+        self.runner_says(FromRunner::Event(Checkpoint { actor, generation, index }, event));
+    }
+
+    fn runner_says(&mut self, message: FromRunner) {
+        self.input(Input::FromRunner { runner: RUNNER, message });
+    }
+
+    fn call(&mut self, operation: Operation) {
+        self.calls += 1;
+        self.input(Input::Call { call: CallId(self.calls), operation });
+    }
+
+    fn input(&mut self, input: Input) {
+        self.core.handle(self.now_ms, input);
+        while let Some(action) = self.core.poll_action() {
+            self.perform(action);
+        }
+        assert_ne!(self.core.wait_ms(self.now_ms), Some(0), "time stands still and the core does not rest");
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::LoadActor { .. } | Action::LoadKey { .. } if self.held_loads.is_some() => {
+                self.held_loads.as_mut().expect("they are held").push_back(action);
+            }
+            Action::LoadActor { actor } => {
+                let found = self.disk.actors.get(&actor).cloned().map(Box::new);
+                self.input(Input::ActorLoaded { actor, found });
+            }
+            Action::LoadKey { key } => {
+                let found = self.disk.key(&key);
+                self.input(Input::KeyLoaded { key, found });
+            }
+            Action::LoadAlarms { from, limit } => {
+                let mut rest = self.disk.alarms.iter().filter(|alarm| from.is_none_or(|from| **alarm >= from)).copied();
+                let alarms = rest.by_ref().take(limit).collect();
+                let complete = rest.next().is_none();
+                self.input(Input::AlarmsLoaded { alarms, complete });
+            }
+            Action::Commit { commit, changes } => {
+                for change in &changes {
+                    if let Change::CreateActor { record, .. } = change {
+                        let twice = self.names.values().filter(|name| Some(name.as_str()) == record.key.as_deref()).count();
+                        let name = record.key.clone().unwrap_or_default() + &"'".repeat(twice);
+                        self.names.insert(record.id, name);
+                    }
+                }
+                match &mut self.held_commits {
+                    Some(held) => held.push_back((commit, changes)),
+                    None => {
+                        changes.into_iter().for_each(|change| self.disk.apply(change));
+                        self.input(Input::Committed { commit });
+                    }
+                }
+            }
+            Action::ToRunner { message, .. } => self.say_message(message),
+            Action::Dispatch { request, actor, generation, .. } => {
+                let line = format!("w <- request {} {}@{generation}", name_of(request), self.name(actor));
+                self.say(&line);
+            }
+            Action::Refuse { request, refusal } => {
+                let line = format!("{} <- {}", name_of(request), self.say_refusal(&refusal));
+                self.say(&line);
+            }
+            Action::Reply { call, result } => {
+                let answer = match result {
+                    Ok(Answer::Actor { record, created }) => {
+                        format!("{} {}", if created { "created" } else { "found" }, self.name(record.id))
+                    }
+                    Ok(Answer::Namespace(record)) => format!("namespace {}", record.name),
+                    Ok(Answer::Deployment(record)) => {
+                        format!("{} version {} of {} is live", record.name, record.live, record.versions.len())
+                    }
+                    Ok(Answer::Done) => "done".to_string(),
+                    Err(refusal) => self.say_refusal(&refusal),
+                };
+                let line = format!("call {} <- {answer}", call.0);
+                self.say(&line);
+            }
+        }
+    }
+
+    fn say_message(&mut self, message: ToRunner) {
+        let line = match message {
+            ToRunner::Command(Checkpoint { actor, generation, index }, command) => {
+                let what = match command {
+                    Command::Start(start) => {
+                        let component = start.component.map(component_name).unwrap_or("nothing");
+                        let alarm = start.alarm_ms.map(|ms| format!(" alarm {ms}")).unwrap_or_default();
+                        format!("start {component} {:?}{alarm}", start.reason).to_lowercase()
+                    }
+                    Command::Stop(reason) => format!("stop {reason:?}").to_lowercase(),
+                };
+                let index = if index == u64::MAX { "-".to_string() } else { index.to_string() };
+                format!("{what}: {}@{generation} #{index}", self.name(actor))
+            }
+            ToRunner::Alarm { actor, generation, scheduled_ms, attempt } => {
+                format!("alarm {scheduled_ms} attempt {attempt}: {}@{generation}", self.name(actor))
+            }
+            ToRunner::Committed { actor, generation, commit } => {
+                format!("committed {commit}: {}@{generation}", self.name(actor))
+            }
+            ToRunner::Prepare { component } => format!("prepare {}", component_name(component)),
+            other => format!("{other:?}"),
+        };
+        self.say(&format!("w <- {line}"));
+    }
+
+    fn say_refusal(&self, refusal: &Refusal) -> String {
+        let (group, code) = refusal.code();
+        let mut text = refusal.to_string();
+        for (id, name) in &self.names {
+            text = text.replace(&id.to_string(), name);
+        }
+        format!("{group}.{code}: {text}")
+    }
+
+    fn show(&mut self, key: &str) {
+        let id = self.actor(key);
+        let ActorRecord {
+            generation,
+            start_ms,
+            connectable_ms,
+            sleep_ms,
+            pending_ms,
+            reschedule_ms,
+            destroy_ms,
+            error,
+            runner,
+            ..
+        } = self.disk.actors[&id].record.clone();
+        let mut line = format!("{key}: generation {generation}");
+        let times = [
+            ("start", start_ms),
+            ("connectable", connectable_ms),
+            ("sleep", sleep_ms),
+            ("pending", pending_ms),
+            ("reschedule", reschedule_ms),
+            ("destroy", destroy_ms),
+        ];
+        for (name, ms) in times {
+            if let Some(ms) = ms {
+                let _ = write!(line, ", {name} {ms}");
+            }
+        }
+        if let Some(runner) = runner {
+            let _ = write!(line, ", on {runner}");
+        }
+        if let Some(error) = error {
+            let _ = write!(line, ", {error:?}");
+        }
+        self.say(&line);
+    }
+
+    fn say(&mut self, line: &str) {
+        let _ = writeln!(self.transcript, "{line}");
+    }
+
+    fn name(&self, actor: ActorId) -> &str {
+        self.names.get(&actor).map_or("?", String::as_str)
+    }
+
+    /// The newest actor with this key, or an id that nobody has.
+    fn actor(&self, key: &str) -> ActorId {
+        let named = |name: &&String| name.trim_end_matches('\'') == key;
+        let newest = self.names.iter().filter(|(_, name)| named(name)).max_by_key(|(_, name)| name.len());
+        newest.map_or(Id::new([255; 16], 1), |(id, _)| *id)
+    }
+
+    /// `a` is its current generation, `a@1` that one.
+    fn generation(&self, actor: &str) -> (ActorId, u32) {
+        match actor.split_once('@') {
+            Some((key, generation)) => (self.actor(key), generation.parse().expect("a number")),
+            None => {
+                let id = self.actor(actor);
+                (id, self.disk.actors[&id].record.generation)
+            }
+        }
+    }
+}
+
+fn request_named(name: &str) -> RequestId {
+    RequestId(name.trim_start_matches('q').parse().expect("q and a number"))
+}
+
+fn name_of(request: RequestId) -> String {
+    format!("q{}", request.0)
+}
+
+fn component_named(name: &str) -> ComponentHash {
+    COMPONENTS.iter().find(|(known, _)| *known == name).expect("v1 or v2").1
+}
+
+fn component_name(hash: ComponentHash) -> &'static str {
+    COMPONENTS.iter().find(|(_, known)| *known == hash).expect("v1 or v2").0
+}

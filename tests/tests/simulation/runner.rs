@@ -1,0 +1,179 @@
+//! A runner that behaves, as far as the protocol goes, and whose actors do not.
+//!
+//! Each actor counts: a request adds one to its counter, durably, and is answered with the new value. An alarm's handler notes that it
+//! ran. What an actor writes is one commit, and what depends on a commit leaves when the engine says that it is durable.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use protocol::id::{ActorId, Generation, RequestId};
+use protocol::message::{AlarmChange, Checkpoint, Commit, Event, KvChange, Outcome, StopReason};
+
+/// What an actor still has to do; one at a time, in order.
+#[derive(Debug)]
+pub enum Work {
+    Start,
+    Request(RequestId),
+    Alarm { scheduled_ms: u64 },
+    Stop(StopReason),
+}
+
+#[derive(Debug)]
+pub struct Running {
+    pub generation: Generation,
+    pub mailbox: VecDeque<Work>,
+    pub counter: u64,
+    pub alarm_ms: Option<u64>,
+    commit: u64,
+    event: u64,
+    /// Answers that wait for a commit.
+    pub held: BTreeMap<u64, (RequestId, u64)>,
+    asked_to_sleep: bool,
+    /// It has stopped as soon as nothing is held any more.
+    pub stopping: Option<Outcome>,
+}
+
+/// What a step of an actor says to the engine.
+#[derive(Debug)]
+pub enum Said {
+    Event(Checkpoint, Event),
+    Commit(Commit),
+    Returned(RequestId),
+    /// Answered; the value if the handler got that far.
+    Answer(RequestId, Option<u64>),
+}
+
+impl Running {
+    pub fn new(generation: Generation, counter: u64, alarm_ms: Option<u64>) -> Running {
+        Running {
+            generation,
+            mailbox: VecDeque::from([Work::Start]),
+            counter,
+            alarm_ms,
+            commit: 0,
+            event: 0,
+            held: BTreeMap::new(),
+            asked_to_sleep: false,
+            stopping: None,
+        }
+    }
+
+    /// Handles one message, or asks to sleep when there is none.
+    pub fn step(&mut self, actor: ActorId, now_ms: u64, faults: bool, rng: &mut fastrand::Rng) -> Vec<Said> {
+        if self.stopping.is_some() {
+            return self.finish(actor);
+        }
+        let crash = faults && rng.u8(..) < 12;
+        match self.mailbox.pop_front() {
+            Some(Work::Request(request)) if crash => {
+                let mut said = vec![Said::Answer(request, None)];
+                said.extend(self.die(actor, "crashed in a request"));
+                said
+            }
+            Some(_) if crash => self.die(actor, "crashed"),
+            Some(Work::Start) => vec![self.event(actor, Event::Running)],
+            Some(Work::Request(request)) => self.count(actor, request, now_ms, rng),
+            Some(Work::Alarm { scheduled_ms }) => self.ring(actor, scheduled_ms, faults, rng),
+            Some(Work::Stop(_)) => self.stop(actor),
+            None if !self.asked_to_sleep && self.event > 0 && rng.bool() => {
+                self.asked_to_sleep = true;
+                let event = if faults && rng.u8(..) < 10 { Event::StopIntent } else { Event::SleepIntent };
+                vec![self.event(actor, event)]
+            }
+            None => Vec::new(),
+        }
+    }
+
+    /// The engine has made everything up to this commit durable.
+    pub fn committed(&mut self, commit: u64) -> Vec<Said> {
+        let later = self.held.split_off(&(commit + 1));
+        std::mem::replace(&mut self.held, later).into_values().map(|(request, value)| Said::Answer(request, Some(value))).collect()
+    }
+
+    fn count(&mut self, actor: ActorId, request: RequestId, now_ms: u64, rng: &mut fastrand::Rng) -> Vec<Said> {
+        self.counter += 1;
+        let alarm = match rng.u8(..8) {
+            0 => AlarmChange::Set(now_ms + rng.u64(0..5_000)),
+            1 => AlarmChange::Clear,
+            _ => AlarmChange::Keep,
+        };
+        let commit = self.commit(actor, alarm, None, false);
+        self.held.insert(self.commit, (request, self.counter));
+        vec![commit]
+    }
+
+    fn ring(&mut self, actor: ActorId, scheduled_ms: u64, faults: bool, rng: &mut fastrand::Rng) -> Vec<Said> {
+        if self.alarm_ms != Some(scheduled_ms) {
+            return Vec::new();
+        }
+        if faults && rng.u8(..) < 40 {
+            self.commit += 1;
+            return vec![Said::Commit(Commit {
+                actor,
+                generation: self.generation,
+                commit: self.commit,
+                changes: Vec::new(),
+                alarm: AlarmChange::Keep,
+                fired_ms: Some(scheduled_ms),
+                alarm_failed: true,
+            })];
+        }
+        self.counter += 1;
+        let alarm = if rng.u8(..) < 60 { AlarmChange::Set(scheduled_ms + rng.u64(1..9_000)) } else { AlarmChange::Keep };
+        self.alarm_ms = None;
+        vec![self.commit(actor, alarm, Some(scheduled_ms), false)]
+    }
+
+    fn stop(&mut self, actor: ActorId) -> Vec<Said> {
+        self.stopping = Some(Outcome::Ok);
+        self.finish(actor)
+    }
+
+    fn die(&mut self, actor: ActorId, text: &str) -> Vec<Said> {
+        self.stopping = Some(Outcome::Error(Some(text.to_string())));
+        self.finish(actor)
+    }
+
+    /// Returns what was not begun and says goodbye, once no answer is held back.
+    fn finish(&mut self, actor: ActorId) -> Vec<Said> {
+        if !self.held.is_empty() {
+            return Vec::new();
+        }
+        let mut said: Vec<Said> = Vec::new();
+        for work in self.mailbox.drain(..) {
+            if let Work::Request(request) = work {
+                said.push(Said::Returned(request));
+            }
+        }
+        let outcome = self.stopping.clone().expect("it is stopping");
+        said.push(self.event(actor, Event::Stopped(outcome)));
+        said
+    }
+
+    fn commit(&mut self, actor: ActorId, alarm: AlarmChange, fired_ms: Option<u64>, alarm_failed: bool) -> Said {
+        match alarm {
+            AlarmChange::Set(ms) => self.alarm_ms = Some(ms),
+            AlarmChange::Clear => self.alarm_ms = None,
+            AlarmChange::Keep => {}
+        }
+        self.commit += 1;
+        let value = Bytes::copy_from_slice(&self.counter.to_be_bytes());
+        // Two keys: if ever only one of them is there, half a message was written.
+        let changes = ["count", "again"].map(|key| KvChange::Put { key: key.into(), value: value.clone() });
+        Said::Commit(Commit {
+            actor,
+            generation: self.generation,
+            commit: self.commit,
+            changes: changes.into(),
+            alarm,
+            fired_ms,
+            alarm_failed,
+        })
+    }
+
+    fn event(&mut self, actor: ActorId, event: Event) -> Said {
+        let checkpoint = Checkpoint { actor, generation: self.generation, index: self.event };
+        self.event += 1;
+        Said::Event(checkpoint, event)
+    }
+}
