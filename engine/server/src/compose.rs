@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use engine_core::input::Operation;
 use engine_core::{Core, Input};
 use engine_store::rocks::Tuning;
 use engine_store::{Rocks, State, StoreError, Writer};
@@ -33,13 +34,14 @@ use crate::config::Config;
 use crate::directory::{Directory, News};
 use crate::driver::Driver;
 use crate::engine::{DATACENTER_LABEL, Engine};
+use crate::error::ApiError;
 use crate::inbox::Inbox;
 use crate::links::RunnerDoor;
 use crate::logs::LogBook;
 use crate::readers::Readers;
 use crate::requests::Requests;
 use crate::runners::Runners;
-use crate::{api, http};
+use crate::{api, http, random};
 
 /// The runner inside this process; others that connect get later numbers.
 const OWN_RUNNER: RunnerId = RunnerId(1);
@@ -57,6 +59,7 @@ pub enum StartError {
     Port { address: SocketAddr, cause: io::Error },
     Readers(io::Error),
     Runner(runner_wasm::StartError),
+    Namespace(ApiError),
 }
 
 impl fmt::Display for StartError {
@@ -78,6 +81,7 @@ impl fmt::Display for StartError {
             }
             StartError::Readers(cause) => write!(f, "the threads that read the disk cannot be started: {cause}"),
             StartError::Runner(cause) => cause.fmt(f),
+            StartError::Namespace(cause) => write!(f, "the namespace \"default\" could not be made: {}", cause.message),
         }
     }
 }
@@ -123,6 +127,7 @@ pub async fn run(
     let (end, ended) = oneshot::channel();
     let driver = tokio::spawn(Driver::new(core, engine.clone(), writer).run(ended));
 
+    make_default_namespace(&engine).await?;
     ready(&config, address);
     let router = api::router(engine.clone());
     let cut_off = http::serve(listener, engine.clone(), router, stop, Duration::from_millis(FINISH_MS_MAX)).await;
@@ -160,6 +165,16 @@ fn join_own_runner(engine: &Arc<Engine>, data_dir: &Path) -> Result<(), StartErr
     engine.runners.join(OWN_RUNNER, runner);
     engine.inbox.push(Input::RunnerJoined { runner: OWN_RUNNER, profile });
     Ok(())
+}
+
+/// Everybody's first namespace is there from the start.
+async fn make_default_namespace(engine: &Engine) -> Result<(), StartError> {
+    if engine.directory.namespace("default").is_some() {
+        return Ok(());
+    }
+    let (name, display_name) = ("default".to_string(), "Default".to_string());
+    let made = engine.call(Operation::CreateNamespace { random: random::bytes(), name, display_name }).await;
+    made.map(drop).map_err(StartError::Namespace)
 }
 
 async fn listen(config: &Config) -> Result<TcpListener, StartError> {

@@ -94,7 +94,7 @@ fn upload(file: File, bytes: u64) -> Body {
         sent += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
         if told.elapsed() >= Duration::from_millis(PROGRESS_MS) {
             told = Instant::now();
-            progress(&format!("sending, {} of {}", print::mebibytes(sent), print::mebibytes(bytes)));
+            progress(&format!("sending, {} of {}", print::size(sent), print::size(bytes)));
         }
     }))
 }
@@ -119,7 +119,7 @@ fn show(deployed: &Value, json: bool) {
         text("name"),
         deployed["version"],
         text("namespace"),
-        print::mebibytes(deployed["bytes"].as_u64().unwrap_or(0)),
+        print::size(deployed["bytes"].as_u64().unwrap_or(0)),
         deployed["compile_ms"]
     ));
     print::line(&format!("  component {}", text("component")));

@@ -36,7 +36,7 @@ fn row(deployment: &Value, version: &Value) -> Vec<String> {
         version["version"].to_string(),
         live.to_string(),
         print::moment(version["deploy_ts"].as_u64().unwrap_or(0)),
-        print::mebibytes(version["bytes"].as_u64().unwrap_or(0)),
+        print::size(version["bytes"].as_u64().unwrap_or(0)),
         text(&version["component"]).chars().take(12).collect(),
     ]
 }

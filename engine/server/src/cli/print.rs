@@ -57,8 +57,11 @@ pub fn moment(ms: u64) -> String {
     format!("{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}Z")
 }
 
-pub fn mebibytes(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / (1024.0 * 1024.0))
+pub fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),
+        _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+    }
 }
 
 #[cfg(test)]
@@ -77,6 +80,14 @@ mod tests {
         ];
         for (ms, expected) in rows {
             assert_eq!(moment(ms), expected);
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        let rows = [(0, "0.0 KiB"), (1_536, "1.5 KiB"), (1_048_576, "1.0 MiB"), (134_217_728, "128.0 MiB")];
+        for (bytes, expected) in rows {
+            assert_eq!(size(bytes), expected);
         }
     }
 
