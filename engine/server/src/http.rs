@@ -24,6 +24,7 @@ use crate::body::Body;
 use crate::engine::Engine;
 use crate::gateway::route::{Route, route};
 use crate::gateway::{self, cors};
+use crate::incoming::RequestBody;
 use crate::ray::{self, X_RIVET_RAY_ID};
 
 /// Connections that may be open at one time; more wait to be accepted.
@@ -61,9 +62,9 @@ pub async fn serve(
         let server = server.clone();
         let watcher = graceful.watcher();
         tokio::spawn(async move {
-            let service = service_fn(move |request| {
+            let service = service_fn(move |request: Request<Incoming>| {
                 let server = server.clone();
-                async move { server.answer(request).await }
+                async move { server.answer(request.map(RequestBody::new)).await }
             });
             let mut builder = auto::Builder::new(TokioExecutor::new());
             builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_millis(HEAD_MS_MAX));
@@ -110,7 +111,7 @@ async fn accept(listener: &TcpListener, connections: &Arc<Semaphore>) -> (TcpStr
 }
 
 impl Server {
-    async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    async fn answer(&self, request: Request<RequestBody>) -> Result<Response<Body>, Infallible> {
         let ray = ray::of(request.headers());
         let mut response = match route(request.method(), request.uri(), request.headers()) {
             Ok(Route::Actor { wanted, path }) => {

@@ -7,7 +7,7 @@
 //! - [`driver`]: tells the core what happened and does what it asks for; [`inbox`] is what it has yet to be told.
 //! - [`engine`]: what the parts share.
 //! - [`http`]: the port; sends each request to the [`gateway`] or the [`api`].
-//! - [`gateway`]: requests to actors. [`requests`]: those in flight. [`body`], [`window`]: how bodies flow.
+//! - [`gateway`]: requests to actors. [`requests`]: those in flight. [`incoming`], [`body`], [`window`]: how bodies flow.
 //! - [`api`]: requests about actors. [`calls`]: those that wait for the core. [`error`]: all errors there are.
 //! - [`links`]: what runners say. [`runners`]: those that are connected.
 //! - [`readers`]: the threads that read. [`components`], [`directory`], [`logs`]: what is kept beside the store.
@@ -29,6 +29,7 @@ mod form;
 mod gateway;
 mod http;
 mod inbox;
+mod incoming;
 mod links;
 mod lock;
 mod logs;

@@ -14,7 +14,6 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use protocol::limits::{REQUEST_BODY_BYTES_MAX, REQUEST_BODY_INLINE_BYTES_MAX};
 use serde_json::json;
 use tokio::sync::{oneshot, watch};
@@ -25,6 +24,7 @@ use crate::engine::Engine;
 use crate::error::ApiError;
 use crate::gateway::route::Wanted;
 use crate::gateway::upload::Sending;
+use crate::incoming::RequestBody;
 use crate::random;
 use crate::ray::X_RIVET_RAY_ID;
 use crate::requests::{Head, Reply, Upload};
@@ -47,7 +47,7 @@ pub async fn forward(
     wanted: Wanted,
     path: String,
     parts: Parts,
-    body: Incoming,
+    body: RequestBody,
     ray: &HeaderValue,
 ) -> Result<Response<Body>, ApiError> {
     let deadline = Instant::now() + Duration::from_millis(RESPONSE_START_MS_MAX);
@@ -74,7 +74,7 @@ async fn start(
     engine: &Arc<Engine>,
     wanted: Wanted,
     head: Head,
-    streamed: Option<Incoming>,
+    streamed: Option<RequestBody>,
     deadline: Instant,
     is_head: bool,
 ) -> Result<Response<Body>, ApiError> {

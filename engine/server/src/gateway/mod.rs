@@ -18,12 +18,12 @@ use std::sync::Arc;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Response};
-use hyper::body::Incoming;
 
 use crate::body::Body;
 use crate::engine::Engine;
 use crate::error::{ApiError, Face};
 use crate::gateway::route::Wanted;
+use crate::incoming::RequestBody;
 
 const X_RIVET_ERROR: HeaderName = HeaderName::from_static("x-rivet-error");
 
@@ -33,7 +33,7 @@ pub async fn answer(
     wanted: Wanted,
     path: String,
     parts: Parts,
-    body: Incoming,
+    body: RequestBody,
     ray: &HeaderValue,
 ) -> Response<Body> {
     let origin = cors::origin(&parts.headers);

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use protocol::id::RequestId;
 use protocol::limits::{BODY_CHUNK_BYTES_MAX, BODY_WINDOW_BYTES, REQUEST_BODY_BYTES_MAX};
 use protocol::message::{RequestStart, ToRunner};
@@ -17,6 +16,7 @@ use tokio::sync::watch;
 use crate::engine::Engine;
 use crate::error::ApiError;
 use crate::gateway::forward::body_refused;
+use crate::incoming::RequestBody;
 use crate::requests::Place;
 use crate::window::Credit;
 
@@ -25,7 +25,7 @@ type Dispatched = watch::Receiver<Option<(Place, Box<RequestStart>)>>;
 pub struct Sending {
     pub engine: Arc<Engine>,
     pub request: RequestId,
-    pub body: Incoming,
+    pub body: RequestBody,
     pub dispatched: Dispatched,
     pub credit: Arc<Credit>,
 }
