@@ -109,7 +109,9 @@ fn answer(request: Request, query: &Query) -> Result<Response, Error> {
         // What of the request arrived, what of the instance was kept, what of the machine can be seen.
         "/echo" => Response { status: 200, headers: vec![], body: request.body },
         "/request" => text(200, format!("{} {} {:?} {} bytes", request.method, request.path, request.query, request.body.len())),
-        "/headers" => text(200, lines(request.headers.iter().map(|h| format!("{}: {}", h.name, String::from_utf8_lossy(&h.value))))),
+        "/headers" => {
+            text(200, lines(request.headers.iter().map(|h| format!("{}: {}", h.name, String::from_utf8_lossy(&h.value)))))
+        }
         "/count" => text(200, CALLS.fetch_add(1, Ordering::Relaxed) + 1),
         "/hoard" => {
             misdeeds::hoard(query.number("bytes") as usize);

@@ -5,7 +5,12 @@ pub struct Query(Vec<(String, Vec<u8>)>);
 impl Query {
     pub fn parse(query: &str) -> Query {
         let pairs = query.split('&').filter(|pair| !pair.is_empty());
-        Query(pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(name, value)| (name.into(), decode(value))).collect())
+        Query(
+            pairs
+                .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+                .map(|(name, value)| (name.into(), decode(value)))
+                .collect(),
+        )
     }
 
     pub fn bytes(&self, name: &str) -> Option<&[u8]> {
