@@ -29,6 +29,7 @@ fn answer(request: Request, query: &Query) -> Result<Response, Error> {
         "/loop" => misdeeds::run_forever(),
         "/bomb" => misdeeds::allocate_forever(),
         "/stack" => text(200, misdeeds::recurse_forever()),
+        "/stack-memory" => text(200, misdeeds::recurse_with_frames_forever()),
         "/panic" => panic!("told to panic"),
         "/unreachable" => unreachable(),
         "/write-then-panic" => {

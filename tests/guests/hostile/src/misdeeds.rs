@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Memory that is never given back while the instance lives.
 static HOARD: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
@@ -24,11 +25,23 @@ pub fn hoard(bytes: usize) {
     HOARD.lock().expect("a panic ends the instance").push(vec![1; bytes]);
 }
 
+/// Exhausts the stack that the host gives to calls.
 pub fn recurse_forever() -> u64 {
     #[inline(never)]
     fn deeper(depth: u64) -> u64 {
-        let frame = black_box([depth; 32]);
-        if frame[0] == u64::MAX { 0 } else { deeper(depth + 1) + frame[(depth % 32) as usize] }
+        // The value is needed after the call, and no loop can stand in for it.
+        if NEVER.load(Ordering::Relaxed) { depth } else { deeper(depth + 1).rotate_left(1) ^ depth }
+    }
+    static NEVER: AtomicBool = AtomicBool::new(false);
+    deeper(black_box(0))
+}
+
+/// Exhausts the guest's own stack, which lies in its memory.
+pub fn recurse_with_frames_forever() -> u64 {
+    #[inline(never)]
+    fn deeper(depth: u64) -> u64 {
+        let frame = black_box([depth; 512]);
+        if frame[0] == u64::MAX { 0 } else { deeper(depth + 1) + frame[(depth % 512) as usize] }
     }
     deeper(0)
 }
