@@ -156,7 +156,8 @@ fn list(query: &Query, limit: Option<u32>) -> Result<Response, Error> {
 
 fn info() -> String {
     let info = context::info();
-    let key = info.key.map_or("null".into(), |parts| format!("[{}]", parts.iter().map(json).collect::<Vec<_>>().join(",")));
+    let key =
+        info.key.map_or("null".into(), |parts| format!("[{}]", parts.iter().map(|part| json(part)).collect::<Vec<_>>().join(",")));
     let input = context::input().map_or("null".into(), |bytes| bytes.len().to_string());
     format!(
         r#"{{"id":{},"name":{},"key":{key},"generation":{},"created_at":{},"input_bytes":{input}}}"#,
@@ -167,7 +168,7 @@ fn info() -> String {
     )
 }
 
-fn json(text: &String) -> String {
+fn json(text: &str) -> String {
     let escaped: String = text.chars().fold(String::new(), |mut out, c| {
         match c {
             '"' | '\\' => out.extend(['\\', c]),
