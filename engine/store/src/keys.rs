@@ -128,10 +128,13 @@ pub fn parse_alarm(key: &[u8]) -> Result<(u64, ActorId), StoreError> {
     parse_ms_and_actor(key, PARTITION_PREFIX_BYTES).ok_or_else(|| damaged("an alarm", key))
 }
 
-/// The alarms of a partition from this moment on.
-pub fn alarms(partition: Partition, from_ms: u64) -> KeyRange {
-    let (_, end) = under(in_partition(partition, Kind::Alarm, &[]));
-    (in_partition(partition, Kind::Alarm, &[&from_ms.to_be_bytes()]), end)
+/// The alarms of a partition in order of (moment, actor), from this one on.
+pub fn alarms(partition: Partition, from: Option<(u64, ActorId)>) -> KeyRange {
+    let (start, end) = under(in_partition(partition, Kind::Alarm, &[]));
+    match from {
+        Some((fire_ms, actor)) => (in_partition(partition, Kind::Alarm, &[&fire_ms.to_be_bytes(), actor.as_bytes()]), end),
+        None => (start, end),
+    }
 }
 
 pub fn kv(actor: ActorId, user_key: &[u8]) -> Vec<u8> {

@@ -76,9 +76,9 @@ impl State {
         Ok(Some(found).filter(|found| found.record.destroy_ms.is_none()))
     }
 
-    /// The next alarms of all partitions from this moment on, ascending; and whether these are all there are.
-    pub fn load_alarms(&self, from_ms: u64, limit: usize) -> Result<(Vec<(u64, ActorId)>, bool), StoreError> {
-        let ranges = Partition::all().map(|partition| keys::alarms(partition, from_ms)).collect();
+    /// The next alarms of all partitions in order of (moment, actor), from this one on; and whether these are all there are.
+    pub fn load_alarms(&self, from: Option<(u64, ActorId)>, limit: usize) -> Result<(Vec<(u64, ActorId)>, bool), StoreError> {
+        let ranges = Partition::all().map(|partition| keys::alarms(partition, from)).collect();
         let mut merge = Merge::new(&*self.store, ranges, limit)?;
         let mut alarms = Vec::new();
         while alarms.len() < limit {
