@@ -323,3 +323,33 @@ fn read_error(error: &rocksdb::Error) -> StoreError {
 fn io(doing: &'static str, error: &rocksdb::Error) -> StoreError {
     StoreError::Io { doing, cause: error.to_string() }
 }
+
+#[cfg(test)]
+mod tests {
+    use rocksdb::statistics::Ticker;
+
+    use super::*;
+
+    /// The promise rests on this: killing a process shows nothing about it, because the operating system keeps what it has.
+    #[test]
+    fn a_synced_commit_syncs_the_log_before_it_returns() {
+        let directory = tempfile::tempdir().expect("the temporary directory can be written");
+        let mut options = options(&Tuning::default());
+        options.enable_statistics();
+        let store = Rocks::open_with(directory.path(), &options).expect("a new store opens");
+        let syncs = || options.get_ticker_count(Ticker::WalFileSynced);
+        let mut batch = Batch::new();
+        batch.put("key", "value");
+        let before = syncs();
+        for count in 1..=5 {
+            store.commit(&batch, Persist::Synced).expect("a batch");
+            assert_eq!(syncs() - before, count);
+        }
+        for _ in 0..5 {
+            store.commit(&batch, Persist::Written).expect("a batch");
+        }
+        assert_eq!(syncs() - before, 5, "a written batch costs no sync");
+        store.sync().expect("a sync");
+        assert_eq!(syncs() - before, 6);
+    }
+}
