@@ -293,11 +293,7 @@ impl Run {
         }
         for (taken, done) in waiting {
             // A conflict may be one with a batch of this group: if that was not written, the conflict is not true either.
-            let verdict = written.clone().and(taken);
-            // It is a bug, but of one caller: the others wait for what was written.
-            if panic::catch_unwind(AssertUnwindSafe(|| done(verdict))).is_err() {
-                tracing::error!("what was to be done after a commit panicked");
-            }
+            tell(done, written.clone().and(taken));
         }
     }
 
@@ -352,7 +348,14 @@ impl Drop for Run {
         self.shared.close();
         let left = std::mem::take(&mut self.shared.lock().entries);
         for entry in left {
-            (entry.done)(Err(StoreError::Closed));
+            tell(entry.done, Err(StoreError::Closed));
         }
+    }
+}
+
+/// A panic in it is a bug, but of one caller: the others wait for what was written, and the thread goes on.
+fn tell(done: Done, verdict: Result<(), StoreError>) {
+    if panic::catch_unwind(AssertUnwindSafe(|| done(verdict))).is_err() {
+        tracing::error!("what was to be done after a commit panicked");
     }
 }
