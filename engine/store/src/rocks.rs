@@ -112,7 +112,7 @@ impl Rocks {
     }
 
     /// The same operations for RocksDB, with short ranges deleted key by key.
-    fn write_batch(&self, batch: &Batch) -> Result<WriteBatch, StoreError> {
+    fn write_batch(&self, batch: &Batch) -> WriteBatch {
         let mut write = WriteBatch::with_capacity_bytes(batch.bytes());
         let has_ranges = batch.ops().iter().any(|op| matches!(op, Op::DeleteRange { .. }));
         // Keys of this batch that a range delete later in it must delete too.
@@ -127,7 +127,7 @@ impl Rocks {
                 }
                 Op::Delete { key } => write.delete(key),
                 // RocksDB calls a range that ends before it starts an error; here it is empty.
-                Op::DeleteRange { start, end } if start < end => match self.few_keys(start, end)? {
+                Op::DeleteRange { start, end } if start < end => match self.few_keys(start, end) {
                     Some(keys) => {
                         keys.iter().for_each(|key| write.delete(key));
                         put.range(&start[..]..&end[..]).for_each(|key| write.delete(key));
@@ -137,13 +137,13 @@ impl Rocks {
                 Op::DeleteRange { .. } => {}
             }
         }
-        Ok(write)
+        write
     }
 
     /// The keys of a range, if they are few. A range delete is one entry, but RocksDB indexes all of those in memory anew for
     /// the first read after each of them: with ten thousand destroyed actors a read took two milliseconds. So they are kept
     /// for ranges where they save something.
-    fn few_keys(&self, start: &[u8], end: &[u8]) -> Result<Option<Vec<Bytes>>, StoreError> {
+    fn few_keys(&self, start: &[u8], end: &[u8]) -> Option<Vec<Bytes>> {
         let mut options = bounds(start, Some(end));
         // Keys that are deleted and still there must be stepped over; the writer must not do that for long.
         options.set_max_skippable_internal_keys(SKIPPED_KEYS_MAX);
@@ -152,16 +152,13 @@ impl Rocks {
         let mut keys = Vec::new();
         while let Some(key) = cursor.key() {
             if keys.len() == RANGE_KEYS_MAX {
-                return Ok(None);
+                return None;
             }
             keys.push(Bytes::copy_from_slice(key));
             cursor.next();
         }
-        match cursor.status() {
-            Ok(()) => Ok(Some(keys)),
-            Err(error) if error.kind() == ErrorKind::Incomplete => Ok(None),
-            Err(error) => Err(read_error(&error)),
-        }
+        // What cannot be read can still be deleted: a damaged table must not keep others from being written.
+        cursor.status().ok().map(|()| keys)
     }
 
     fn write_out(&self) -> Result<(), StoreError> {
@@ -241,7 +238,7 @@ impl Store for Rocks {
         let _alone = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
         self.refuse_if_poisoned()?;
         first_conflict(batch.checks(), |key| self.get(key))?;
-        let write = self.write_batch(batch)?;
+        let write = self.write_batch(batch);
         if write.is_empty() {
             return Ok(());
         }

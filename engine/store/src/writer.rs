@@ -282,7 +282,7 @@ impl Run {
         let mut conflicts = 0;
         for Entry { batch, done } in entries {
             let taken = group.add(&*self.store, batch);
-            conflicts += u64::from(taken.is_err());
+            conflicts += u64::from(matches!(taken, Err(StoreError::Conflict { .. })));
             waiting.push((taken, done));
         }
         let persist = if self.mode == Durability::Sync { Persist::Synced } else { Persist::Written };
