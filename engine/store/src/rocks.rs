@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
-use protocol::limits::{KIB, MIB};
+use protocol::limits::{ACTOR_INPUT_BYTES_MAX, KIB, MIB};
 use rocksdb::{
-    BlockBasedOptions, Cache, DB, DBCompressionType, DBRecoveryMode, ErrorKind, LogLevel, Options, ReadOptions, WriteBatch,
-    WriteOptions,
+    BlockBasedIndexType, BlockBasedOptions, Cache, DB, DBCompressionType, DBRecoveryMode, ErrorKind, LogLevel, LruCacheOptions,
+    Options, ReadOptions, WriteBatch, WriteOptions,
 };
 
 use crate::error::StoreError;
@@ -34,6 +34,10 @@ const OPEN_FILES_MAX: i32 = 512;
 const BACKGROUND_JOBS_MAX: i32 = 2;
 const BLOCK_BYTES: usize = 16 * KIB;
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
+/// Room for the largest value there is, several times.
+const CACHE_PART_BYTES_MIN: usize = 8 * MIB;
+const CACHE_PARTS_BITS_MAX: u32 = 6;
+const _: () = assert!(CACHE_PART_BYTES_MIN >= 4 * ACTOR_INPUT_BYTES_MAX);
 const MANIFEST_BYTES_MAX: usize = 16 * MIB;
 /// A range of up to so many keys is deleted key by key.
 const RANGE_KEYS_MAX: usize = 256;
@@ -270,13 +274,17 @@ fn bounds(start: &[u8], end: Option<&[u8]>) -> ReadOptions {
 
 fn options(tuning: &Tuning) -> Options {
     let mut blocks = BlockBasedOptions::default();
-    blocks.set_block_cache(&Cache::new_lru_cache(tuning.cache_bytes));
+    blocks.set_block_cache(&cache(tuning.cache_bytes));
     blocks.set_block_size(BLOCK_BYTES);
     blocks.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
     // Indexes and filters count against the cache too, or memory would grow with the data.
     blocks.set_cache_index_and_filter_blocks(true);
     blocks.set_cache_index_and_filter_blocks_with_high_priority(true);
     blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    // In parts: the filter of a large table is megabytes, too much to read for one key.
+    blocks.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    blocks.set_partition_filters(true);
+    blocks.set_pin_top_level_index_and_filter(true);
 
     let mut options = Options::default();
     options.create_if_missing(true);
@@ -301,6 +309,14 @@ fn options(tuning: &Tuning) -> Options {
     options.set_stats_dump_period_sec(0);
     options.set_stats_persist_period_sec(0);
     options
+}
+
+/// A block larger than its part of the cache is read from the disk each time: so there are few parts, and they are large.
+fn cache(bytes: usize) -> Cache {
+    let mut options = LruCacheOptions::default();
+    options.set_capacity(bytes);
+    options.set_num_shard_bits((bytes / CACHE_PART_BYTES_MIN).max(1).ilog2().min(CACHE_PARTS_BITS_MAX) as i32);
+    Cache::new_lru_cache_opts(&options)
 }
 
 /// Makes the directory if there is none, and makes sure that what is there is ours or nothing.
