@@ -52,7 +52,7 @@ impl<'a> Merge<'a> {
         Ok(merge)
     }
 
-    pub fn next(&mut self) -> Result<Option<Pair>, StoreError> {
+    pub fn take_next(&mut self) -> Result<Option<Pair>, StoreError> {
         let Some(Reverse(head)) = self.next.pop() else { return Ok(None) };
         self.advance(head.source)?;
         Ok(Some(Pair { key: head.key, value: head.value }))

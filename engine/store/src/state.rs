@@ -82,10 +82,10 @@ impl State {
         let mut merge = Merge::new(&*self.store, ranges, limit)?;
         let mut alarms = Vec::new();
         while alarms.len() < limit {
-            let Some(pair) = merge.next()? else { return Ok((alarms, true)) };
+            let Some(pair) = merge.take_next()? else { return Ok((alarms, true)) };
             alarms.push(keys::parse_alarm(&pair.key)?);
         }
-        Ok((alarms, merge.next()?.is_none()))
+        Ok((alarms, merge.take_next()?.is_none()))
     }
 
     /// The values of these keys, in their order, as of one moment.
@@ -103,7 +103,6 @@ impl State {
     }
 
     /// Entries of a range. The inner error is a sentence for the caller: the list is longer than a list may be.
-    #[expect(clippy::type_complexity, reason = "two kinds of failure: the disk's, and the caller's")]
     pub fn kv_list(
         &self,
         actor: ActorId,
@@ -156,7 +155,7 @@ impl State {
         let mut records: Vec<ActorRecord> = Vec::new();
         let mut merge = Merge::new(&*self.store, ranges, limit)?;
         while records.len() < limit {
-            let Some(pair) = merge.next()? else { break };
+            let Some(pair) = merge.take_next()? else { break };
             if key.is_some() && records::parse_listing(&pair.value)? != key {
                 continue;
             }

@@ -1,0 +1,307 @@
+//! What is on disk out there: keys and values of version 1, as bytes.
+//!
+//! These rows are never changed. If one fails, a data directory that exists can no longer be read: keep the layout, or give the
+//! record a new version that reads the old one (see `records.rs`), and add rows for it.
+
+use bytes::Bytes;
+use engine_core::input::KeyRef;
+use engine_core::record::{ActorError, ActorRecord, Alarm, CrashPolicy, DeploymentRecord, NamespaceRecord, VersionRecord};
+use protocol::component::{ComponentHash, ComponentInfo, Handler};
+use protocol::id::{Id, Partition};
+use rivet_engine_store::keys::{self, Kind};
+use rivet_engine_store::records::{self, Record};
+use rivet_engine_store::{Rocks, StoreError};
+
+fn id(seed: u8) -> Id {
+    Id::new([seed; 16], 1).in_partition(Partition::new(5).expect("5 is below 64"))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Bytes {
+    let text: String = text.split_whitespace().collect();
+    (0..text.len() / 2).map(|at| u8::from_str_radix(&text[at * 2..at * 2 + 2], 16).expect("a fixture is hex")).collect()
+}
+
+fn same(what: &str, found: &[u8], fixture: &str) {
+    assert_eq!(hex(found), hex(&unhex(fixture)), "{what}: the layout on disk has changed");
+}
+
+fn check<R: Record + PartialEq + std::fmt::Debug>(what: &str, record: &R, fixture: &str) {
+    same(what, &records::encode(record), fixture);
+    let bytes = unhex(fixture);
+    assert_eq!(records::decode::<R>(&bytes).as_ref(), Ok(record), "{what}");
+    damaged_is_an_error(what, &bytes, |bytes| records::decode::<R>(bytes).map(drop));
+}
+
+/// Cut anywhere, longer, older, newer, and with any one byte changed: an error or another record, never a panic.
+fn damaged_is_an_error(what: &str, bytes: &[u8], decode: impl Fn(&[u8]) -> Result<(), StoreError>) {
+    for end in 0..bytes.len() {
+        let cut = decode(&bytes[..end]);
+        assert!(matches!(cut, Err(StoreError::Corrupt { .. })), "{what}: {end} bytes of {}: {cut:?}", bytes.len());
+    }
+    let longer = decode(&[bytes, &[0]].concat());
+    assert!(matches!(longer, Err(StoreError::Corrupt { .. })), "{what}: one byte more: {longer:?}");
+    let version = |version: u8| decode(&[&[version], &bytes[1..]].concat());
+    assert!(matches!(version(0), Err(StoreError::Corrupt { .. })), "{what}");
+    for newer in [2, 255] {
+        assert!(matches!(version(newer), Err(StoreError::NewerFormat { known: 1, .. })), "{what}");
+    }
+    for at in 0..bytes.len() {
+        for flip in 1..=255 {
+            let mut changed = bytes.to_vec();
+            changed[at] ^= flip;
+            drop(decode(&changed));
+        }
+    }
+}
+
+fn small_actor() -> ActorRecord {
+    ActorRecord {
+        id: id(7),
+        namespace: id(9),
+        name: "counter".to_owned(),
+        key: None,
+        pool: "default".to_owned(),
+        crash_policy: CrashPolicy::Restart,
+        has_input: false,
+        create_ms: 1_700_000_000_000,
+        start_ms: None,
+        connectable_ms: None,
+        sleep_ms: None,
+        pending_ms: None,
+        reschedule_ms: None,
+        destroy_ms: None,
+        error: None,
+        generation: 0,
+        runner: None,
+        alarm: None,
+        crashes: 0,
+    }
+}
+
+fn full_actor() -> ActorRecord {
+    ActorRecord {
+        key: Some("a/b".to_owned()),
+        crash_policy: CrashPolicy::Sleep,
+        has_input: true,
+        start_ms: Some(1),
+        connectable_ms: Some(2),
+        sleep_ms: Some(3),
+        pending_ms: Some(4),
+        reschedule_ms: Some(u64::MAX),
+        destroy_ms: Some(300),
+        error: Some(ActorError::Crashed { message: Some("boom".to_owned()) }),
+        generation: 70_000,
+        runner: Some("runner-1".to_owned()),
+        alarm: Some(Alarm { scheduled_ms: 1_000, fire_ms: 2_000, failures: 3 }),
+        crashes: 5,
+        ..small_actor()
+    }
+}
+
+#[test]
+fn actor_records() {
+    check(
+        "small",
+        &small_actor(),
+        "01010707070707074707870707070707070500010109090909090949098909090909090905000107636f756e746572000764 \
+         656661756c74000080d095ffbc310000000000000000000000",
+    );
+    check(
+        "full",
+        &full_actor(),
+        "01010707070707074707870707070707070500010109090909090949098909090909090905000107636f756e746572010361 \
+         2f620764656661756c74010180d095ffbc31010101020103010401ffffffffffffffffff0101ac0201010104626f6f6df0a2 \
+         04010872756e6e65722d3101e807d00f0305",
+    );
+}
+
+#[test]
+fn the_variants_in_an_actor_record() {
+    let before = "01010707070707074707870707070707070500010109090909090949098909090909090905000107636f756e74657200";
+    let errors = [
+        (ActorError::NoEnvoys, "00"),
+        (ActorError::Crashed { message: None }, "0100"),
+        (ActorError::EnvoyNoResponse { envoy_key: Some("e".to_owned()) }, "02010165"),
+        (ActorError::EnvoyConnectionLost { envoy_key: "e".to_owned() }, "030165"),
+    ];
+    for (error, fixture) in errors {
+        let record = ActorRecord { error: Some(error), crash_policy: CrashPolicy::Destroy, ..small_actor() };
+        check(fixture, &record, &format!("{before}0764656661756c74020080d095ffbc3100000000000001{fixture}00000000"));
+    }
+}
+
+#[test]
+fn namespace_records() {
+    let record = NamespaceRecord { id: id(9), name: "default".to_owned(), display_name: "Défaut".to_owned(), create_ms: 1 };
+    check("namespace", &record, "01010909090909094909890909090909090500010764656661756c740744c3a96661757401");
+}
+
+#[test]
+fn deployment_records() {
+    let version = |number, handlers: &[Handler]| VersionRecord {
+        number,
+        component: ComponentHash([number as u8; 32]),
+        info: ComponentInfo {
+            handlers: handlers.to_vec(),
+            imports: vec!["rivet:actor/kv@0.1.0".to_owned()],
+            bytes: 70_000,
+            compiled_bytes: 300_000,
+            compile_ms: 250,
+        },
+        deploy_ms: 1_700_000_000_000,
+    };
+    let handlers = [Handler::Start, Handler::Stop, Handler::Alarm, Handler::Http, Handler::WasiHttp];
+    let record = DeploymentRecord {
+        namespace: id(9),
+        name: "counter".to_owned(),
+        pool: "default".to_owned(),
+        live: 2,
+        versions: vec![version(1, &[]), version(2, &handlers)],
+    };
+    check(
+        "deployment",
+        &record,
+        "010109090909090949098909090909090905000107636f756e7465720764656661756c740202010101010101010101010101 \
+         01010101010101010101010101010101010101010100011472697665743a6163746f722f6b7640302e312e30f0a204e0a712 \
+         fa0180d095ffbc31020202020202020202020202020202020202020202020202020202020202020202050001020304011472 \
+         697665743a6163746f722f6b7640302e312e30f0a204e0a712fa0180d095ffbc31",
+    );
+}
+
+#[test]
+fn other_values() {
+    same("marker", &records::marker(), "01");
+    same("input", &records::input(b"in"), "01 696e");
+    assert_eq!(records::parse_input(&unhex("01 696e")), Ok(Bytes::from_static(b"in")));
+    assert_eq!(records::parse_input(&unhex("01")), Ok(Bytes::new()));
+    assert!(matches!(records::parse_input(&unhex("")), Err(StoreError::Corrupt { .. })));
+    assert!(matches!(records::parse_input(&unhex("02 00")), Err(StoreError::NewerFormat { found: 2, known: 1, .. })));
+
+    let reservation = "01 01070707070707470787070707070707050001";
+    same("reservation", &records::reservation(id(7)), reservation);
+    assert_eq!(records::parse_reservation(&unhex(reservation)), Ok(id(7)));
+    damaged_is_an_error("reservation", &unhex(reservation), |bytes| records::parse_reservation(bytes).map(drop));
+
+    let kv = "01 0000018bcfe56800 76";
+    same("kv", &records::kv(1_700_000_000_000, b"v"), kv);
+    assert_eq!(records::parse_kv(&unhex(kv)), Ok((Bytes::from_static(b"v"), 1_700_000_000_000)));
+    for short in ["", "01", "01 00000000000000"] {
+        assert!(matches!(records::parse_kv(&unhex(short)), Err(StoreError::Corrupt { .. })), "{short}");
+    }
+
+    same("listing", &records::listing(None), "01 00");
+    same("listing with a key", &records::listing(Some("k")), "01 01 6b");
+    assert_eq!(records::parse_listing(&unhex("01 00")), Ok(None));
+    assert_eq!(records::parse_listing(&unhex("01 01")), Ok(Some("")));
+    assert_eq!(records::parse_listing(&unhex("01 01 6b")), Ok(Some("k")));
+    for damaged in ["", "01", "01 02", "01 00 00", "01 01 ff"] {
+        assert!(matches!(records::parse_listing(&unhex(damaged)), Err(StoreError::Corrupt { .. })), "{damaged}");
+    }
+
+    same("format", &records::format(), "01 40");
+    assert_eq!(records::check_format(&unhex("01 40")), Ok(()));
+    for damaged in ["", "00 40", "01", "01 41", "01 40 00"] {
+        assert!(matches!(records::check_format(&unhex(damaged)), Err(StoreError::Corrupt { .. })), "{damaged}");
+    }
+}
+
+#[test]
+fn keys_of_the_engine() {
+    let namespace = "0109090909090949098909090909090905 0001";
+    same("format", keys::FORMAT, "6d657461 2f 666f726d6174");
+    same("namespace", &keys::namespace(id(9)), &format!("6e {namespace}"));
+    same("deployment", &keys::deployment(id(9), "counter"), &format!("64 {namespace} 636f756e746572"));
+    same("actor name", &keys::actor_name(id(9), "counter"), &format!("61 {namespace} 636f756e746572"));
+}
+
+#[test]
+fn keys_in_a_partition() {
+    let (namespace, actor) = ("0109090909090949098909090909090905 0001", "0107070707070747078707070707070705 0001");
+    let name = format!("{namespace} 00000007 636f756e746572");
+    same("actor", &keys::actor(id(7)), &format!("70 05 61 {actor}"));
+    same("input", &keys::input(id(7)), &format!("70 05 69 {actor}"));
+    same("awake", &keys::awake(id(7)), &format!("70 05 77 {actor}"));
+    same("kv", &keys::kv(id(7), b"\x00k\xff"), &format!("70 05 76 {actor} 006bff"));
+    same("alarm", &keys::alarm(1_700_000_000_000, id(7)), &format!("70 05 74 0000018bcfe56800 {actor}"));
+    let key = KeyRef { namespace: id(9), name: "counter".to_owned(), key: "a/b".to_owned() };
+    same("reservation", &keys::reservation(&key), &format!("70 1d 6b {name} 612f62"));
+    let listed = |kind| keys::by_name(kind, id(9), "counter", 1_700_000_000_000, id(7));
+    same("living, by name", &listed(Kind::LivingByName), &format!("70 05 6c {name} fffffe74301a97ff {actor}"));
+    same("destroyed, by name", &listed(Kind::DestroyedByName), &format!("70 05 6f {name} fffffe74301a97ff {actor}"));
+}
+
+#[test]
+fn keys_read_as_they_are_written() {
+    for ms in [0, 1, 255, 1_700_000_000_000, u64::MAX] {
+        assert_eq!(keys::parse_alarm(&keys::alarm(ms, id(7))), Ok((ms, id(7))));
+        for name in ["", "counter", "\u{ffff}"] {
+            assert_eq!(keys::parse_by_name(&keys::by_name(Kind::LivingByName, id(9), name, ms, id(7))), Ok((ms, id(7))));
+        }
+    }
+    assert_eq!(keys::parse_awake(&keys::awake(id(7))), Ok(id(7)));
+    assert_eq!(keys::parse_actor_name(&keys::actor_name(id(9), "counter")), Ok("counter".to_owned()));
+    for damaged in [&b""[..], b"p", b"p\x05t", &[0xff; 25], &[0; 30], &[0xff; 60]] {
+        assert!(matches!(keys::parse_alarm(damaged), Err(StoreError::Corrupt { .. })), "{damaged:?}");
+        assert!(matches!(keys::parse_awake(damaged), Err(StoreError::Corrupt { .. })), "{damaged:?}");
+        assert!(matches!(keys::parse_by_name(damaged), Err(StoreError::Corrupt { .. })), "{damaged:?}");
+    }
+    for damaged in [&b""[..], b"a", &[0xff; 25]] {
+        assert!(matches!(keys::parse_actor_name(damaged), Err(StoreError::Corrupt { .. })), "{damaged:?}");
+    }
+}
+
+#[test]
+fn no_two_names_share_a_key() {
+    let reservation =
+        |name: &str, key: &str| keys::reservation(&KeyRef { namespace: id(9), name: name.to_owned(), key: key.to_owned() });
+    let parts = ["", "a", "b", "ab", "aa", "\0", "\0\0\0\u{1}a", "a\0", "é"];
+    let mut seen = std::collections::BTreeMap::new();
+    for name in parts {
+        for key in parts {
+            let other = seen.insert(reservation(name, key)[2..].to_vec(), (name, key));
+            assert_eq!(other, None, "{name:?} {key:?}");
+        }
+    }
+    // The list of one name never reaches into that of another.
+    for name in parts {
+        let (start, end) = keys::list_by_name(Kind::LivingByName, id(7).partition(), id(9), name, None);
+        for other in parts {
+            let key = keys::by_name(Kind::LivingByName, id(9), other, 5, id(7));
+            assert_eq!(start <= key && key < end, name == other, "{name:?} {other:?}");
+        }
+    }
+}
+
+#[test]
+fn a_list_begins_before_a_moment() {
+    let inside = |before_ms, create_ms| {
+        let (start, end) = keys::list_by_name(Kind::LivingByName, id(7).partition(), id(9), "n", before_ms);
+        let key = keys::by_name(Kind::LivingByName, id(9), "n", create_ms, id(7));
+        start <= key && key < end
+    };
+    let rows = [
+        (None, 0, true),
+        (None, u64::MAX, true),
+        (Some(0), 0, false),
+        (Some(1), 0, true),
+        (Some(1), 1, false),
+        (Some(256), 255, true),
+    ];
+    for (before_ms, create_ms, expected) in rows {
+        assert_eq!(inside(before_ms, create_ms), expected, "{before_ms:?} {create_ms}");
+    }
+    assert!(inside(Some(u64::MAX), u64::MAX - 1) && !inside(Some(u64::MAX), u64::MAX));
+}
+
+/// The fixtures speak of the same crate that opens directories.
+#[test]
+fn a_new_directory_has_this_format() {
+    use rivet_engine_store::Store;
+    let directory = tempfile::tempdir().expect("the temporary directory can be written");
+    let store = Rocks::open(directory.path(), &Default::default()).expect("a new store opens");
+    assert_eq!(store.get(keys::FORMAT), Ok(Some(unhex("01 40"))));
+}

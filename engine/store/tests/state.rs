@@ -1,0 +1,376 @@
+//! What the core's changes write is what the server reads, on every backend.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use engine_core::input::{KeyRef, LoadedActor};
+use engine_core::record::{ActorRecord, Change, CrashPolicy, DeploymentRecord, NamespaceRecord, VersionRecord};
+use protocol::component::{ComponentHash, ComponentInfo};
+use protocol::id::{ActorId, Id, NamespaceId, Partition};
+use protocol::limits::{KV_LIST_BYTES_MAX, KV_LIST_ENTRIES_MAX, KV_VALUE_BYTES_MAX};
+use protocol::message::{KvChange, KvRange};
+use rivet_engine_store::rocks::Tuning;
+use rivet_engine_store::{Batch, Memory, Persist, Rocks, State, Store, StoreError, keys};
+
+struct World {
+    store: Arc<dyn Store>,
+    state: State,
+    backend: &'static str,
+    _directory: Option<tempfile::TempDir>,
+}
+
+fn worlds() -> Vec<World> {
+    let directory = tempfile::tempdir().expect("the temporary directory can be written");
+    let rocks: Arc<dyn Store> = Arc::new(Rocks::open(directory.path(), &Tuning::default()).expect("a new store opens"));
+    let memory: Arc<dyn Store> = Arc::new(Memory::new());
+    vec![
+        World { state: State::new(memory.clone()), store: memory, backend: "memory", _directory: None },
+        World { state: State::new(rocks.clone()), store: rocks, backend: "rocks", _directory: Some(directory) },
+    ]
+}
+
+impl World {
+    fn commit(&self, changes: &[Change]) {
+        self.store.commit(&State::batch(changes), Persist::Written).unwrap_or_else(|error| panic!("{}: {error}", self.backend));
+    }
+
+    fn names(&self, name: &str, key: Option<&str>, destroyed: bool, before_ms: Option<u64>, limit: usize) -> Vec<u64> {
+        let found = self.state.actors_by_name(namespace(), name, key, destroyed, before_ms, limit).expect("a read");
+        found.iter().map(|record| record.create_ms).collect()
+    }
+
+    fn list(&self, actor: ActorId, range: KvRange, reverse: bool, limit: usize) -> String {
+        let found = self.state.kv_list(actor, &range, reverse, limit, false).expect("a read").expect("a short list");
+        let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
+        found.iter().map(|(key, value)| format!("{}={}", text(key), text(value))).collect::<Vec<_>>().join(" ")
+    }
+}
+
+fn namespace() -> NamespaceId {
+    Id::new([1; 16], 1)
+}
+
+/// An actor as the core makes one: in the partition of its key, or in any.
+fn actor(number: u64, name: &str, key: Option<&str>) -> ActorRecord {
+    let mut random = [0; 16];
+    random[..8].copy_from_slice(&number.to_le_bytes());
+    random[15] = number as u8;
+    let id = Id::new(random, 1);
+    ActorRecord {
+        id: key.map_or(id, |key| id.in_partition(Partition::of_key(namespace(), name, key))),
+        namespace: namespace(),
+        name: name.to_owned(),
+        key: key.map(str::to_owned),
+        pool: "default".to_owned(),
+        crash_policy: CrashPolicy::Sleep,
+        has_input: false,
+        create_ms: number,
+        start_ms: None,
+        connectable_ms: None,
+        sleep_ms: None,
+        pending_ms: None,
+        reschedule_ms: None,
+        destroy_ms: None,
+        error: None,
+        generation: 0,
+        runner: None,
+        alarm: None,
+        crashes: 0,
+    }
+}
+
+fn create(record: &ActorRecord) -> Change {
+    Change::CreateActor { record: Box::new(record.clone()), input: None }
+}
+
+fn put(record: &ActorRecord) -> Change {
+    Change::PutActor(Box::new(record.clone()))
+}
+
+fn destroyed(record: &ActorRecord, at_ms: u64) -> ActorRecord {
+    ActorRecord { destroy_ms: Some(at_ms), ..record.clone() }
+}
+
+fn destroy(record: &ActorRecord) -> Change {
+    Change::DestroyActor { record: Box::new(record.clone()) }
+}
+
+fn kv(actor: ActorId, now_ms: u64, puts: &[(&str, &str)]) -> Change {
+    let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+    let changes = puts.iter().map(|(key, value)| KvChange::Put { key: bytes(key), value: bytes(value) }).collect();
+    Change::Kv { actor, now_ms, changes }
+}
+
+fn key_ref(name: &str, key: &str) -> KeyRef {
+    KeyRef { namespace: namespace(), name: name.to_owned(), key: key.to_owned() }
+}
+
+#[test]
+fn an_actor_from_its_creation_to_its_end() {
+    for world in worlds() {
+        let record = ActorRecord { has_input: true, ..actor(5, "counter", Some("a")) };
+        let input = Some(Bytes::from_static(b"input"));
+        assert_eq!(world.state.load_actor(record.id), Ok(None));
+        assert_eq!(world.state.load_key(&key_ref("counter", "a")), Ok(None));
+
+        world.commit(&[put(&record), Change::CreateActor { record: Box::new(record.clone()), input: input.clone() }]);
+        let expected = Some(LoadedActor { record: record.clone(), input });
+        assert_eq!(world.state.load_actor(record.id), Ok(expected.clone()));
+        assert_eq!(world.state.load_key(&key_ref("counter", "a")), Ok(expected));
+        assert_eq!(world.state.load_key(&key_ref("counter", "b")), Ok(None));
+
+        world.commit(&[kv(record.id, 7, &[("k", "v"), ("l", "w")]), Change::PutAlarm { fire_ms: 9, actor: record.id }]);
+        assert_eq!(world.state.kv_entry(record.id, b"k"), Ok(Some((Bytes::from_static(b"v"), 7))));
+
+        let end = destroyed(&record, 10);
+        world.commit(&[Change::DeleteAlarm { fire_ms: 9, actor: record.id }, put(&end), destroy(&end)]);
+        assert_eq!(world.state.load_actor(record.id), Ok(Some(LoadedActor { record: end, input: None })));
+        assert_eq!(world.state.load_key(&key_ref("counter", "a")), Ok(None));
+        assert_eq!(world.state.kv_entry(record.id, b"k"), Ok(None));
+        assert_eq!(world.list(record.id, KvRange::all(), false, 10), "");
+        assert_eq!(world.state.load_alarms(None, 10), Ok((vec![], true)));
+        assert_eq!(world.names("counter", None, false, None, 10), [0u64; 0]);
+        assert_eq!(world.names("counter", None, true, None, 10), [5]);
+        assert_eq!(world.names("counter", Some("a"), true, None, 10), [5]);
+        assert_eq!(world.state.boot().expect("a read").awake, []);
+    }
+}
+
+#[test]
+fn a_key_is_held_by_one_actor() {
+    for world in worlds() {
+        let (first, second) = (actor(1, "counter", Some("a")), actor(2, "counter", Some("a")));
+        world.commit(&[create(&first)]);
+        let refused = world.store.commit(&State::batch(&[create(&second)]), Persist::Written);
+        assert!(matches!(refused, Err(StoreError::Conflict { check: 0, .. })), "{refused:?}");
+        assert_eq!(world.state.load_actor(second.id), Ok(None));
+        // Another key, another name: another reservation.
+        world.commit(&[create(&actor(3, "counter", Some("b"))), create(&actor(4, "other", Some("a")))]);
+
+        let end = destroyed(&first, 10);
+        world.commit(&[put(&end), destroy(&end)]);
+        world.commit(&[create(&second)]);
+        let found = world.state.load_key(&key_ref("counter", "a")).expect("a read").expect("it was created");
+        assert_eq!(found.record.id, second.id);
+
+        // In one commit: the old one goes, and a new one takes its place.
+        let (end, third) = (destroyed(&second, 20), actor(5, "counter", Some("a")));
+        world.commit(&[put(&end), destroy(&end), create(&third)]);
+        let found = world.state.load_key(&key_ref("counter", "a")).expect("a read").expect("it was created");
+        assert_eq!(found.record.id, third.id);
+        assert_eq!(world.names("counter", Some("a"), true, None, 10), [5, 2, 1]);
+        assert_eq!(world.names("counter", Some("a"), false, None, 10), [5]);
+    }
+}
+
+#[test]
+fn a_boot_finds_what_was_awake() {
+    for world in worlds() {
+        let default =
+            NamespaceRecord { id: namespace(), name: "default".to_owned(), display_name: "Default".to_owned(), create_ms: 1 };
+        let info = ComponentInfo { handlers: vec![], imports: vec![], bytes: 1, compiled_bytes: 2, compile_ms: 3 };
+        let version = VersionRecord { number: 1, component: ComponentHash([7; 32]), info, deploy_ms: 4 };
+        let deployment = DeploymentRecord {
+            namespace: namespace(),
+            name: "counter".to_owned(),
+            pool: "default".to_owned(),
+            live: 1,
+            versions: vec![version],
+        };
+        world.commit(&[Change::PutNamespace(default.clone()), Change::PutDeployment(Box::new(deployment.clone()))]);
+
+        let mut expected = Vec::new();
+        for number in 0..300 {
+            let mut record = actor(number, "counter", None);
+            world.commit(&[create(&record)]);
+            match number % 6 {
+                0 => record.runner = Some("runner".to_owned()),
+                1 => record.pending_ms = Some(1),
+                2 => record.reschedule_ms = Some(1),
+                3 => record.runner = Some("runner".to_owned()),
+                _ => {}
+            }
+            world.commit(&[put(&record)]);
+            match number % 6 {
+                0..3 => expected.push(record.id),
+                // It was awake, and is not any more.
+                3 => world.commit(&[put(&ActorRecord { runner: None, ..record.clone() })]),
+                4 => world.commit(&[put(&destroyed(&record, 9)), destroy(&destroyed(&record, 9))]),
+                _ => {}
+            }
+        }
+        let boot = world.state.boot().expect("a read");
+        assert_eq!(boot.namespaces, [default]);
+        assert_eq!(boot.deployments, [deployment]);
+        let mut found: Vec<ActorId> = boot.awake.iter().map(|loaded| loaded.record.id).collect();
+        found.sort();
+        expected.sort();
+        assert_eq!(found, expected, "{}", world.backend);
+    }
+}
+
+#[test]
+fn alarms_of_all_partitions_are_one_list() {
+    for world in worlds() {
+        assert_eq!(world.state.load_alarms(None, 0), Ok((vec![], true)));
+        let mut expected = Vec::new();
+        for number in 0..500 {
+            // Many at one moment, so that the actor decides the order too.
+            let alarm = (1_000 + number * 7919 % 97, actor(number, "counter", None).id);
+            world.commit(&[Change::PutAlarm { fire_ms: alarm.0, actor: alarm.1 }]);
+            expected.push(alarm);
+        }
+        expected.sort();
+        for limit in [0, 1, 2, 63, 64, 65, 499] {
+            let (alarms, complete) = world.state.load_alarms(None, limit).expect("a read");
+            assert_eq!(alarms, expected[..limit], "{}: {limit}", world.backend);
+            assert!(!complete);
+        }
+        assert_eq!(world.state.load_alarms(None, 500), Ok((expected.clone(), true)));
+        assert_eq!(world.state.load_alarms(None, 5_000), Ok((expected.clone(), true)));
+        // From any of them on, itself included: also in the middle of those that are due at one moment.
+        for from in [0, 1, 17, 250, 499] {
+            assert_eq!(world.state.load_alarms(Some(expected[from]), 500), Ok((expected[from..].to_vec(), true)), "{from}");
+        }
+        assert_eq!(world.state.load_alarms(Some((u64::MAX, expected[0].1)), 500), Ok((vec![], true)));
+        let (fire_ms, actor) = expected.remove(3);
+        world.commit(&[Change::DeleteAlarm { fire_ms, actor }]);
+        assert_eq!(world.state.load_alarms(None, 500), Ok((expected, true)));
+    }
+}
+
+#[test]
+fn actors_of_a_name_newest_first() {
+    for world in worlds() {
+        for number in 0..400 {
+            let key = (number % 4 == 0).then(|| (number % 8).to_string());
+            let record = actor(number, "counter", key.as_deref());
+            world.commit(&[create(&record)]);
+            if number < 392 && (number % 4 == 0 || number % 5 == 0) {
+                world.commit(&[put(&destroyed(&record, 1_000)), destroy(&destroyed(&record, 1_000))]);
+            }
+        }
+        world.commit(&[create(&actor(1_000, "counter2", None)), create(&actor(1_001, "counte", None))]);
+        let all = |filter: &dyn Fn(u64) -> bool| (0..400).rev().filter(|number| filter(*number)).collect::<Vec<u64>>();
+        let alive = |number: u64| number >= 392 || !(number.is_multiple_of(4) || number.is_multiple_of(5));
+        assert_eq!(world.names("counter", None, false, None, 1_000), all(&alive), "{}", world.backend);
+        assert_eq!(world.names("counter", None, true, None, 1_000), all(&|_| true));
+        assert_eq!(world.names("counter", None, true, None, 10), all(&|_| true)[..10]);
+        assert_eq!(world.names("counter", None, true, Some(200), 10), all(&|number| number < 200)[..10]);
+        assert_eq!(world.names("counter", None, false, Some(200), 1_000), all(&|number| number < 200 && alive(number)));
+        assert_eq!(world.names("counter", None, true, Some(0), 10), [0u64; 0]);
+        assert_eq!(world.names("counter", None, true, None, 0), [0u64; 0]);
+        assert_eq!(world.names("counter", Some("4"), false, None, 10), [396]);
+        assert_eq!(world.names("counter", Some("4"), true, None, 3), [396, 388, 380]);
+        assert_eq!(world.names("counter", Some("5"), true, None, 10), [0u64; 0]);
+        assert_eq!(world.names("counter2", None, true, None, 10), [1_000]);
+        assert_eq!(world.names("nothing", None, true, None, 10), [0u64; 0]);
+        let names = |after, limit| world.state.actor_names(namespace(), after, limit).expect("a read");
+        assert_eq!(names(None, 10), ["counte", "counter", "counter2"]);
+        assert_eq!(names(None, 2), ["counte", "counter"]);
+        assert_eq!(names(Some("counter"), 10), ["counter2"]);
+        assert_eq!(names(Some("count"), 1), ["counte"]);
+        assert_eq!(names(Some("counter2"), 10), [""; 0]);
+        assert_eq!(world.state.actor_names(Id::new([2; 16], 1), None, 10), Ok(vec![]));
+    }
+}
+
+#[test]
+fn the_entries_of_an_actor() {
+    for world in worlds() {
+        let (one, other) = (actor(1, "a", None).id, actor(2, "a", None).id);
+        world.commit(&[kv(one, 5, &[("", "0"), ("a", "1"), ("b", "2"), ("bb", "3"), ("c", "")]), kv(other, 5, &[("b", "9")])]);
+        let delete = Change::Kv { actor: one, now_ms: 6, changes: vec![KvChange::Delete { key: Bytes::from_static(b"a") }] };
+        world.commit(&[delete, kv(one, 7, &[("b", "4")])]);
+
+        let get = |keys: &[&'static str]| {
+            let keys: Vec<Bytes> = keys.iter().map(|key| Bytes::from_static(key.as_bytes())).collect();
+            world.state.kv_get(one, &keys).expect("a read")
+        };
+        assert_eq!(get(&[]), []);
+        assert_eq!(get(&["a"]), [None]);
+        assert_eq!(get(&["c", "a", "b"]), [Some(Bytes::new()), None, Some(Bytes::from_static(b"4"))]);
+        assert_eq!(world.state.kv_entry(one, b"b"), Ok(Some((Bytes::from_static(b"4"), 7))));
+        assert_eq!(world.state.kv_entry(one, b"bb"), Ok(Some((Bytes::from_static(b"3"), 5))));
+
+        let range = |start: &'static str, end: &'static str| KvRange { start: start.into(), end: Some(end.into()) };
+        assert_eq!(world.list(one, KvRange::all(), false, 10), "=0 b=4 bb=3 c=");
+        assert_eq!(world.list(one, KvRange::all(), true, 2), "c= bb=3");
+        assert_eq!(world.list(one, KvRange::prefix("b".into()), false, usize::MAX), "b=4 bb=3");
+        assert_eq!(world.list(one, range("b", "c"), false, 10), "b=4 bb=3");
+        assert_eq!(world.list(one, range("c", "b"), false, 10), "");
+        assert_eq!(world.list(one, range("", "b"), true, 10), "=0");
+        assert_eq!(world.list(one, KvRange::all(), false, 0), "");
+        assert_eq!(world.list(other, KvRange::all(), false, 10), "b=9");
+        let keys = world.state.kv_list(one, &KvRange::all(), true, 2, true);
+        assert_eq!(keys, Ok(Ok(vec![("c".into(), Bytes::new()), ("bb".into(), Bytes::new())])));
+    }
+}
+
+#[test]
+fn a_list_that_is_too_long_is_refused_not_cut() {
+    for world in worlds() {
+        let actor = actor(1, "a", None).id;
+        // Exactly as much as a list may be: keys of 4 bytes, and values.
+        let count = KV_LIST_BYTES_MAX / KV_VALUE_BYTES_MAX;
+        let value = Bytes::from(vec![7; KV_VALUE_BYTES_MAX - 4]);
+        for number in 0..count {
+            let key = Bytes::from(format!("{number:04}"));
+            let changes = vec![KvChange::Put { key, value: value.clone() }];
+            world.commit(&[Change::Kv { actor, now_ms: 1, changes }]);
+        }
+        let list = |limit, keys_only| world.state.kv_list(actor, &KvRange::all(), false, limit, keys_only).expect("a read");
+        assert_eq!(list(usize::MAX, false).map(|list| list.len()), Ok(count), "{}", world.backend);
+        world.commit(&[kv(actor, 1, &[("x", "")])]);
+        let refused = list(usize::MAX, false).expect_err("a byte too many");
+        assert!(refused.contains("16777216 bytes"), "{refused}");
+        assert_eq!(list(count, false).map(|list| list.len()), Ok(count));
+        assert_eq!(list(usize::MAX, true).map(|list| list.len()), Ok(count + 1));
+        let many: Vec<KvChange> = (0..=KV_LIST_ENTRIES_MAX as u32)
+            .map(|number| KvChange::Put { key: Bytes::copy_from_slice(&number.to_be_bytes()), value: Bytes::new() })
+            .collect();
+        world.commit(&[Change::Kv { actor, now_ms: 1, changes: many }]);
+        assert_eq!(list(usize::MAX, true).map(|list| list.len()), Ok(KV_LIST_ENTRIES_MAX));
+    }
+}
+
+#[test]
+fn damaged_records_are_errors_that_name_their_kind() {
+    for world in worlds() {
+        let record = ActorRecord { has_input: true, runner: Some("r".to_owned()), ..actor(1, "counter", Some("a")) };
+        let fresh = || world.commit(&[put(&record)]);
+        let damage = |key: Vec<u8>, value: &'static [u8]| {
+            let mut batch = Batch::new();
+            batch.put(key, value);
+            world.store.commit(&batch, Persist::Written).expect("a batch");
+        };
+        world.commit(&[Change::CreateActor { record: Box::new(record.clone()), input: Some(Bytes::from_static(b"in")) }]);
+        let says = |result: Result<(), StoreError>, text: &str| {
+            let error = result.expect_err(text).to_string();
+            assert!(error.contains(text), "{}: {error}", world.backend);
+        };
+        damage(keys::actor(record.id), b"\x01\x02");
+        says(world.state.load_actor(record.id).map(drop), "the record of an actor");
+        says(world.state.boot().map(drop), "the record of an actor");
+        says(world.names_error("counter"), "the record of an actor");
+        damage(keys::actor(record.id), b"\x07");
+        says(world.state.load_actor(record.id).map(drop), "has format 7");
+        fresh();
+        damage(keys::input(record.id), b"");
+        says(world.state.load_actor(record.id).map(drop), "an actor's input");
+        damage(keys::reservation(&key_ref("counter", "a")), b"\x01");
+        says(world.state.load_key(&key_ref("counter", "a")).map(drop), "the reservation of a key");
+        damage(keys::kv(record.id, b"k"), b"\x01\x00");
+        says(world.state.kv_entry(record.id, b"k").map(drop), "an entry of an actor's KV");
+        says(world.state.kv_get(record.id, &["k".into()]).map(drop), "an entry of an actor's KV");
+        says(world.state.kv_list(record.id, &KvRange::all(), false, 9, false).map(drop), "an entry of an actor's KV");
+        damage(keys::alarms(record.id.partition(), None).0, b"");
+        says(world.state.load_alarms(None, 10).map(drop), "an alarm");
+    }
+}
+
+impl World {
+    fn names_error(&self, name: &str) -> Result<(), StoreError> {
+        self.state.actors_by_name(namespace(), name, None, false, None, 10).map(drop)
+    }
+}
