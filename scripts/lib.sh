@@ -34,3 +34,13 @@ source_of() {
 name = sys.argv[1]
 print(next(os.path.dirname(p["manifest_path"]) for p in json.load(sys.stdin)["packages"] if p["name"] == name))' "$1"
 }
+
+need_cargo() {
+    command -v cargo >/dev/null && command -v rustc >/dev/null || fail "cargo is missing; install it with rustup (https://rustup.rs) and run this again"
+}
+
+# Where cargo puts what it builds; a variable or a configuration file may have moved it.
+target_dir() {
+    cargo metadata --format-version 1 --no-deps --locked --manifest-path "$ROOT/Cargo.toml" |
+        python3 -c 'import json,sys; print(json.load(sys.stdin)["target_directory"])'
+}

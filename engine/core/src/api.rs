@@ -25,6 +25,10 @@ pub(crate) enum ActorOperation {
     Destroy,
     Sleep,
     Reschedule,
+    /// Get or create found it.
+    Get,
+    /// Create found it.
+    Create,
 }
 
 impl Core {
@@ -108,21 +112,19 @@ impl Core {
         }
     }
 
+    /// The key is taken by this actor.
     pub(crate) fn answer_existing(&mut self, call: CallId, get: bool, key: &KeyRef, id: ActorId) {
-        let Some(actor) = self.actors.get(&id) else { return self.reply(call, Err(Refusal::ActorNotFound)) };
-        let result = if actor.is_ending() {
-            Err(Refusal::ActorDestroyedWhileWaiting { actor: id })
-        } else if get {
-            Ok(Answer::Actor { record: Box::new(actor.record.clone()), created: false })
-        } else {
-            Err(Refusal::DuplicateKey { key: key.key.clone(), existing: id })
-        };
-        self.reply(call, result);
+        let operation = if get { ActorOperation::Get } else { ActorOperation::Create };
+        self.operate_when_known(id, ActorCall { call, namespace: key.namespace, operation });
     }
 
     fn call_actor(&mut self, call: CallId, namespace: String, id: ActorId, operation: ActorOperation) -> Result<(), Refusal> {
         let namespace = self.namespace(&namespace)?;
-        let call = ActorCall { call, namespace, operation };
+        self.operate_when_known(id, ActorCall { call, namespace, operation });
+        Ok(())
+    }
+
+    fn operate_when_known(&mut self, id: ActorId, call: ActorCall) {
         match self.actors.get_mut(&id) {
             None => {
                 let mut actor = Actor::loading(id, None);
@@ -133,7 +135,6 @@ impl Core {
             Some(actor) if actor.life == Life::Loading => actor.calls.push(call),
             Some(_) => self.operate(id, call),
         }
-        Ok(())
     }
 
     /// The actor is in memory and its record is known.
@@ -144,6 +145,7 @@ impl Core {
         }
         let life = actor.life;
         match call.operation {
+            ActorOperation::Destroy if life == Life::Gone => self.reply(call.call, Ok(Answer::Done)),
             // Answered when it is destroyed.
             ActorOperation::Destroy => {
                 actor.calls.push(call);
@@ -151,8 +153,17 @@ impl Core {
                     Life::Asleep | Life::Unplaced | Life::Pausing => self.end(id, Vec::new()),
                     Life::Starting { .. } | Life::Running { .. } => self.stop(id, StopReason::Destroy, After::Destroy),
                     Life::Stopping { on, .. } => actor.life = Life::Stopping { on, after: After::Destroy },
-                    Life::Loading | Life::Placing { .. } | Life::Ending => {}
+                    Life::Loading | Life::Placing { .. } | Life::Ending | Life::Gone => {}
                 }
+            }
+            _ if actor.is_ending() => self.reply(call.call, Err(Refusal::ActorDestroyedWhileWaiting { actor: id })),
+            ActorOperation::Get => {
+                let record = Box::new(actor.record.clone());
+                self.reply(call.call, Ok(Answer::Actor { record, created: false }));
+            }
+            ActorOperation::Create => {
+                let key = actor.record.key.clone().unwrap_or_default();
+                self.reply(call.call, Err(Refusal::DuplicateKey { key, existing: id }));
             }
             ActorOperation::Sleep => {
                 if let Life::Running { .. } = life {

@@ -17,7 +17,7 @@ use crate::life::Actor;
 use crate::place::{Deploying, Deployment, Runner};
 use crate::record::{Alarm, Change, DeploymentRecord, NamespaceRecord};
 use crate::refusal::Refusal;
-use crate::requests::{KeyEntry, KeyWaiter, Request};
+use crate::requests::{KeyEntry, KeyLoad, Request};
 
 /// Actors that alarms may be waking at one time, so that a million overdue ones do not all start at once.
 pub const ALARM_WAKES_IN_FLIGHT_MAX: usize = 256;
@@ -85,8 +85,8 @@ pub struct Core {
 
     pub(crate) actors: BTreeMap<ActorId, Actor>,
     pub(crate) keys: BTreeMap<KeyRef, KeyEntry>,
-    /// Keys that are being read, and who wants to know.
-    pub(crate) key_loads: BTreeMap<KeyRef, Vec<KeyWaiter>>,
+    /// Keys that are being read.
+    pub(crate) key_loads: BTreeMap<KeyRef, KeyLoad>,
     pub(crate) requests: BTreeMap<RequestId, Request>,
     /// Wanted, and no runner could take them.
     pub(crate) unplaced: BTreeSet<ActorId>,

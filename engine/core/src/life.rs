@@ -75,8 +75,10 @@ pub(crate) enum Life {
     Stopping { on: RunnerId, after: After },
     /// Crashed, to be started when its timer rings, or earlier if something wants it. Next: Placing.
     Pausing,
-    /// Its end is being made durable. Next: gone.
+    /// Its end is being made durable. Next: Gone.
     Ending,
+    /// Destroyed. Next: it leaves memory, unless its key is just being read.
+    Gone,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -123,13 +125,13 @@ impl Actor {
     pub fn on(&self) -> Option<RunnerId> {
         match self.life {
             Life::Placing { on } | Life::Starting { on } | Life::Running { on } | Life::Stopping { on, .. } => Some(on),
-            Life::Loading | Life::Asleep | Life::Unplaced | Life::Pausing | Life::Ending => None,
+            Life::Loading | Life::Asleep | Life::Unplaced | Life::Pausing | Life::Ending | Life::Gone => None,
         }
     }
 
     /// Destroyed, or certain to be.
     pub fn is_ending(&self) -> bool {
-        matches!(self.life, Life::Ending | Life::Stopping { after: After::Destroy, .. })
+        matches!(self.life, Life::Ending | Life::Gone | Life::Stopping { after: After::Destroy, .. })
             || self.calls.iter().any(|call| call.operation == ActorOperation::Destroy) && self.life != Life::Loading
     }
 
@@ -258,7 +260,9 @@ impl Core {
             ActorThen::Destroyed => {
                 let calls = self.actors.get_mut(&id).map(|actor| std::mem::take(&mut actor.calls)).unwrap_or_default();
                 self.answer_calls(calls, Ok(Answer::Done));
-                self.forget(id);
+                if let Some(actor) = self.actors.get_mut(&id) {
+                    actor.life = Life::Gone;
+                }
             }
         }
         self.forget_if_idle(id);
@@ -414,7 +418,7 @@ impl Core {
             }
             Life::Running { .. } => self.deliver_alarm(id),
             // It will be looked at when this state ends.
-            Life::Unplaced | Life::Placing { .. } | Life::Starting { .. } | Life::Stopping { .. } | Life::Ending => {}
+            Life::Unplaced | Life::Placing { .. } | Life::Starting { .. } | Life::Stopping { .. } | Life::Ending | Life::Gone => {}
         }
     }
 
@@ -590,7 +594,7 @@ impl Core {
         }
         changes.push(Change::DestroyActor { record: Box::new(actor.record.clone()) });
         if let Some(key) = key {
-            self.keys.insert(key, KeyEntry::Free);
+            self.keys.insert(key, KeyEntry::Free(id));
         }
         for request in waiting {
             self.refuse(request, Refusal::ActorDestroyedWhileWaiting { actor: id });

@@ -50,27 +50,20 @@ impl Core {
         id
     }
 
+    /// The answer to the one read that a placeholder stands for.
     pub(crate) fn actor_loaded(&mut self, id: ActorId, found: Option<Box<LoadedActor>>) {
-        let (waiting, calls, asked_for) = match self.actors.remove(&id) {
-            Some(actor) if actor.life == Life::Loading => (actor.waiting, actor.calls, true),
-            Some(actor) => {
-                self.actors.insert(id, actor);
-                return;
-            }
-            // Read along with its key.
-            None => (BTreeSet::new(), Vec::new(), false),
-        };
+        let Some(placeholder) = self.actors.remove(&id) else { return };
+        if placeholder.life != Life::Loading {
+            self.actors.insert(id, placeholder);
+            return;
+        }
+        let Actor { waiting, calls, .. } = placeholder;
         let destroyed_in = found.as_ref().map(|found| found.record.namespace);
         let Some(found) = found.filter(|found| found.record.destroy_ms.is_none()) else {
             return self.not_found(id, waiting, calls, destroyed_in);
         };
-        let mut actor = Actor::new(found.record, found.input, Life::Asleep);
-        actor.waiting = waiting;
-        let wanted = !actor.waiting.is_empty();
-        if let Some(key) = actor.key() {
-            self.keys.insert(key, KeyEntry::Held(id));
-        }
-        self.actors.insert(id, actor);
+        let wanted = !waiting.is_empty();
+        self.adopt(*found, waiting);
         for call in calls {
             self.operate(id, call);
         }
@@ -80,9 +73,18 @@ impl Core {
         if self.alarm_wakes.contains(&id) {
             self.ring(id);
         }
-        if asked_for {
-            self.forget_if_idle(id);
+        self.forget_if_idle(id);
+    }
+
+    /// Takes a sleeping actor into memory, as it was read.
+    pub(crate) fn adopt(&mut self, found: LoadedActor, waiting: BTreeSet<RequestId>) {
+        let id = found.record.id;
+        let mut actor = Actor::new(found.record, found.input, Life::Asleep);
+        actor.waiting = waiting;
+        if let Some(key) = actor.key() {
+            self.keys.insert(key, KeyEntry::Held(id));
         }
+        self.actors.insert(id, actor);
     }
 
     /// An actor that was awake when the engine went down: what its record must say now.
@@ -113,20 +115,29 @@ impl Core {
         Some(change)
     }
 
-    /// Nobody waits, nothing runs, all is on disk: the record there is the truth.
+    /// Nobody waits, nothing runs, all is on disk: the record there is the truth. But while its key is being read it stays:
+    /// what that read brings may be older than what has happened to it since, and must not come back as the truth.
     pub(crate) fn forget_if_idle(&mut self, id: ActorId) {
         let Some(actor) = self.actors.get(&id) else { return };
-        let idle = actor.life == Life::Asleep
+        let idle = matches!(actor.life, Life::Asleep | Life::Gone)
             && actor.commits_in_flight == 0
             && actor.waiting.is_empty()
             && actor.calls.is_empty()
             && actor.dispatched.is_empty();
-        if idle {
+        if !idle {
+            return;
+        }
+        if !self.key_loads.is_empty()
+            && let Some(key) = actor.key()
+            && let Some(load) = self.key_loads.get_mut(&key)
+        {
+            load.kept.insert(id);
+        } else {
             self.forget(id);
         }
     }
 
-    pub(crate) fn forget(&mut self, id: ActorId) {
+    fn forget(&mut self, id: ActorId) {
         let Some(actor) = self.actors.remove(&id) else { return };
         if let Some(timer_ms) = actor.timer_ms {
             self.timers.remove(&(timer_ms, Timer::Actor(id)));
@@ -136,8 +147,7 @@ impl Core {
         let Some(key) = actor.key() else { return };
         // After its end the key may already be another actor's.
         let own = match self.keys.get(&key) {
-            Some(KeyEntry::Held(holder)) => *holder == id,
-            Some(KeyEntry::Free) => true,
+            Some(KeyEntry::Held(holder) | KeyEntry::Free(holder)) => *holder == id,
             None => false,
         };
         if own {

@@ -3,6 +3,8 @@
 //! A request waits at one actor, in the order of arrival, until the actor runs; then it is dispatched. It ends exactly once. Its
 //! moment to give up is set when it arrives and never moves, however often the actor stops and starts meanwhile.
 
+use std::collections::BTreeSet;
+
 use protocol::id::{ActorId, RequestId, RunnerId};
 use protocol::limits::REQUESTS_PER_ACTOR_MAX;
 
@@ -22,8 +24,17 @@ pub(crate) struct Request {
 /// What is known in memory of a key that is not being read.
 pub(crate) enum KeyEntry {
     Held(ActorId),
-    /// Its actor is being destroyed; the disk may still say otherwise.
-    Free,
+    /// This actor had it and is being destroyed; the disk may still say otherwise.
+    Free(ActorId),
+}
+
+/// A key that is being read.
+#[derive(Default)]
+pub(crate) struct KeyLoad {
+    /// Who wants to know.
+    pub waiters: Vec<KeyWaiter>,
+    /// Actors that stay in memory only because of this read; see [`Core::forget_if_idle`].
+    pub kept: BTreeSet<ActorId>,
 }
 
 pub(crate) enum KeyWaiter {
@@ -76,10 +87,10 @@ impl Core {
                 let actor = *actor;
                 self.key_known(&key, Some(actor), waiter);
             }
-            Some(KeyEntry::Free) => self.key_known(&key, None, waiter),
+            Some(KeyEntry::Free(_)) => self.key_known(&key, None, waiter),
             None => {
                 let first = !self.key_loads.contains_key(&key);
-                self.key_loads.entry(key.clone()).or_default().push(waiter);
+                self.key_loads.entry(key.clone()).or_default().waiters.push(waiter);
                 if first {
                     self.act(Action::LoadKey { key });
                 }
@@ -88,12 +99,16 @@ impl Core {
     }
 
     pub(crate) fn key_loaded(&mut self, key: KeyRef, found: Option<Box<LoadedActor>>) {
-        let Some(waiters) = self.key_loads.remove(&key) else { return };
+        let Some(KeyLoad { waiters, mut kept }) = self.key_loads.remove(&key) else { return };
         if let Some(found) = found {
-            let id = found.record.id;
-            // It may have come into memory by its id meanwhile; what is in memory is newer.
-            if self.actors.get(&id).is_none_or(|actor| actor.life == Life::Loading) {
-                self.actor_loaded(id, Some(found));
+            kept.insert(found.record.id);
+            match self.actors.get(&found.record.id) {
+                // Whatever is in memory is newer.
+                Some(actor) if actor.life == Life::Loading => {
+                    self.keys.entry(key.clone()).or_insert(KeyEntry::Held(found.record.id));
+                }
+                Some(_) => {}
+                None => self.adopt(*found, BTreeSet::new()),
             }
         }
         for waiter in waiters {
@@ -103,8 +118,8 @@ impl Core {
             };
             self.key_known(&key, holder, waiter);
         }
-        if let Some(KeyEntry::Held(actor)) = self.keys.get(&key) {
-            self.forget_if_idle(*actor);
+        for actor in kept {
+            self.forget_if_idle(actor);
         }
     }
 
@@ -183,9 +198,9 @@ impl Core {
 
     /// The client left while the key was being read: rare, and few keys are being read at one time.
     fn forget_key_waiter(&mut self, gone: RequestId) {
-        for waiters in self.key_loads.values_mut() {
+        for load in self.key_loads.values_mut() {
             // Left empty on purpose if it was the only one: the read is still under way.
-            waiters.retain(|waiter| !matches!(waiter, KeyWaiter::Request { request, .. } if *request == gone));
+            load.waiters.retain(|waiter| !matches!(waiter, KeyWaiter::Request { request, .. } if *request == gone));
         }
     }
 

@@ -11,6 +11,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle, ThreadId};
@@ -281,7 +282,7 @@ impl Run {
         let mut conflicts = 0;
         for Entry { batch, done } in entries {
             let taken = group.add(&*self.store, batch);
-            conflicts += u64::from(taken.is_err());
+            conflicts += u64::from(matches!(taken, Err(StoreError::Conflict { .. })));
             waiting.push((taken, done));
         }
         let persist = if self.mode == Durability::Sync { Persist::Synced } else { Persist::Written };
@@ -292,7 +293,7 @@ impl Run {
         }
         for (taken, done) in waiting {
             // A conflict may be one with a batch of this group: if that was not written, the conflict is not true either.
-            done(written.clone().and(taken));
+            tell(done, written.clone().and(taken));
         }
     }
 
@@ -347,7 +348,14 @@ impl Drop for Run {
         self.shared.close();
         let left = std::mem::take(&mut self.shared.lock().entries);
         for entry in left {
-            (entry.done)(Err(StoreError::Closed));
+            tell(entry.done, Err(StoreError::Closed));
         }
+    }
+}
+
+/// A panic in it is a bug, but of one caller: the others wait for what was written, and the thread goes on.
+fn tell(done: Done, verdict: Result<(), StoreError>) {
+    if panic::catch_unwind(AssertUnwindSafe(|| done(verdict))).is_err() {
+        tracing::error!("what was to be done after a commit panicked");
     }
 }

@@ -141,6 +141,38 @@ fn range_deletes() {
     check("it hides what was there, not what comes", &[(abc, Fine), (&[Range("a", "z")], Fine), (&[Put("b", "6")], Fine)], "b=6");
 }
 
+/// Backends may delete few keys in another way than many, or than many that are gone already.
+#[test]
+fn range_deletes_of_any_length() {
+    for (backend, store, _directory) in backends() {
+        for count in [0u32, 1, 255, 256, 257, 5_000] {
+            let key = |number: u32| [&b"k"[..], &number.to_be_bytes()].concat();
+            for deleted_before in [false, true] {
+                let (mut fill, mut empty, mut last) = (Batch::new(), Batch::new(), Batch::new());
+                (0..count).for_each(|number| fill.put(key(number), "1"));
+                (0..count).for_each(|number| empty.delete(key(number)));
+                store.commit(&fill, Persist::Written).expect("a batch");
+                if deleted_before {
+                    store.commit(&empty, Persist::Written).expect("a batch");
+                }
+                last.put(key(count), "before it in its batch");
+                last.put("j", "1");
+                last.delete_range(key(0), key(count + 1));
+                last.put(key(count / 2), "2");
+                last.put("l", "1");
+                store.commit(&last, Persist::Written).expect("a batch");
+                let found = store.scan(Scan::range(b"j", b"m", usize::MAX)).expect("a read");
+                let found: Vec<Bytes> = found.into_iter().map(|pair| pair.key).collect();
+                assert_eq!(
+                    found,
+                    [b"j".to_vec(), key(count / 2), b"l".to_vec()],
+                    "{backend}: {count} keys, deleted {deleted_before}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn checks() {
     let a: &[Do] = &[Put("a", "1")];

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use protocol::id::{ActorId, Generation, RequestId};
-use protocol::message::{AlarmChange, Checkpoint, Commit, Event, KvChange, Outcome, StopReason};
+use protocol::message::{AlarmChange, Checkpoint, Commit, Event, KvChange, Outcome};
 
 /// What an actor still has to do; one at a time, in order.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub enum Work {
     Start,
     Request(RequestId),
     Alarm { scheduled_ms: u64 },
-    Stop(StopReason),
+    Stop,
 }
 
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl Running {
             Some(Work::Start) => vec![self.event(actor, Event::Running)],
             Some(Work::Request(request)) => self.count(actor, request, now_ms, rng),
             Some(Work::Alarm { scheduled_ms }) => self.ring(actor, scheduled_ms, faults, rng),
-            Some(Work::Stop(_)) => self.stop(actor),
+            Some(Work::Stop) => self.stop(actor),
             None if !self.asked_to_sleep && self.event > 0 && rng.bool() => {
                 self.asked_to_sleep = true;
                 let event = if faults && rng.u8(..) < 10 { Event::StopIntent } else { Event::SleepIntent };

@@ -30,7 +30,7 @@ pub struct World {
     /// Commits on their way to the disk, oldest first.
     writes: VecDeque<(CommitId, Vec<Change>)>,
     /// Reads on their way: answered in any order.
-    reads: Vec<Action>,
+    reads: Vec<Read>,
     runner: Option<RunnerId>,
     runners: u64,
     actors: BTreeMap<ActorId, Running>,
@@ -50,6 +50,13 @@ pub struct World {
     generations: BTreeMap<ActorId, Generation>,
     gone: BTreeSet<ActorId>,
     tally: Tally,
+}
+
+/// A read that the core waits for.
+enum Read {
+    Asked(Action),
+    /// What it found, which may be old by the time the core hears of it.
+    Found(Input),
 }
 
 /// What happened, to be sure that the faults did.
@@ -268,12 +275,15 @@ impl World {
         }
     }
 
-    /// A read is answered, with what is on disk now.
+    /// A read finds what is on disk now, and is answered now or later.
     fn read(&mut self) {
         if self.reads.is_empty() {
             return;
         }
-        let read = self.reads.swap_remove(self.rng.usize(..self.reads.len()));
+        let read = match self.reads.swap_remove(self.rng.usize(..self.reads.len())) {
+            Read::Asked(read) => read,
+            Read::Found(input) => return self.input(input),
+        };
         let input = match read {
             Action::LoadActor { actor } => {
                 Input::ActorLoaded { actor, found: self.state.load_actor(actor).expect("memory does not fail").map(Box::new) }
@@ -288,7 +298,10 @@ impl World {
             }
             other => unreachable!("{other:?} is not a read"),
         };
-        self.input(input);
+        match self.rng.bool() {
+            true => self.input(input),
+            false => self.reads.push(Read::Found(input)),
+        }
     }
 
     /// One message of the runner reaches the core.
@@ -398,12 +411,7 @@ impl World {
     fn deploy(&mut self, component: u8) {
         self.tally.0[DEPLOYED] += 1;
         let component = ComponentHash([component; 32]);
-        self.call(|_| Operation::Deploy {
-            namespace: "default".into(),
-            name: "counter".into(),
-            pool: "default".into(),
-            component,
-        });
+        self.call(|_| Operation::Deploy { namespace: "default".into(), name: "counter".into(), pool: "default".into(), component });
     }
 
     // The core, and what it asks for.
@@ -424,7 +432,7 @@ impl World {
 
     fn perform(&mut self, action: Action) {
         match action {
-            Action::LoadActor { .. } | Action::LoadKey { .. } | Action::LoadAlarms { .. } => self.reads.push(action),
+            Action::LoadActor { .. } | Action::LoadKey { .. } | Action::LoadAlarms { .. } => self.reads.push(Read::Asked(action)),
             Action::Commit { commit, changes } => self.writes.push_back((commit, changes)),
             Action::Dispatch { request, runner, actor, generation } => {
                 assert_eq!(Some(runner), self.runner, "a request went to a runner that is gone");
@@ -475,7 +483,7 @@ impl World {
                 let current = |running: &&mut Running| running.generation == checkpoint.generation;
                 match self.actors.get_mut(&checkpoint.actor).filter(current) {
                     Some(_) if reason == StopReason::Lost => drop(self.actors.remove(&checkpoint.actor)),
-                    Some(running) => running.mailbox.push_back(Work::Stop(reason)),
+                    Some(running) => running.mailbox.push_back(Work::Stop),
                     None => {}
                 }
             }
