@@ -26,6 +26,7 @@ use engine_store::{Rocks, State, StoreError, Writer};
 use protocol::id::RunnerId;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tokio::task::JoinError;
 
 use crate::calls::Calls;
 use crate::clock::Clock;
@@ -50,38 +51,53 @@ const READERS_EXTRA: usize = 2;
 /// How long requests under way may take once the engine is told to stop.
 const FINISH_MS_MAX: u64 = 10_000;
 
-/// Why the engine could not start: one sentence each.
+/// Why the engine could not start, or go on: one sentence each.
 #[derive(Debug)]
-pub enum StartError {
-    Folder { path: PathBuf, cause: io::Error },
+pub enum EngineError {
+    Folder {
+        path: PathBuf,
+        cause: io::Error,
+    },
     Store(StoreError),
-    Address { host: String, cause: io::Error },
-    Port { address: SocketAddr, cause: io::Error },
+    Address {
+        host: String,
+        cause: io::Error,
+    },
+    Port {
+        address: SocketAddr,
+        cause: io::Error,
+    },
     Readers(io::Error),
     Runner(runner_wasm::StartError),
     Namespace(ApiError),
+    /// It never ends by itself: a bug of ours, after which nothing can be decided any more.
+    Driver(Option<JoinError>),
 }
 
-impl fmt::Display for StartError {
+impl fmt::Display for EngineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            StartError::Folder { path, cause } => {
+            EngineError::Folder { path, cause } => {
                 write!(f, "the folder {} cannot be made or read ({cause}); choose another with --data-dir", path.display())
             }
-            StartError::Store(cause) => cause.fmt(f),
-            StartError::Address { host, cause } => {
+            EngineError::Store(cause) => cause.fmt(f),
+            EngineError::Address { host, cause } => {
                 write!(f, "the host {host:?} is not an address of this machine ({cause}); choose another with --host")
             }
-            StartError::Port { address, cause } if cause.kind() == io::ErrorKind::AddrInUse => write!(
+            EngineError::Port { address, cause } if cause.kind() == io::ErrorKind::AddrInUse => write!(
                 f,
                 "{address} is taken by another process, perhaps an engine that is running; stop it, or choose another port with --port"
             ),
-            StartError::Port { address, cause } => {
+            EngineError::Port { address, cause } => {
                 write!(f, "cannot listen on {address} ({cause}); choose another with --host and --port")
             }
-            StartError::Readers(cause) => write!(f, "the threads that read the disk cannot be started: {cause}"),
-            StartError::Runner(cause) => cause.fmt(f),
-            StartError::Namespace(cause) => write!(f, "the namespace \"default\" could not be made: {}", cause.message),
+            EngineError::Readers(cause) => write!(f, "the threads that read the disk cannot be started: {cause}"),
+            EngineError::Runner(cause) => cause.fmt(f),
+            EngineError::Driver(cause) => {
+                let cause = cause.as_ref().map_or_else(|| "it ended".to_string(), JoinError::to_string);
+                write!(f, "the engine's core failed ({cause}); nothing that was acknowledged is lost, start the engine again")
+            }
+            EngineError::Namespace(cause) => write!(f, "the namespace \"default\" could not be made: {}", cause.message),
         }
     }
 }
@@ -91,22 +107,22 @@ pub async fn run(
     config: Config,
     ready: impl FnOnce(&Config, SocketAddr),
     stop: impl Future<Output = ()>,
-) -> Result<(), StartError> {
+) -> Result<(), EngineError> {
     let listener = listen(&config).await?;
-    let address = listener.local_addr().map_err(|cause| StartError::Address { host: config.host.clone(), cause })?;
+    let address = listener.local_addr().map_err(|cause| EngineError::Address { host: config.host.clone(), cause })?;
 
     make_folder(&config.data_dir)?;
-    let store = Arc::new(Rocks::open(&config.data_dir.join("store"), &Tuning::default()).map_err(StartError::Store)?);
+    let store = Arc::new(Rocks::open(&config.data_dir.join("store"), &Tuning::default()).map_err(EngineError::Store)?);
     let state = State::new(store.clone());
-    let boot = state.boot().map_err(StartError::Store)?;
+    let boot = state.boot().map_err(EngineError::Store)?;
     let writer = Writer::start(store.clone(), config.durability);
 
     let directory = Arc::new(Directory::default());
     directory.enter(News::found(&boot.namespaces, &boot.deployments));
     let folder = config.data_dir.join("components");
     let components =
-        Components::open(folder.clone(), directory.clone()).map_err(|cause| StartError::Folder { path: folder, cause })?;
-    let readers = Readers::start(state, processors() + READERS_EXTRA).map_err(StartError::Readers)?;
+        Components::open(folder.clone(), directory.clone()).map_err(|cause| EngineError::Folder { path: folder, cause })?;
+    let readers = Readers::start(state, processors() + READERS_EXTRA).map_err(EngineError::Readers)?;
 
     let engine = Arc::new(Engine {
         clock: Clock::default(),
@@ -125,22 +141,29 @@ pub async fn run(
 
     let core = Core::new(engine_core::Config { datacenter_label: DATACENTER_LABEL, ..Default::default() });
     let (end, ended) = oneshot::channel();
-    let driver = tokio::spawn(Driver::new(core, engine.clone(), writer).run(ended));
+    let mut driver = tokio::spawn(Driver::new(core, engine.clone(), writer).run(ended));
 
-    make_default_namespace(&engine).await?;
-    ready(&config, address);
     let router = api::router(engine.clone());
-    let cut_off = http::serve(listener, engine.clone(), router, stop, Duration::from_millis(FINISH_MS_MAX)).await;
+    let serve = async {
+        make_default_namespace(&engine).await?;
+        if !address.ip().is_loopback() {
+            tracing::warn!(%address, "there is no authentication yet: whoever reaches this address can do everything");
+        }
+        ready(&config, address);
+        Ok(http::serve(listener, engine.clone(), router, stop, Duration::from_millis(FINISH_MS_MAX)).await)
+    };
+    let cut_off = tokio::select! {
+        served = serve => served?,
+        ended = &mut driver => return Err(EngineError::Driver(ended.err())),
+    };
     if cut_off > 0 {
         tracing::warn!(connections = cut_off, "stopped while requests were under way: {FINISH_MS_MAX} ms were not enough");
     }
 
     drop(end);
-    match driver.await {
-        // Joins threads that are waiting for the disk.
-        Ok(writer) => tokio::task::block_in_place(|| close(writer, &engine, store)),
-        Err(error) => tracing::error!(%error, "the driver of the core ended by itself"),
-    }
+    let writer = driver.await.map_err(|error| EngineError::Driver(Some(error)))?;
+    // Joins threads that are waiting for the disk.
+    tokio::task::block_in_place(|| close(writer, &engine, store));
     Ok(())
 }
 
@@ -154,13 +177,13 @@ fn close(writer: Writer, engine: &Engine, store: Arc<Rocks>) {
     }
 }
 
-fn join_own_runner(engine: &Arc<Engine>, data_dir: &Path) -> Result<(), StartError> {
+fn join_own_runner(engine: &Arc<Engine>, data_dir: &Path) -> Result<(), EngineError> {
     let folder = data_dir.join("compiled");
     make_folder(&folder)?;
     let cache_dir = cap_std::fs::Dir::open_ambient_dir(&folder, cap_std::ambient_authority());
-    let cache_dir = cache_dir.map_err(|cause| StartError::Folder { path: folder, cause })?;
+    let cache_dir = cache_dir.map_err(|cause| EngineError::Folder { path: folder, cause })?;
     let door = Arc::new(RunnerDoor::new(OWN_RUNNER, engine.clone()));
-    let runner = runner_wasm::Runner::new(runner_wasm::Config::new(cache_dir), door).map_err(StartError::Runner)?;
+    let runner = runner_wasm::Runner::new(runner_wasm::Config::new(cache_dir), door).map_err(EngineError::Runner)?;
     let profile = runner.profile();
     engine.runners.join(OWN_RUNNER, runner);
     engine.inbox.push(Input::RunnerJoined { runner: OWN_RUNNER, profile });
@@ -168,24 +191,24 @@ fn join_own_runner(engine: &Arc<Engine>, data_dir: &Path) -> Result<(), StartErr
 }
 
 /// Everybody's first namespace is there from the start.
-async fn make_default_namespace(engine: &Engine) -> Result<(), StartError> {
+async fn make_default_namespace(engine: &Engine) -> Result<(), EngineError> {
     if engine.directory.namespace("default").is_some() {
         return Ok(());
     }
     let (name, display_name) = ("default".to_string(), "Default".to_string());
     let made = engine.call(Operation::CreateNamespace { random: random::bytes(), name, display_name }).await;
-    made.map(drop).map_err(StartError::Namespace)
+    made.map(drop).map_err(EngineError::Namespace)
 }
 
-async fn listen(config: &Config) -> Result<TcpListener, StartError> {
-    let no_address = |cause| StartError::Address { host: config.host.clone(), cause };
+async fn listen(config: &Config) -> Result<TcpListener, EngineError> {
+    let no_address = |cause| EngineError::Address { host: config.host.clone(), cause };
     let mut addresses = tokio::net::lookup_host((config.host.as_str(), config.port)).await.map_err(no_address)?;
     let address = addresses.next().ok_or_else(|| no_address(io::Error::other("it has no address")))?;
-    TcpListener::bind(address).await.map_err(|cause| StartError::Port { address, cause })
+    TcpListener::bind(address).await.map_err(|cause| EngineError::Port { address, cause })
 }
 
-fn make_folder(path: &Path) -> Result<(), StartError> {
-    std::fs::create_dir_all(path).map_err(|cause| StartError::Folder { path: path.to_owned(), cause })
+fn make_folder(path: &Path) -> Result<(), EngineError> {
+    std::fs::create_dir_all(path).map_err(|cause| EngineError::Folder { path: path.to_owned(), cause })
 }
 
 fn processors() -> usize {

@@ -11,7 +11,7 @@
 //! - [`api`]: requests about actors. [`calls`]: those that wait for the core. [`error`]: all errors there are.
 //! - [`links`]: what runners say. [`runners`]: those that are connected.
 //! - [`readers`]: the threads that read. [`components`], [`directory`], [`logs`]: what is kept beside the store.
-//! - [`clock`], [`random`], [`ray`], [`form`], [`lock`]: small tools.
+//! - [`clock`], [`random`], [`ray`], [`form`], [`lock`], [`files`]: small tools.
 
 mod api;
 mod body;
@@ -25,6 +25,7 @@ mod directory;
 mod driver;
 mod engine;
 mod error;
+mod files;
 mod form;
 mod gateway;
 mod http;

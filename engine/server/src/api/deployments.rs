@@ -18,7 +18,6 @@ use futures_util::stream;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderValue, Uri};
 use http_body_util::BodyExt;
-use protocol::component::ComponentHash;
 use protocol::limits::{ACTOR_NAME_BYTES_MAX, COMPONENT_BYTES_MAX};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -119,7 +118,7 @@ impl Deploy {
             pool: self.pool.clone(),
             component: arrived.component,
         };
-        deployed(&self.engine, operation, &self.namespace, Some(arrived.component)).await
+        deployed(&self.engine, operation, self.namespace.clone()).await
     }
 
     async fn run_watched(self, arrived: Arrived, lines: mpsc::Sender<Value>) {
@@ -150,19 +149,12 @@ impl Deploy {
     }
 }
 
-async fn deployed(
-    engine: &Engine,
-    operation: Operation,
-    namespace: &str,
-    component: Option<ComponentHash>,
-) -> Result<Deployed, ApiError> {
+/// The core makes a version live.
+async fn deployed(engine: &Engine, operation: Operation, namespace: String) -> Result<Deployed, ApiError> {
     match engine.call(operation).await? {
         Answer::Deployment(record) => {
-            let deployed = Deployed::of(namespace.to_string(), &record);
-            if component.is_none_or(|component| component == record.live_version().component) {
-                tracing::info!(namespace, name = %record.name, version = record.live, "deployed");
-            }
-            Ok(deployed)
+            tracing::info!(namespace, name = %record.name, version = record.live, "a version is live");
+            Ok(Deployed::of(namespace, &record))
         }
         other => Err(unexpected(&other)),
     }
@@ -184,7 +176,7 @@ pub async fn activate(
     let Activate { version } = extract::json(request).await?;
     let namespace = extract::namespace(&engine, &query)?.name;
     let operation = Operation::Activate { namespace: namespace.clone(), name, version };
-    Ok(Json(deployed(&engine, operation, &namespace, None).await?))
+    Ok(Json(deployed(&engine, operation, namespace).await?))
 }
 
 /// A response of JSON values, one a line, each sent when it comes.

@@ -13,10 +13,14 @@ use tracing_subscriber::EnvFilter;
 use crate::cli::{Outcome, print};
 use crate::compose;
 use crate::config::{Config, LogFormat, StartArgs};
+use crate::files;
 
 pub fn run(args: StartArgs) -> Outcome {
     let config = Config::new(args).map_err(|error| error.to_string())?;
     write_logs(config.log_format);
+    if let Err(error) = files::raise_limit() {
+        tracing::warn!(%error, "the limit of open files stays as it is; it bounds how many clients can be connected");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("the threads of the engine could not be started: {error}"))?;
     let outcome = runtime.block_on(async {

@@ -209,7 +209,8 @@ mod tests {
 
     #[test]
     fn an_actor_cannot_break_the_framing() {
-        let rows: [(u16, &[(&str, &str)], &[u8], bool, &str); 9] = [
+        type Row<'a> = (u16, &'a [(&'static str, &'static str)], &'static [u8], bool, &'a str);
+        let rows: [Row; 9] = [
             (200, &[("content-type", "x"), ("x-rivet-error", "a.b")], b"abc", false, "200 content-type,x-rivet-error Some(3)"),
             (200, &[("content-length", "99")], b"abc", false, "200  Some(3)"),
             (200, &[("content-length", "99")], b"", true, "200 content-length Some(0)"),

@@ -295,7 +295,8 @@ mod tests {
     fn addresses_by_header() {
         let actor = &*Box::leak(id(1).to_string().into_boxed_str());
         let to_actor = [(X_RIVET_TARGET, "actor"), (X_RIVET_ACTOR, actor)];
-        let rows: [(&str, &[(HeaderName, &'static str)], &str); 13] = [
+        type Row<'a> = (&'a str, &'a [(HeaderName, &'static str)], &'a str);
+        let rows: [Row; 13] = [
             ("/request", &to_actor, "id /request"),
             ("/request?x=%20", &to_actor, "id /request?x=%20"),
             ("/request/a/b?x", &to_actor, "id /request/a/b?x"),
