@@ -161,6 +161,8 @@ fn a_stop_is_in_line_and_a_destruction_is_not() {
         let actor = world.start_id(Id::new([number; 16], 1), "hostile", 1, |_| {});
         actor.until(Event::Running);
         let busy = actor.send("GET /spin?iterations=100000000");
+        // It must have begun: a destruction drops what has not.
+        std::thread::sleep(std::time::Duration::from_millis(20));
         let queued = actor.send("GET /count");
         actor.stop(reason);
         assert_eq!(actor.stopped(), Outcome::Ok);
