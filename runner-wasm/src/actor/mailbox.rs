@@ -1,0 +1,70 @@
+//! What stands in line for an actor, in the order in which it came.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use protocol::message::{RequestStart, StopReason};
+
+use crate::config::MAILBOX_MAX;
+use crate::http::{Gathered, Route};
+
+pub enum Mail {
+    Request(Box<Request>),
+    Alarm { scheduled_ms: u64, attempt: u32 },
+    Stop(StopReason),
+}
+
+pub struct Request {
+    pub head: RequestStart,
+    pub route: Arc<Route>,
+    /// Its body came in pieces and has been put together.
+    pub gathered: Option<Gathered>,
+}
+
+#[derive(Default)]
+pub struct Mailbox {
+    line: VecDeque<Mail>,
+    closed: bool,
+}
+
+impl Mailbox {
+    pub fn push(&mut self, mail: Mail) -> Result<(), Mail> {
+        if self.closed || self.line.len() >= MAILBOX_MAX {
+            return Err(mail);
+        }
+        self.line.push_back(mail);
+        Ok(())
+    }
+
+    pub fn push_front(&mut self, request: Box<Request>) -> Result<(), Box<Request>> {
+        if self.closed || self.line.len() >= MAILBOX_MAX {
+            return Err(request);
+        }
+        self.line.push_front(Mail::Request(request));
+        Ok(())
+    }
+
+    pub fn pop(&mut self) -> Option<Mail> {
+        self.line.pop_front()
+    }
+
+    /// Takes the requests out of the line; what else stands there stays.
+    pub fn take_requests(&mut self) -> Vec<Box<Request>> {
+        let mut requests = Vec::new();
+        for mail in std::mem::take(&mut self.line) {
+            match mail {
+                Mail::Request(request) => requests.push(request),
+                other => self.line.push_back(other),
+            }
+        }
+        requests
+    }
+
+    /// Takes nothing more; gives back the requests that were never begun.
+    pub fn close(&mut self) -> Vec<Box<Request>> {
+        self.closed = true;
+        let requests = self.take_requests();
+        self.line.clear();
+        requests
+    }
+}

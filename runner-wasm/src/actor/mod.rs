@@ -1,0 +1,289 @@
+//! One actor in memory: what its task, its guest and the messages for it share.
+//!
+//! The task ([`task`]) runs the guest, one message at a time, and is the only one to send commits and events. Confirmations and
+//! answers arrive on whatever thread the engine speaks on and are applied there and then, so that a response leaves without
+//! waiting for a task to be scheduled. Locks are held for a few instructions; never while something is sent, because the
+//! engine may answer before its `send` returns.
+//!
+//! - [`mailbox`]: what stands in line.
+//! - [`task`]: the life, from start to stopped.
+//! - [`instance`]: the guest, and its handlers as messages.
+//! - [`trap`]: what a guest's end says to people.
+//! - [`log`]: what it logged and printed.
+
+mod instance;
+mod log;
+mod mailbox;
+mod task;
+mod trap;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use protocol::id::{ActorId, Generation};
+use protocol::limits::COMMITS_IN_FLIGHT_PER_ACTOR_MAX;
+use protocol::message::{
+    Checkpoint, Commit, Event, Failure, FailureKind, FromRunner, KvAnswer, KvQuestion, LogLevel, Start, StopReason,
+};
+use tokio::sync::{Notify, Semaphore, oneshot};
+
+pub use self::instance::{Instance, guarded};
+use self::log::LogBuffer;
+pub use self::mailbox::{Mail, Mailbox, Request};
+pub use self::task::run;
+use crate::config::{KIB_PERMIT, OUTBOX_BYTES_MAX};
+use crate::http::{Response, Route};
+use crate::runner::Shared;
+use crate::sandbox::room::Refused;
+use crate::sandbox::ticker::Meter;
+use crate::state::gate::Gate;
+use crate::state::{Refusal, Sealed, State};
+
+/// Nothing that is done under a lock of ours leaves half a change behind, so a panic elsewhere need not spread.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub struct Actor {
+    pub id: ActorId,
+    pub generation: Generation,
+    pub start: Start,
+    pub meter: Meter,
+    pub refused: Arc<Refused>,
+    pub shared: Arc<Shared>,
+    /// Room for bodies that were returned whole and are still being sent, in KiB.
+    pub outbox: Arc<Semaphore>,
+    /// Bytes of request bodies that are being put together.
+    pub gathered_bytes: AtomicUsize,
+    books: Mutex<Books>,
+    /// The gate has moved. Only the task waits for it.
+    moved: Notify,
+    mailbox: Mutex<Mailbox>,
+    /// Something stands in line. Only the task waits for it.
+    arrived: Notify,
+    /// The engine has given this generation up.
+    lost: Notify,
+    log: Mutex<LogBuffer>,
+    events: AtomicU64,
+    wants_sleep: AtomicBool,
+    wants_end: AtomicBool,
+}
+
+/// What the guest's calls, the task and the engine's answers change.
+pub struct Books {
+    pub state: State,
+    gate: Gate<Held>,
+    /// The guest waits for one answer at most.
+    asked: Option<(u64, oneshot::Sender<Result<KvAnswer, String>>)>,
+    questions: u64,
+}
+
+/// An output that waits for the gate.
+pub enum Held {
+    Response(Arc<Route>, Response),
+    Abort(Arc<Route>, Failure),
+    /// The head of a streamed response, and with it all of its body.
+    Stream(oneshot::Sender<()>),
+}
+
+impl Actor {
+    pub fn new(shared: Arc<Shared>, checkpoint: Checkpoint, start: Start) -> Actor {
+        Actor {
+            id: checkpoint.actor,
+            generation: checkpoint.generation,
+            meter: Meter::new(Arc::clone(&shared.ticker), shared.limits.cpu_per_message_ms),
+            refused: Arc::default(),
+            outbox: Arc::new(Semaphore::new(OUTBOX_BYTES_MAX / KIB_PERMIT)),
+            gathered_bytes: AtomicUsize::new(0),
+            books: Mutex::new(Books { state: State::new(start.alarm_ms), gate: Gate::default(), asked: None, questions: 0 }),
+            moved: Notify::new(),
+            mailbox: Mutex::default(),
+            arrived: Notify::new(),
+            lost: Notify::new(),
+            log: Mutex::default(),
+            events: AtomicU64::new(0),
+            wants_sleep: AtomicBool::new(false),
+            wants_end: AtomicBool::new(false),
+            start,
+            shared,
+        }
+    }
+
+    pub fn books(&self) -> MutexGuard<'_, Books> {
+        lock(&self.books)
+    }
+
+    // What the engine says.
+
+    /// Gives the mail back if it cannot be taken: the mailbox is closed, or full against all agreement.
+    pub fn post(&self, mail: Mail) -> Result<(), Mail> {
+        let dropped = match &mail {
+            // Nobody will see what these would do: the state they would change is about to be deleted.
+            Mail::Stop(StopReason::Destroy) => lock(&self.mailbox).take_requests(),
+            _ => Vec::new(),
+        };
+        for request in dropped {
+            request.route.abort_with(stopped());
+        }
+        lock(&self.mailbox).push(mail)?;
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    /// A request whose body had to be put together has its place at the front: it has waited the longest.
+    pub fn post_gathered(&self, request: Box<Request>) -> Result<(), Box<Request>> {
+        lock(&self.mailbox).push_front(request)?;
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    pub fn confirmed(&self, commit: u64) {
+        let outputs = {
+            let mut books = self.books();
+            books.state.confirmed(commit);
+            books.gate.open(commit)
+        };
+        for output in outputs {
+            self.release(output);
+        }
+        self.books().gate.released(commit);
+        self.moved.notify_one();
+    }
+
+    pub fn answered(&self, question: u64, answer: Result<KvAnswer, String>) {
+        let asked = self.books().asked.take_if(|(asked, _)| *asked == question);
+        if let Some((_, tell)) = asked {
+            let _ = tell.send(answer);
+        }
+    }
+
+    pub fn give_up(&self) {
+        self.lost.notify_one();
+    }
+
+    // What the guest asks for.
+
+    pub async fn ask(&self, question: KvQuestion) -> Result<KvAnswer, Refusal> {
+        let (tell, answer) = oneshot::channel();
+        let call = {
+            let mut books = self.books();
+            books.questions += 1;
+            books.asked = Some((books.questions, tell));
+            books.questions
+        };
+        self.send(FromRunner::Kv { actor: self.id, generation: self.generation, call, question });
+        match answer.await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(cause)) => Err(Refusal::Other(format!("the engine could not read the state: {cause}"))),
+            Err(_) => Err(Refusal::Other("the engine did not answer".to_string())),
+        }
+    }
+
+    pub fn log(&self, level: LogLevel, text: String) {
+        let full = lock(&self.log).push(level, text);
+        if full {
+            self.flush_log();
+        }
+    }
+
+    pub fn wish_to_sleep(&self) {
+        self.wants_sleep.store(true, Relaxed);
+    }
+
+    pub fn wish_to_be_destroyed(&self) {
+        self.wants_end.store(true, Relaxed);
+    }
+
+    // What the task does.
+
+    /// Sends what the running message has written, if it has written anything.
+    pub fn commit(&self) {
+        let sealed = self.books().state.commit(false);
+        if let Some(sealed) = sealed {
+            self.send_commit(sealed, None, false);
+        }
+    }
+
+    /// The message was the alarm's: its commit says so even if nothing was written.
+    pub fn commit_alarm(&self, fired_ms: u64, failed: bool) {
+        let sealed = self.books().state.commit(true);
+        if let Some(sealed) = sealed {
+            self.send_commit(sealed, Some(fired_ms), failed);
+        }
+    }
+
+    fn send_commit(&self, sealed: Sealed, fired_ms: Option<u64>, alarm_failed: bool) {
+        self.books().gate.sent(sealed.commit);
+        self.send(FromRunner::Commit(Commit {
+            actor: self.id,
+            generation: self.generation,
+            commit: sealed.commit,
+            changes: sealed.changes,
+            alarm: sealed.alarm,
+            fired_ms,
+            alarm_failed,
+        }));
+    }
+
+    /// Lets an output go once everything that it may depend on is durable.
+    pub fn say(&self, output: Held) {
+        let now = self.books().gate.pass(output);
+        if let Some(output) = now {
+            self.release(output);
+        }
+    }
+
+    fn release(&self, output: Held) {
+        match output {
+            Held::Response(route, response) => route.respond(response),
+            Held::Abort(route, failure) => route.abort_with(failure),
+            Held::Stream(head) => drop(head.send(())),
+        }
+    }
+
+    /// Waits until one more message may run before the engine has confirmed something.
+    async fn room_for_message(&self) {
+        self.until(|books| books.gate.in_flight() < COMMITS_IN_FLIGHT_PER_ACTOR_MAX as u64 && books.state.has_room()).await;
+    }
+
+    /// Waits until everything is durable and everything said has left.
+    async fn settle(&self) {
+        self.until(|books| books.gate.is_settled()).await;
+    }
+
+    async fn until(&self, condition: impl Fn(&Books) -> bool) {
+        while !condition(&self.books()) {
+            self.moved.notified().await;
+        }
+    }
+
+    fn event(&self, event: Event) {
+        let index = self.events.fetch_add(1, Relaxed);
+        self.send(FromRunner::Event(Checkpoint { actor: self.id, generation: self.generation, index }, event));
+    }
+
+    /// Tells the engine what the guest wished for; again only if it wishes again.
+    fn tell_wishes(&self) {
+        if self.wants_end.swap(false, Relaxed) {
+            self.event(Event::StopIntent);
+        }
+        if self.wants_sleep.swap(false, Relaxed) {
+            self.event(Event::SleepIntent);
+        }
+    }
+
+    pub fn flush_log(&self) {
+        let lines = lock(&self.log).take();
+        if !lines.is_empty() {
+            self.send(FromRunner::Log { actor: self.id, lines });
+        }
+    }
+
+    pub fn send(&self, message: FromRunner) {
+        self.shared.link.send(message);
+    }
+}
+
+pub fn stopped() -> Failure {
+    Failure { kind: FailureKind::Stopped, message: "the actor stopped before it answered".to_string() }
+}

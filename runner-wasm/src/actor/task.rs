@@ -1,0 +1,104 @@
+//! The life of one actor in memory, from its start to its `Stopped`.
+//!
+//! ```text
+//! admitted -> component ready -> instance -> start handler -> Running -> messages -> stop handler -> settled -> Stopped(Ok)
+//!     |             |               |             |                          | a trap
+//!     +-------------+---------------+-------------+--------------------------+--> settled -> Stopped(Error)
+//! given up by the engine, at any moment: everything is dropped, nothing is said
+//! ```
+//!
+//! Settled: every commit is confirmed and every answer has left. Before `Stopped`, requests that were never begun go back to
+//! the engine, which gives them to the next generation.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::limits::{FAILURE_TEXT_BYTES_MAX, cut};
+use protocol::message::{Event, Failure, FailureKind, Outcome};
+
+use super::instance::Turn;
+use super::{Actor, Instance, Mail, lock};
+use crate::component::Prepared;
+
+pub async fn run(actor: Arc<Actor>) {
+    let life = async {
+        let end = live(&actor).await;
+        end_of(&actor, end).await;
+    };
+    tokio::select! {
+        biased;
+        () = actor.lost.notified() => vanish(&actor),
+        () = life => {}
+    }
+}
+
+async fn live(actor: &Arc<Actor>) -> Result<(), Failure> {
+    let shared = &actor.shared;
+    let place = shared.room.admit()?;
+    let prepared = component(actor).await?;
+    let mut instance = Instance::new(actor, prepared, place).await?;
+    instance.start().await?;
+    actor.settle().await;
+    actor.event(Event::Running);
+    loop {
+        actor.flush_log();
+        actor.tell_wishes();
+        actor.room_for_message().await;
+        let mail = next_mail(actor).await;
+        lock(&actor.log).begin();
+        match instance.take(mail).await? {
+            Turn::Next => {}
+            Turn::Stopped => return Ok(()),
+        }
+    }
+}
+
+async fn component(actor: &Arc<Actor>) -> Result<Arc<Prepared>, Failure> {
+    let failed = |message: String| Failure { kind: FailureKind::StartFailed, message };
+    let hash = actor.start.component.ok_or_else(|| failed("no component is deployed under this actor's name".to_string()))?;
+    if let Some(prepared) = actor.shared.components.ready(hash) {
+        return Ok(prepared);
+    }
+    tracing::info!(%hash, actor = %actor.id, "an actor starts whose component is not in memory");
+    let prepared = actor.shared.components.prepare(hash).await;
+    prepared.map_err(|refusal| failed(format!("its component cannot be run: {}", refusal.message)))
+}
+
+async fn next_mail(actor: &Actor) -> Mail {
+    let idle = Duration::from_millis(actor.shared.limits.idle_before_sleep_ms);
+    let mut told = false;
+    loop {
+        if let Some(mail) = lock(&actor.mailbox).pop() {
+            return mail;
+        }
+        if told {
+            actor.arrived.notified().await;
+        } else if tokio::time::timeout(idle, actor.arrived.notified()).await.is_err() {
+            told = true;
+            actor.event(Event::SleepIntent);
+        }
+    }
+}
+
+async fn end_of(actor: &Arc<Actor>, end: Result<(), Failure>) {
+    actor.flush_log();
+    actor.settle().await;
+    let never_begun = lock(&actor.mailbox).close();
+    for request in never_begun {
+        request.route.return_to_engine();
+    }
+    // Out of the map first: the engine may start the next generation before its `send` returns.
+    actor.shared.forget(actor);
+    let outcome = match end {
+        Ok(()) => Outcome::Ok,
+        Err(failure) => Outcome::Error(Some(cut(failure.message, FAILURE_TEXT_BYTES_MAX))),
+    };
+    actor.event(Event::Stopped(outcome));
+}
+
+fn vanish(actor: &Arc<Actor>) {
+    lock(&actor.mailbox).close();
+    actor.books().gate.take_held();
+    actor.shared.routes.forget_actor(actor.id, actor.generation);
+    actor.shared.forget(actor);
+}

@@ -1,0 +1,188 @@
+//! Components, from a hash to something that can be instantiated.
+//!
+//! A component is compiled once, when it is deployed, and its code kept on disk ([`cache`]); a wake finds it in memory, at worst
+//! on disk. Compiling runs on a thread that may block, one at a time, and never because an actor is waiting to wake, unless the
+//! cache was lost. What is accepted, and the refusals, are in [`check`].
+
+mod cache;
+mod check;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use protocol::component::{ComponentHash, ComponentInfo, ComponentRefusal, ComponentRefusalKind};
+use protocol::link::FromRunnerLink;
+use protocol::message::FromRunner;
+use tokio::sync::watch;
+use wasmtime::Engine;
+use wasmtime::component::{Component, InstancePre, Linker};
+
+use self::cache::Cache;
+use crate::bindings;
+use crate::config::{COMPONENT_WAIT_MS, PREPARED_MAX};
+use crate::host::Host;
+
+/// A component that can be instantiated, and which handlers it has.
+pub struct Prepared {
+    pub pre: InstancePre<Host>,
+    pub start: Option<bindings::start::WithStartIndices>,
+    pub stop: Option<bindings::stop::WithStopIndices>,
+    pub alarm: Option<bindings::alarm::WithAlarmIndices>,
+    pub http: Option<bindings::http::WithHttpIndices>,
+    pub wasi_http: Option<wasmtime_wasi_http::p2::bindings::ProxyIndices>,
+    pub info: ComponentInfo,
+}
+
+pub type Outcome = Result<Arc<Prepared>, ComponentRefusal>;
+
+pub struct Components {
+    engine: Engine,
+    linker: Linker<Host>,
+    cache: Cache,
+    link: Arc<dyn FromRunnerLink>,
+    known: Mutex<HashMap<ComponentHash, Known>>,
+    /// Held while compiling.
+    compiling: tokio::sync::Mutex<()>,
+}
+
+enum Known {
+    Ready(Arc<Prepared>),
+    /// Somebody prepares it; all who want it watch.
+    Preparing { outcome: watch::Receiver<Option<Outcome>>, bytes: watch::Sender<Option<Result<Bytes, String>>> },
+}
+
+impl Components {
+    pub fn new(engine: Engine, linker: Linker<Host>, cache_dir: cap_std::fs::Dir, link: Arc<dyn FromRunnerLink>) -> Components {
+        let cache = Cache::new(cache_dir, &engine);
+        Components { engine, linker, cache, link, known: Mutex::default(), compiling: tokio::sync::Mutex::new(()) }
+    }
+
+    pub fn ready(&self, hash: ComponentHash) -> Option<Arc<Prepared>> {
+        match crate::actor::lock(&self.known).get(&hash) {
+            Some(Known::Ready(prepared)) => Some(Arc::clone(prepared)),
+            _ => None,
+        }
+    }
+
+    /// Makes a component ready, or waits for whoever does.
+    pub async fn prepare(self: &Arc<Self>, hash: ComponentHash) -> Outcome {
+        let mut watched = {
+            let mut known = crate::actor::lock(&self.known);
+            match known.get(&hash) {
+                Some(Known::Ready(prepared)) => return Ok(Arc::clone(prepared)),
+                Some(Known::Preparing { outcome, .. }) => outcome.clone(),
+                None => {
+                    let (tell, outcome) = watch::channel(None);
+                    let (bytes, arrived) = watch::channel(None);
+                    known.insert(hash, Known::Preparing { outcome: outcome.clone(), bytes });
+                    // A task of its own: who asked first may be gone before it is ready.
+                    let components = Arc::clone(self);
+                    tokio::spawn(async move {
+                        let outcome = components.make_ready(hash, arrived).await;
+                        components.settle(hash, &outcome);
+                        tell.send_replace(Some(outcome));
+                    });
+                    outcome
+                }
+            }
+        };
+        let outcome = watched.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
+        outcome.unwrap_or_else(|| {
+            // The task panicked: that is our bug, and the next attempt must not find its remains.
+            crate::actor::lock(&self.known).retain(|known, state| *known != hash || matches!(state, Known::Ready(_)));
+            Err(internal("preparing the component failed unexpectedly; see the engine's log".to_string()))
+        })
+    }
+
+    /// The bytes that were asked for.
+    pub fn deliver(&self, hash: ComponentHash, arrived: Result<Bytes, String>) {
+        if let Some(Known::Preparing { bytes, .. }) = crate::actor::lock(&self.known).get(&hash) {
+            bytes.send_replace(Some(arrived));
+        }
+    }
+
+    fn settle(&self, hash: ComponentHash, outcome: &Outcome) {
+        let mut known = crate::actor::lock(&self.known);
+        match outcome {
+            Ok(prepared) => known.insert(hash, Known::Ready(Arc::clone(prepared))),
+            Err(_) => known.remove(&hash),
+        };
+        if known.len() > PREPARED_MAX {
+            let in_use = |state: &Known| !matches!(state, Known::Ready(prepared) if Arc::strong_count(prepared) == 1);
+            // The newest is wanted by whoever had it prepared, even if nobody holds it yet.
+            known.retain(|other, state| *other == hash || in_use(state));
+        }
+    }
+
+    async fn make_ready(self: &Arc<Self>, hash: ComponentHash, mut arrived: watch::Receiver<Option<Result<Bytes, String>>>) -> Outcome {
+        let components = Arc::clone(self);
+        let cached = blocking(move || Ok(components.from_cache(hash))).await?;
+        if let Some(prepared) = cached {
+            return Ok(prepared);
+        }
+        self.link.send(FromRunner::GetComponent { component: hash });
+        let waited = tokio::time::timeout(Duration::from_millis(COMPONENT_WAIT_MS), arrived.wait_for(Option::is_some)).await;
+        let bytes = match waited.map(|arrived| arrived.ok().and_then(|bytes| bytes.clone())) {
+            Ok(Some(Ok(bytes))) => bytes,
+            Ok(Some(Err(cause))) => return Err(internal(format!("the component {hash} could not be read: {cause}"))),
+            Ok(None) => return Err(internal("the runner is stopping".to_string())),
+            Err(_) => return Err(internal(format!("the component {hash} did not arrive within {COMPONENT_WAIT_MS} ms"))),
+        };
+        let _one_at_a_time = self.compiling.lock().await;
+        let components = Arc::clone(self);
+        blocking(move || components.compile(hash, &bytes)).await
+    }
+
+    fn from_cache(&self, hash: ComponentHash) -> Option<Arc<Prepared>> {
+        let cached = self.cache.load(hash)?;
+        let compiled_bytes = cached.code.len() as u64;
+        // SAFETY: the cache returns only what `compile` wrote for this engine and this component: its folder is ours alone, the
+        // name covers the engine's settings and version, and the checksum over the code has just been verified.
+        let component = unsafe { Component::deserialize(&self.engine, &cached.code) };
+        let prepared = component.map_err(|error| format!("{error:#}")).and_then(|component| {
+            self.check(&component, cached.component_bytes, compiled_bytes, 0).map_err(|refusal| refusal.message)
+        });
+        prepared.map_err(|cause| tracing::warn!(%hash, cause, "a cached component cannot be used and is compiled again")).ok()
+    }
+
+    fn compile(&self, hash: ComponentHash, bytes: &[u8]) -> Outcome {
+        check::bytes(hash, bytes)?;
+        let began = Instant::now();
+        let code = self.engine.precompile_component(bytes).map_err(|error| check::refusal_of_compiler(&error))?;
+        let compile_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+        // SAFETY: the engine has just made this code, and nothing touched it since.
+        let component = unsafe { Component::deserialize(&self.engine, &code) };
+        let component = component.map_err(|error| internal(format!("the compiled component cannot be loaded: {error:#}")))?;
+        let prepared = self.check(&component, bytes.len() as u64, code.len() as u64, compile_ms)?;
+        if let Err(error) = self.cache.store(hash, bytes.len() as u64, &code) {
+            // It runs all the same; the next start of the engine compiles it again.
+            tracing::warn!(%hash, %error, "a compiled component could not be cached");
+        }
+        tracing::info!(%hash, compile_ms, bytes = bytes.len(), compiled_bytes = code.len(), "compiled a component");
+        Ok(prepared)
+    }
+
+    fn check(&self, component: &Component, bytes: u64, compiled_bytes: u64, compile_ms: u64) -> Outcome {
+        check::component(&self.linker, component).map(|checked| {
+            let info = ComponentInfo { handlers: checked.handlers(), imports: checked.imports, bytes, compiled_bytes, compile_ms };
+            let (start, stop, alarm, http, wasi_http) = (checked.start, checked.stop, checked.alarm, checked.http, checked.wasi_http);
+            Arc::new(Prepared { pre: checked.pre, start, stop, alarm, http, wasi_http, info })
+        })
+    }
+}
+
+async fn blocking<R: Send + 'static>(
+    work: impl FnOnce() -> Result<R, ComponentRefusal> + Send + 'static,
+) -> Result<R, ComponentRefusal> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| {
+        tracing::error!(%error, "preparing a component panicked");
+        Err(internal("the compiler failed on this component; see the engine's log".to_string()))
+    })
+}
+
+fn internal(message: String) -> ComponentRefusal {
+    ComponentRefusal { kind: ComponentRefusalKind::Internal, message }
+}

@@ -1,0 +1,137 @@
+//! What an operator can turn, and every number of ours that bounds something.
+//!
+//! Limits that both sides of the link rely on are in `protocol::limits`; these concern only what happens inside this runner.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use protocol::limits::{BODY_CHUNK_BYTES_MAX, KIB, KV_WRITE_BYTES_MAX, MIB, REQUEST_BODY_BYTES_MAX, REQUESTS_PER_ACTOR_MAX};
+
+pub const MEMORY_PER_ACTOR_BYTES: usize = 128 * MIB;
+pub const MEMORY_TOTAL_BYTES: usize = 2048 * MIB;
+/// Processor time of one message: time on a thread, waits for the host not counted.
+pub const CPU_PER_MESSAGE_MS: u64 = 5_000;
+/// How long a message may take, waits included. A response that streams is exempt until its client is gone.
+pub const MESSAGE_MS: u64 = 300_000;
+pub const IDLE_BEFORE_SLEEP_MS: u64 = 30_000;
+
+/// Each live instance holds up to seven memory mappings; beyond the kernel's limit an allocation of ours would abort the process.
+pub(crate) const MAPPINGS_PER_INSTANCE: usize = 8;
+/// Used where the kernel does not say how many mappings a process may have.
+pub(crate) const ACTORS_MAX_ELSEWHERE: usize = 8_000;
+/// How often a running guest is interrupted, and how finely its processor time is counted.
+pub(crate) const TICK_MS: u64 = 10;
+/// Ticks without a running guest after which the ticking stops.
+pub(crate) const TICKS_BEFORE_PARK: u32 = 10;
+
+pub(crate) const WASM_STACK_BYTES: usize = 512 * KIB;
+/// The stack of a guest and of the host functions that it calls.
+pub(crate) const FIBER_STACK_BYTES: usize = 1024 * KIB;
+/// Data that one call of a guest may hand to the host.
+pub(crate) const HOSTCALL_BYTES_MAX: usize = 24 * MIB;
+pub(crate) const TABLE_ELEMENTS_MAX: usize = 100_000;
+pub(crate) const CORE_INSTANCES_MAX: usize = 128;
+pub(crate) const TABLES_MAX: usize = 64;
+pub(crate) const MEMORIES_MAX: usize = 16;
+/// Resources (streams, headers, pollables) that one guest may hold at a time.
+pub(crate) const RESOURCES_MAX: usize = 10_000;
+pub(crate) const RANDOM_BYTES_MAX: u64 = 64 * KIB as u64;
+
+/// Requests, and what else may stand in line: an alarm that is sent again, a stop.
+pub(crate) const MAILBOX_MAX: usize = REQUESTS_PER_ACTOR_MAX + 16;
+/// What writes on their way to the disk may hold in memory before the next message waits for them.
+pub(crate) const PENDING_BYTES_MAX: usize = 4 * KV_WRITE_BYTES_MAX;
+pub(crate) const PENDING_CHANGES_MAX: usize = 16_384;
+pub(crate) const READ_CACHE_BYTES: usize = 32 * KIB;
+
+/// A response body up to this size leaves with its head; a longer one is streamed.
+pub(crate) const RESPONSE_WHOLE_BYTES_MAX: usize = BODY_CHUNK_BYTES_MAX;
+pub(crate) const RESPONSE_BODY_BYTES_MAX: usize = 20 * MIB;
+/// Bodies of one actor that were returned whole and are still being sent; its next message waits for room.
+pub(crate) const OUTBOX_BYTES_MAX: usize = 2 * RESPONSE_BODY_BYTES_MAX;
+/// What one unit of that room stands for.
+pub(crate) const KIB_PERMIT: usize = KIB;
+pub(crate) const RESPONSE_HEADERS_MAX: usize = 256;
+pub(crate) const RESPONSE_HEADER_BYTES_MAX: usize = 64 * KIB;
+/// Request bodies of one actor that are being put together while other messages run.
+pub(crate) const GATHERED_BYTES_MAX: usize = 64 * MIB;
+
+pub(crate) const LOG_LINES_PER_MESSAGE_MAX: usize = 1_000;
+pub(crate) const LOG_LINES_PER_BATCH: usize = 64;
+pub(crate) const LOG_BYTES_PER_BATCH: usize = 64 * KIB;
+
+/// Components kept ready to instantiate, besides those in use.
+pub(crate) const PREPARED_MAX: usize = 256;
+pub(crate) const COMPONENT_WAIT_MS: u64 = 60_000;
+pub(crate) const CACHE_BYTES_MAX: u64 = 4 * 1024 * MIB as u64;
+
+const _: () = assert!(FIBER_STACK_BYTES >= WASM_STACK_BYTES + 256 * KIB, "host functions need room on the guest's stack");
+const _: () = assert!(RESPONSE_BODY_BYTES_MAX < HOSTCALL_BYTES_MAX, "a permitted response must be able to leave the guest");
+const _: () = assert!(RESPONSE_BODY_BYTES_MAX <= OUTBOX_BYTES_MAX, "a permitted response must fit, or it never leaves");
+const _: () = assert!(REQUEST_BODY_BYTES_MAX as usize <= GATHERED_BYTES_MAX, "one request must fit");
+
+/// How a [`crate::Runner`] is set up.
+pub struct Config {
+    /// Where compiled components are kept. Code from here is run: nobody else may write to it.
+    pub cache_dir: cap_std::fs::Dir,
+    pub memory_per_actor_bytes: usize,
+    pub memory_total_bytes: usize,
+    /// Actors in memory at one time; `None` takes what the kernel's limit on memory mappings allows.
+    pub actors_max: Option<usize>,
+    pub cpu_per_message_ms: u64,
+    pub message_ms: u64,
+    pub idle_before_sleep_ms: u64,
+    /// Folders that every guest may see. None by default.
+    pub grants: Vec<Grant>,
+}
+
+impl Config {
+    pub fn new(cache_dir: cap_std::fs::Dir) -> Config {
+        Config {
+            cache_dir,
+            memory_per_actor_bytes: MEMORY_PER_ACTOR_BYTES,
+            memory_total_bytes: MEMORY_TOTAL_BYTES,
+            actors_max: None,
+            cpu_per_message_ms: CPU_PER_MESSAGE_MS,
+            message_ms: MESSAGE_MS,
+            idle_before_sleep_ms: IDLE_BEFORE_SLEEP_MS,
+            grants: Vec::new(),
+        }
+    }
+}
+
+/// A folder of the host that guests see under a path of their own.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    pub guest_path: String,
+    pub host_path: PathBuf,
+    pub read_only: bool,
+}
+
+/// Why a runner could not be set up.
+#[derive(Debug)]
+pub enum StartError {
+    /// `Runner::new` was called outside of an asynchronous runtime.
+    NoRuntime,
+    /// The processor or the kernel lacks something that the sandbox needs.
+    Sandbox(String),
+    /// The thread that interrupts guests could not be started.
+    Ticker(std::io::Error),
+    /// A granted folder cannot be opened.
+    Grant { host_path: PathBuf, cause: std::io::Error },
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::NoRuntime => f.write_str("the runner must be created inside a tokio runtime"),
+            StartError::Sandbox(cause) => write!(f, "the WebAssembly sandbox cannot be set up: {cause}"),
+            StartError::Ticker(cause) => write!(f, "the thread that limits processor time cannot be started: {cause}"),
+            StartError::Grant { host_path, cause } => {
+                write!(f, "the folder {} that is granted to guests cannot be opened: {cause}", host_path.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for StartError {}

@@ -1,0 +1,83 @@
+//! `rivet:actor/kv`: the actor's own ordered state. What is written here is the message's, until it ends; see `state`.
+
+use bytes::Bytes;
+use protocol::limits::{KV_KEY_BYTES_MAX, KV_LIST_ENTRIES_MAX};
+use protocol::message::{KvAnswer, KvQuestion, KvRange};
+
+use super::Host;
+use crate::bindings::rivet::actor::{kv, types};
+use crate::state::{Known, Refusal, check_key};
+
+impl kv::Host for Host {
+    async fn get(&mut self, key: Vec<u8>) -> wasmtime::Result<Result<Option<Vec<u8>>, types::Error>> {
+        Ok(self.read(key).await.map_err(types::Error::from))
+    }
+
+    fn put(&mut self, key: Vec<u8>, value: Vec<u8>) -> wasmtime::Result<Result<(), types::Error>> {
+        Ok(self.actor.books().state.put(key, value).map_err(types::Error::from))
+    }
+
+    fn delete(&mut self, key: Vec<u8>) -> wasmtime::Result<Result<(), types::Error>> {
+        Ok(self.actor.books().state.delete(key).map_err(types::Error::from))
+    }
+
+    async fn list(
+        &mut self,
+        selector: kv::Selector,
+        options: kv::ListOptions,
+    ) -> wasmtime::Result<Result<Vec<kv::Entry>, types::Error>> {
+        Ok(self.read_list(selector, options).await.map_err(types::Error::from))
+    }
+}
+
+impl Host {
+    async fn read(&mut self, key: Vec<u8>) -> Result<Option<Vec<u8>>, Refusal> {
+        check_key(&key)?;
+        match self.actor.books().state.known(&key) {
+            Known::Value(value) => return Ok(Some(value.to_vec())),
+            Known::Absent => return Ok(None),
+            Known::Unknown => {}
+        }
+        let key = Bytes::from(key);
+        match self.actor.ask(KvQuestion::Get { keys: vec![key.clone()] }).await? {
+            KvAnswer::Get(mut values) if values.len() == 1 => {
+                // A copy of its own: the answer may be a slice of something large.
+                let value = values.pop().flatten().map(|value| Bytes::copy_from_slice(&value));
+                self.actor.books().state.learn(key, value.clone());
+                Ok(value.map(Vec::from))
+            }
+            _ => Err(unexpected_answer()),
+        }
+    }
+
+    async fn read_list(&mut self, selector: kv::Selector, options: kv::ListOptions) -> Result<Vec<kv::Entry>, Refusal> {
+        let range = match selector {
+            kv::Selector::All => KvRange::all(),
+            kv::Selector::Prefix(prefix) => KvRange::prefix(bound(prefix)?),
+            kv::Selector::Range(range) => KvRange { start: bound(range.start)?, end: range.end.map(bound).transpose()? },
+        };
+        // The guest's number: it may be u32::MAX.
+        let limit = options.limit.map_or(KV_LIST_ENTRIES_MAX, |limit| (limit as usize).min(KV_LIST_ENTRIES_MAX));
+        let mut listing = self.actor.books().state.list(range, options.reverse, limit, options.keys_only);
+        while let Some(question) = listing.question() {
+            match self.actor.ask(question).await? {
+                KvAnswer::List(entries) => listing.answer(entries)?,
+                KvAnswer::Get(_) => return Err(unexpected_answer()),
+            }
+        }
+        let entry = |(key, value): (Bytes, Bytes)| kv::Entry { key: key.to_vec(), value: value.to_vec() };
+        Ok(listing.finish()?.into_iter().map(entry).collect())
+    }
+}
+
+/// A bound need not be a key that could be stored, but one byte more than the longest key says all there is to say.
+fn bound(bytes: Vec<u8>) -> Result<Bytes, Refusal> {
+    match bytes.len() > KV_KEY_BYTES_MAX + 1 {
+        true => Err(Refusal::Invalid(format!("a bound has at most {} bytes, this has {}", KV_KEY_BYTES_MAX + 1, bytes.len()))),
+        false => Ok(bytes.into()),
+    }
+}
+
+fn unexpected_answer() -> Refusal {
+    Refusal::Other("the engine's answer does not fit the question".to_string())
+}

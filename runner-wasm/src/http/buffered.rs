@@ -1,0 +1,133 @@
+//! `rivet:actor/http-handler`: a request whose body is held whole, a response that is returned whole.
+//!
+//! A body that comes in pieces is put together beside the line: a client that sends slowly must not hold up the actor. The
+//! request then has the next turn.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use protocol::limits::REQUEST_BODY_BYTES_MAX;
+use protocol::message::{Failure, FailureKind, RequestStart};
+
+use super::route::Piece;
+use super::{Route, response};
+use crate::actor::{Actor, Held, Instance, Request, guarded, stopped};
+use crate::bindings::http::exports::rivet::actor::http_handler;
+use crate::bindings::rivet::actor::types::Header;
+use crate::config::{GATHERED_BYTES_MAX, KIB_PERMIT, RESPONSE_WHOLE_BYTES_MAX};
+
+pub async fn serve(instance: &mut Instance, mut request: Box<Request>) -> Result<(), Failure> {
+    let Instance { actor, store, http: Some(handler), .. } = instance else { return Ok(()) };
+    let body = match (request.gathered.take(), request.route.whole_body()) {
+        (Some(gathered), _) => gathered.body(),
+        (None, Some(body)) => body,
+        (None, None) => {
+            tokio::spawn(gather(Arc::clone(actor), request));
+            return Ok(());
+        }
+    };
+    let Request { head, route, .. } = *request;
+    let memory = actor.shared.limits.memory_per_actor_bytes;
+    if body.len() > memory / 2 {
+        let message = format!("the request's body has {} bytes, too many for an actor with {memory} bytes of memory", body.len());
+        route.abort_with(Failure { kind: FailureKind::RequestTooLarge, message });
+        return Ok(());
+    }
+    let method = head.method.clone();
+    actor.books().state.begin();
+    store.set_epoch_deadline(1);
+    let limit = Duration::from_millis(actor.shared.limits.message_ms);
+    let deadline = async move { tokio::time::sleep(limit).await };
+    let argument = argument(head, body);
+    let called = handler.rivet_actor_http_handler().call_handle(store, &argument);
+    let returned = guarded(actor, "http", deadline, called).await;
+    drop(argument);
+    match returned.and_then(|returned| response::whole(&method, returned)) {
+        Ok(mut response) => {
+            if response.body.len() > RESPONSE_WHOLE_BYTES_MAX {
+                let kib = u32::try_from(response.body.len().div_ceil(KIB_PERMIT)).unwrap_or(u32::MAX);
+                response.room = Arc::clone(&actor.outbox).acquire_many_owned(kib).await.ok();
+            }
+            actor.commit();
+            actor.say(Held::Response(route, response));
+            Ok(())
+        }
+        Err(failure) => {
+            actor.books().state.drop_writes();
+            actor.say(Held::Abort(route, failure.clone()));
+            Err(failure)
+        }
+    }
+}
+
+fn argument(head: RequestStart, body: Bytes) -> http_handler::Request {
+    let (path, query) = match head.path.split_once('?') {
+        Some((path, query)) => (path.to_string(), Some(query.to_string())),
+        None => (head.path, None),
+    };
+    let header = |(name, value): (&http::HeaderName, &http::HeaderValue)| Header {
+        name: name.as_str().to_string(),
+        value: value.as_bytes().to_vec(),
+    };
+    http_handler::Request {
+        method: head.method.as_str().to_string(),
+        path,
+        query,
+        headers: head.headers.iter().map(header).collect(),
+        body: body.into(),
+    }
+}
+
+/// A body that was put together, counted until its turn has come.
+pub struct Gathered {
+    actor: Arc<Actor>,
+    bytes: BytesMut,
+}
+
+impl Gathered {
+    fn body(mut self) -> Bytes {
+        self.actor.gathered_bytes.fetch_sub(self.bytes.len(), Relaxed);
+        std::mem::take(&mut self.bytes).freeze()
+    }
+
+    fn add(&mut self, piece: &[u8]) -> Result<(), Failure> {
+        let too_large = |message: String| Err(Failure { kind: FailureKind::RequestTooLarge, message });
+        if (self.bytes.len() + piece.len()) as u64 > REQUEST_BODY_BYTES_MAX {
+            return too_large(format!("the request's body has more than {REQUEST_BODY_BYTES_MAX} bytes"));
+        }
+        if self.actor.gathered_bytes.fetch_add(piece.len(), Relaxed) + piece.len() > GATHERED_BYTES_MAX {
+            self.actor.gathered_bytes.fetch_sub(piece.len(), Relaxed);
+            return too_large(format!("the actor is taking {GATHERED_BYTES_MAX} bytes of other requests' bodies; try again later"));
+        }
+        self.bytes.extend_from_slice(piece);
+        Ok(())
+    }
+}
+
+impl Drop for Gathered {
+    fn drop(&mut self) {
+        self.actor.gathered_bytes.fetch_sub(self.bytes.len(), Relaxed);
+    }
+}
+
+async fn gather(actor: Arc<Actor>, mut request: Box<Request>) {
+    let route: Arc<Route> = Arc::clone(&request.route);
+    let mut gathered = Gathered { actor: Arc::clone(&actor), bytes: BytesMut::new() };
+    loop {
+        match route.next_piece().await {
+            Piece::Bytes(piece) => {
+                if let Err(failure) = gathered.add(&piece) {
+                    return route.abort_with(failure);
+                }
+            }
+            Piece::End => break,
+            Piece::Gone => return,
+        }
+    }
+    request.gathered = Some(gathered);
+    if let Err(request) = actor.post_gathered(request) {
+        request.route.abort_with(stopped());
+    }
+}

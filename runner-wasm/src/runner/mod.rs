@@ -1,0 +1,217 @@
+//! The door: every message of the engine comes in here and goes to the actor it is for.
+//!
+//! Nothing here waits and nothing decides about actors. A message for a generation that is not in memory is answered as the
+//! protocol wants: a request goes back, everything else is too late to matter.
+
+pub mod sharded;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use protocol::component::ComponentHash;
+use protocol::id::{ActorId, Generation};
+use protocol::link::{FromRunnerLink, ToRunnerLink};
+use protocol::message::{Checkpoint, Command, FromRunner, RequestStart, RunnerProfile, Start, StopReason, ToRunner};
+use tokio::runtime::Handle;
+use wasmtime::Engine;
+
+use self::sharded::Sharded;
+use crate::actor::{self, Actor, Mail, Request};
+use crate::component::Components;
+use crate::config::{Config, Grant, StartError};
+use crate::http::{Route, Routes};
+use crate::sandbox::room::Room;
+use crate::sandbox::ticker::Ticker;
+use crate::{host, sandbox};
+
+/// Runs actors that are components. Give it to the engine as its [`ToRunnerLink`].
+pub struct Runner {
+    shared: Arc<Shared>,
+}
+
+/// What all actors of a runner share.
+pub struct Shared {
+    pub link: Arc<dyn FromRunnerLink>,
+    pub runtime: Handle,
+    pub engine: Engine,
+    pub components: Arc<Components>,
+    pub room: Arc<Room>,
+    pub ticker: Arc<Ticker>,
+    pub routes: Routes,
+    pub grants: Arc<[Grant]>,
+    pub limits: Limits,
+    actors: Sharded<ActorId, Arc<Actor>>,
+}
+
+pub struct Limits {
+    pub memory_per_actor_bytes: usize,
+    pub cpu_per_message_ms: u64,
+    pub message_ms: u64,
+    pub idle_before_sleep_ms: u64,
+}
+
+/// How much of a runner is in use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Metrics {
+    /// Actors in memory.
+    pub actors: usize,
+    /// Memory of their guests; what the runner itself holds for them is not in it.
+    pub memory_bytes: usize,
+    /// Requests that have not ended.
+    pub requests: usize,
+}
+
+impl Runner {
+    /// Must be called inside the runtime that is to run the actors.
+    pub fn new(config: Config, engine: Arc<dyn FromRunnerLink>) -> Result<Arc<Runner>, StartError> {
+        let runtime = Handle::try_current().map_err(|_| StartError::NoRuntime)?;
+        for grant in &config.grants {
+            let opened = std::fs::read_dir(&grant.host_path);
+            opened.map_err(|cause| StartError::Grant { host_path: grant.host_path.clone(), cause })?;
+        }
+        let link = engine;
+        let engine = sandbox::engine()?;
+        let linker = host::linker(&engine)?;
+        let ticker = Ticker::start(&engine)?;
+        let shared = Shared {
+            components: Arc::new(Components::new(engine.clone(), linker, config.cache_dir, Arc::clone(&link))),
+            link,
+            runtime,
+            engine,
+            room: Arc::new(Room::new(config.actors_max, config.memory_total_bytes)),
+            ticker,
+            routes: Routes::default(),
+            grants: config.grants.into(),
+            limits: Limits {
+                memory_per_actor_bytes: config.memory_per_actor_bytes,
+                cpu_per_message_ms: config.cpu_per_message_ms,
+                message_ms: config.message_ms,
+                idle_before_sleep_ms: config.idle_before_sleep_ms,
+            },
+            actors: Sharded::default(),
+        };
+        Ok(Arc::new(Runner { shared: Arc::new(shared) }))
+    }
+
+    pub fn profile(&self) -> RunnerProfile {
+        RunnerProfile { key: "wasm".to_string(), version: 1, components: true }
+    }
+
+    pub fn metrics(&self) -> Metrics {
+        let room = &self.shared.room;
+        Metrics { actors: room.actors(), memory_bytes: room.memory_used_bytes(), requests: self.shared.routes.len() }
+    }
+}
+
+impl ToRunnerLink for Runner {
+    fn send(&self, message: ToRunner) {
+        let shared = &self.shared;
+        match message {
+            ToRunner::Command(checkpoint, Command::Start(start)) => shared.start(checkpoint, *start),
+            ToRunner::Command(checkpoint, Command::Stop(reason)) => shared.stop(checkpoint, reason),
+            ToRunner::Request(request) => shared.request(request),
+            ToRunner::RequestChunk { request, body, finish } => {
+                if let Some(route) = shared.routes.find(request) {
+                    route.piece(body, finish);
+                }
+            }
+            ToRunner::RequestAbort { request } => {
+                if let Some(route) = shared.routes.find(request) {
+                    route.cut_off();
+                }
+            }
+            ToRunner::ResponseWindow { request, consumed_bytes } => {
+                if let Some(route) = shared.routes.find(request) {
+                    route.credit(consumed_bytes);
+                }
+            }
+            ToRunner::Kv { actor, generation, call, result } => {
+                if let Some(actor) = shared.actor(actor, generation) {
+                    actor.answered(call, result);
+                }
+            }
+            ToRunner::Alarm { actor, generation, scheduled_ms, attempt } => {
+                if let Some(actor) = shared.actor(actor, generation) {
+                    // One that does not fit is not lost: it is not confirmed, so the engine sends it again.
+                    let _ = actor.post(Mail::Alarm { scheduled_ms, attempt });
+                }
+            }
+            ToRunner::Committed { actor, generation, commit } => {
+                if let Some(actor) = shared.actor(actor, generation) {
+                    actor.confirmed(commit);
+                }
+            }
+            ToRunner::Prepare { component } => shared.prepare(component),
+            ToRunner::Component { component, bytes } => shared.components.deliver(component, bytes),
+        }
+    }
+}
+
+impl Shared {
+    /// The actor's task is over; messages for it are too late from now on.
+    pub fn forget(&self, actor: &Arc<Actor>) {
+        self.actors.remove_if(&actor.id, |known| Arc::ptr_eq(known, actor));
+    }
+
+    fn actor(&self, id: ActorId, generation: Generation) -> Option<Arc<Actor>> {
+        self.actors.find(&id).filter(|actor| actor.generation == generation)
+    }
+
+    fn start(self: &Arc<Self>, checkpoint: Checkpoint, start: Start) {
+        let Checkpoint { actor: id, generation, .. } = checkpoint;
+        if let Some(older) = self.actors.find(&id) {
+            if older.generation >= generation {
+                tracing::warn!(actor = %id, generation, running = older.generation, "a start that is not newer is ignored");
+                return;
+            }
+            // The engine starts a generation only after it has given up all before it.
+            older.give_up();
+        }
+        let actor = Arc::new(Actor::new(Arc::clone(self), checkpoint, start));
+        self.actors.insert(id, Arc::clone(&actor));
+        self.runtime.spawn(actor::run(actor));
+    }
+
+    fn stop(&self, checkpoint: Checkpoint, reason: StopReason) {
+        let Some(actor) = self.actor(checkpoint.actor, checkpoint.generation) else { return };
+        match reason {
+            StopReason::Lost => actor.give_up(),
+            reason => {
+                if actor.post(Mail::Stop(reason)).is_err() {
+                    tracing::warn!(actor = %actor.id, ?reason, "a stop is ignored: the actor is stopping, or its mailbox is full");
+                }
+            }
+        }
+    }
+
+    fn request(self: &Arc<Self>, mut head: RequestStart) {
+        let Some(actor) = self.actor(head.actor, head.generation) else {
+            return self.link.send(FromRunner::RequestReturned { request: head.request });
+        };
+        let body = std::mem::replace(&mut head.body, Bytes::new());
+        let route = Arc::new(Route::new(Arc::clone(self), head.request, head.actor, head.generation, body, head.stream));
+        self.routes.add(Arc::clone(&route));
+        let request = Box::new(Request { head, route, gathered: None });
+        if let Err(Mail::Request(request)) = actor.post(Mail::Request(request)) {
+            request.route.return_to_engine();
+        }
+    }
+
+    fn prepare(self: &Arc<Self>, component: ComponentHash) {
+        let shared = Arc::clone(self);
+        self.runtime.spawn(async move {
+            let outcome = shared.components.prepare(component).await;
+            let result = outcome.map(|prepared| prepared.info.clone());
+            shared.link.send(FromRunner::Prepared { component, result });
+        });
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        for actor in self.shared.actors.take_if(|_| true) {
+            actor.give_up();
+        }
+        self.shared.ticker.end();
+    }
+}

@@ -1,0 +1,171 @@
+//! Time for guests: interrupts those that run, and says how long each has run.
+//!
+//! One thread raises the engine's epoch every few milliseconds, which makes a running guest yield its thread and look whether
+//! its processor time is used up. While no guest runs the thread is parked, so an idle runner costs nothing.
+//!
+//! A guest's time is counted in ticks that pass while it is on a thread ([`Meter`]): what it spends waiting for the host is not
+//! its own. A call shorter than a tick counts as none or one, on average as what it is.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Arc, OnceLock};
+use std::task::Poll;
+use std::thread::Thread;
+use std::time::Duration;
+
+use wasmtime::{Engine, EngineWeak};
+
+use crate::config::{StartError, TICK_MS, TICKS_BEFORE_PARK};
+
+#[derive(Default)]
+pub struct Ticker {
+    ticks: AtomicU64,
+    /// Guests that are on a thread now.
+    running: AtomicUsize,
+    parked: AtomicBool,
+    ended: AtomicBool,
+    thread: OnceLock<Thread>,
+}
+
+impl Ticker {
+    pub fn start(engine: &Engine) -> Result<Arc<Ticker>, StartError> {
+        let ticker = Arc::new(Ticker::default());
+        let (engine, its) = (engine.weak(), Arc::clone(&ticker));
+        let thread = std::thread::Builder::new()
+            .name("wasm-ticker".to_string())
+            .spawn(move || its.tick(engine))
+            .map_err(StartError::Ticker)?;
+        ticker.thread.get_or_init(|| thread.thread().clone());
+        Ok(ticker)
+    }
+
+    pub fn end(&self) {
+        self.ended.store(true, SeqCst);
+        self.unpark();
+    }
+
+    pub fn now(&self) -> u64 {
+        self.ticks.load(Relaxed)
+    }
+
+    fn tick(&self, engine: EngineWeak) {
+        let mut idle = 0;
+        while !self.ended.load(SeqCst) {
+            std::thread::sleep(Duration::from_millis(TICK_MS));
+            let Some(engine) = engine.upgrade() else { return };
+            self.ticks.fetch_add(1, Relaxed);
+            engine.increment_epoch();
+            idle = if self.running.load(SeqCst) == 0 { idle + 1 } else { 0 };
+            if idle >= TICKS_BEFORE_PARK {
+                self.park();
+                idle = 0;
+            }
+        }
+    }
+
+    fn park(&self) {
+        self.parked.store(true, SeqCst);
+        // Either this sees the guest that has just begun, or that guest sees that the thread is parked.
+        if self.running.load(SeqCst) > 0 {
+            self.parked.store(false, SeqCst);
+        }
+        while self.parked.load(SeqCst) && !self.ended.load(SeqCst) {
+            std::thread::park();
+        }
+    }
+
+    fn unpark(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+
+    fn enter(&self) -> OnThread<'_> {
+        self.running.fetch_add(1, SeqCst);
+        if self.parked.load(SeqCst) && self.parked.swap(false, SeqCst) {
+            self.unpark();
+        }
+        OnThread(self)
+    }
+}
+
+/// A guest is on a thread while this lives.
+struct OnThread<'a>(&'a Ticker);
+
+impl Drop for OnThread<'_> {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, SeqCst);
+    }
+}
+
+/// The processor time of one actor's running message.
+pub struct Meter {
+    ticker: Arc<Ticker>,
+    budget_ticks: u64,
+    spent: AtomicU64,
+    entered: AtomicU64,
+}
+
+impl Meter {
+    pub fn new(ticker: Arc<Ticker>, budget_ms: u64) -> Meter {
+        // One more than fits: the first tick may come right after the start.
+        let budget_ticks = budget_ms / TICK_MS + 1;
+        Meter { ticker, budget_ticks, spent: AtomicU64::new(0), entered: AtomicU64::new(0) }
+    }
+
+    pub fn reset(&self) {
+        self.spent.store(0, Relaxed);
+    }
+
+    /// For the guest's own thread, while it runs.
+    pub fn is_used_up(&self) -> bool {
+        let running = self.ticker.now().saturating_sub(self.entered.load(Relaxed));
+        self.spent.load(Relaxed) + running > self.budget_ticks
+    }
+
+    /// Runs `guest`, counting the time it is on a thread. `None` when `deadline` was over first.
+    pub async fn run<R>(&self, guest: impl Future<Output = R>, deadline: impl Future<Output = ()>) -> Option<R> {
+        let mut guest = pin!(guest);
+        let mut deadline = pin!(deadline);
+        poll_fn(|cx| {
+            let polled = {
+                let _on_thread = self.ticker.enter();
+                let entered = self.ticker.now();
+                self.entered.store(entered, Relaxed);
+                let polled = guest.as_mut().poll(cx);
+                self.spent.fetch_add(self.ticker.now().saturating_sub(entered), Relaxed);
+                polled
+            };
+            match polled {
+                Poll::Ready(result) => Poll::Ready(Some(result)),
+                // A guest that never waits never makes a timer.
+                Poll::Pending => deadline.as_mut().poll(cx).map(|()| None),
+            }
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_thread_parks_when_no_guest_runs_and_ticks_again_when_one_does() {
+        let engine = crate::sandbox::engine().expect("this machine runs the sandbox");
+        let ticker = Ticker::start(&engine).expect("a thread");
+        let until = |condition: &dyn Fn() -> bool| (0..2_000).any(|_| {
+            std::thread::sleep(Duration::from_millis(1));
+            condition()
+        });
+        assert!(until(&|| ticker.parked.load(SeqCst)));
+        let parked_at = ticker.now();
+        std::thread::sleep(Duration::from_millis(5 * TICK_MS));
+        assert_eq!(ticker.now(), parked_at);
+        let guest = ticker.enter();
+        assert!(until(&|| ticker.now() > parked_at + 2));
+        drop(guest);
+        ticker.end();
+    }
+}

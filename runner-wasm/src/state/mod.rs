@@ -1,0 +1,195 @@
+//! What an actor has written and may read, and which of it is durable. Pure: no waiting, no clock, no WebAssembly.
+//!
+//! **One message is one transaction, and messages are pipelined.** The consistency model, which a guest relies on:
+//!
+//! 1. A read sees, in this order: what the running message wrote ([`write_set`]); what earlier messages wrote and the engine has
+//!    not yet confirmed ([`pending`]); what is known to be stored ([`read_cache`]); what the engine answers.
+//! 2. When a handler returns, its writes become one numbered commit, whole. When it fails they are dropped, whole.
+//! 3. Commits are numbered from 1 without gaps and confirmed in order. The next message may run before that: it sees the writes
+//!    of the earlier one, which will become durable unless the whole engine fails.
+//! 4. Therefore nothing a message says may leave before all commits up to its own are confirmed: [`gate`]. A reader's answer
+//!    waits for the writers before it as its own writes would.
+//! 5. The alarm is part of the same transaction, with the same rules.
+//!
+//! All of it rests on one fact: within its generation an actor is the only writer of its state.
+
+pub mod gate;
+pub mod list;
+pub mod pending;
+pub mod read_cache;
+pub mod write_set;
+
+use bytes::Bytes;
+use protocol::limits::{KV_KEY_BYTES_MAX, KV_VALUE_BYTES_MAX};
+use protocol::message::{AlarmChange, KvChange, KvRange};
+
+use self::list::Listing;
+use self::pending::Pending;
+use self::read_cache::ReadCache;
+use self::write_set::WriteSet;
+use crate::config::{PENDING_BYTES_MAX, PENDING_CHANGES_MAX};
+
+/// Why a write or a read was refused; the text names the limit and the size.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    Invalid(String),
+    TooLarge(String),
+    Other(String),
+}
+
+/// What is known of a key without asking the engine.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Known {
+    Value(Bytes),
+    Absent,
+    Unknown,
+}
+
+/// What a message leaves behind when it has succeeded.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sealed {
+    pub commit: u64,
+    pub changes: Vec<KvChange>,
+    pub alarm: AlarmChange,
+}
+
+pub struct State {
+    writes: WriteSet,
+    pending: Pending,
+    cache: ReadCache,
+    /// The alarm as the running message sees it, and as it was before that.
+    alarm_ms: Option<u64>,
+    alarm_before_ms: Option<u64>,
+    alarm_change: AlarmChange,
+    /// The running message's response has begun: its transaction is over.
+    sealed: bool,
+    commits: u64,
+}
+
+impl State {
+    pub fn new(alarm_ms: Option<u64>) -> State {
+        State {
+            writes: WriteSet::default(),
+            pending: Pending::default(),
+            cache: ReadCache::default(),
+            alarm_ms,
+            alarm_before_ms: alarm_ms,
+            alarm_change: AlarmChange::Keep,
+            sealed: false,
+            commits: 0,
+        }
+    }
+
+    /// A message begins.
+    pub fn begin(&mut self) {
+        debug_assert!(self.writes.is_empty() && self.alarm_change == AlarmChange::Keep, "the message before has ended");
+        self.alarm_before_ms = self.alarm_ms;
+        self.sealed = false;
+    }
+
+    /// The message is the alarm's: the alarm is no longer set, unless the handler sets it again.
+    pub fn begin_alarm(&mut self) {
+        self.begin();
+        self.alarm_ms = None;
+    }
+
+    pub fn known(&mut self, key: &[u8]) -> Known {
+        let written = self.writes.get(key).or_else(|| self.pending.get(key));
+        match written.or_else(|| self.cache.get(key)) {
+            Some(Some(value)) => Known::Value(value.clone()),
+            Some(None) => Known::Absent,
+            None => Known::Unknown,
+        }
+    }
+
+    /// The engine's answer for a key that was unknown.
+    pub fn learn(&mut self, key: Bytes, value: Option<Bytes>) {
+        self.cache.put(key, value);
+    }
+
+    pub fn put(&mut self, key: Vec<u8>, value: Vec<u8>) -> Result<(), Refusal> {
+        self.check_open()?;
+        check_key(&key)?;
+        if value.len() > KV_VALUE_BYTES_MAX {
+            return Err(Refusal::TooLarge(format!("a value has at most {KV_VALUE_BYTES_MAX} bytes, this has {}", value.len())));
+        }
+        self.writes.put(key.into(), Some(value.into()))
+    }
+
+    pub fn delete(&mut self, key: Vec<u8>) -> Result<(), Refusal> {
+        self.check_open()?;
+        check_key(&key)?;
+        self.writes.put(key.into(), None)
+    }
+
+    /// Begins a list: what is to be asked from the engine, and what to lay over its answers.
+    pub fn list(&self, range: KvRange, reverse: bool, limit: usize, keys_only: bool) -> Listing {
+        Listing::new(range, reverse, limit, keys_only, &self.writes, &self.pending)
+    }
+
+    pub fn alarm_ms(&self) -> Option<u64> {
+        self.alarm_ms
+    }
+
+    pub fn set_alarm(&mut self, alarm_ms: Option<u64>) -> Result<(), Refusal> {
+        self.check_open()?;
+        self.alarm_ms = alarm_ms;
+        self.alarm_change = alarm_ms.map_or(AlarmChange::Clear, AlarmChange::Set);
+        Ok(())
+    }
+
+    /// From now on the message's writes are refused: its response has begun.
+    pub fn seal(&mut self) {
+        self.sealed = true;
+    }
+
+    pub fn is_sealed(&self) -> bool {
+        self.sealed
+    }
+
+    /// The message has succeeded. `None` when it wrote nothing and `force` does not ask for a commit all the same.
+    pub fn commit(&mut self, force: bool) -> Option<Sealed> {
+        if !force && self.writes.is_empty() && self.alarm_change == AlarmChange::Keep {
+            return None;
+        }
+        self.commits += 1;
+        let writes = std::mem::take(&mut self.writes);
+        let changes = writes.changes();
+        self.pending.push(self.commits, writes);
+        Some(Sealed { commit: self.commits, changes, alarm: std::mem::replace(&mut self.alarm_change, AlarmChange::Keep) })
+    }
+
+    /// The message has failed: it has written nothing, and the alarm is as it was.
+    pub fn drop_writes(&mut self) {
+        self.writes = WriteSet::default();
+        self.alarm_change = AlarmChange::Keep;
+        self.alarm_ms = self.alarm_before_ms;
+    }
+
+    /// The engine has made all commits up to this one durable.
+    pub fn confirmed(&mut self, commit: u64) {
+        self.pending.confirm(commit, &mut self.cache);
+    }
+
+    /// Whether one more message may run before the engine has confirmed something.
+    pub fn has_room(&self) -> bool {
+        self.pending.bytes() <= PENDING_BYTES_MAX && self.pending.changes() <= PENDING_CHANGES_MAX
+    }
+
+    fn check_open(&self) -> Result<(), Refusal> {
+        match self.sealed {
+            true => Err(Refusal::Other("the response has begun: write before you answer".to_string())),
+            false => Ok(()),
+        }
+    }
+}
+
+pub fn check_key(key: &[u8]) -> Result<(), Refusal> {
+    match key.len() > KV_KEY_BYTES_MAX {
+        true => Err(Refusal::TooLarge(format!("a key has at most {KV_KEY_BYTES_MAX} bytes, this has {}", key.len()))),
+        false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
