@@ -1,2 +1,51 @@
-//! Placeholder.
-fn main() {}
+//! The engine: one binary that runs stateful actors.
+//!
+//! In reading order:
+//! - [`cli`]: what can be typed; `start` leads to everything below.
+//! - [`config`]: what was typed, checked once.
+//! - [`compose`]: puts the parts together. Start here to see how they hang together.
+//! - [`driver`]: tells the core what happened and does what it asks for; [`inbox`] is what it has yet to be told.
+//! - [`engine`]: what the parts share.
+//! - [`http`]: the port; sends each request to the [`gateway`] or the [`api`].
+//! - [`gateway`]: requests to actors. [`requests`]: those in flight. [`incoming`], [`body`], [`window`]: how bodies flow.
+//! - [`api`]: requests about actors. [`calls`]: those that wait for the core. [`error`]: all errors there are.
+//! - [`links`]: what runners say. [`runners`]: those that are connected.
+//! - [`readers`]: the threads that read. [`components`], [`directory`], [`logs`]: what is kept beside the store.
+//! - [`clock`], [`random`], [`ray`], [`form`], [`lock`], [`files`]: small tools.
+
+mod api;
+mod body;
+mod calls;
+mod cli;
+mod clock;
+mod components;
+mod compose;
+mod config;
+mod directory;
+mod driver;
+mod engine;
+mod error;
+mod files;
+mod form;
+mod gateway;
+mod http;
+mod inbox;
+mod incoming;
+mod links;
+mod lock;
+mod logs;
+mod random;
+mod ray;
+mod readers;
+mod requests;
+mod runners;
+mod window;
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    cli::main()
+}

@@ -1,0 +1,189 @@
+//! `/deployments`: bring a component under a name, list what is there, go back to an earlier version.
+//!
+//! A deploy is streamed to disk while it is hashed, then the core has it prepared and points the name at it. The version
+//! before stays live until that is durable, whatever goes wrong.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use engine_core::action::Answer;
+use engine_core::input::Operation;
+use futures_util::stream;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderValue, Uri};
+use http_body_util::BodyExt;
+use protocol::limits::{ACTOR_NAME_BYTES_MAX, COMPONENT_BYTES_MAX};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::api::extract::{self, PathPart, Query};
+use crate::api::unexpected;
+use crate::api::views::{Deployed, Deployment};
+use crate::components::Arrived;
+use crate::engine::Engine;
+use crate::error::ApiError;
+
+/// Components that may be arriving or be compiled at one time.
+const DEPLOYS_IN_FLIGHT_MAX: usize = 4;
+static DEPLOYS: Semaphore = Semaphore::const_new(DEPLOYS_IN_FLIGHT_MAX);
+
+const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
+/// How often a client that watches is told that it still takes time.
+const PROGRESS_MS: u64 = 1_000;
+/// Lines about a deploy that may wait for a slow client; after that the next ones are left out.
+const PROGRESS_LINES_MAX: usize = 16;
+
+#[derive(Serialize)]
+pub struct List {
+    deployments: Vec<Deployment>,
+}
+
+pub async fn list(State(engine): State<Arc<Engine>>, uri: Uri) -> Result<Json<List>, ApiError> {
+    let query = Query::read(&uri, &["namespace"])?;
+    let namespace = extract::namespace(&engine, &query)?;
+    let records = engine.directory.deployments(namespace.id);
+    let deployments = records.iter().map(|record| Deployment::of(namespace.name.clone(), record)).collect();
+    Ok(Json(List { deployments }))
+}
+
+/// What is deployed, and where to.
+struct Deploy {
+    engine: Arc<Engine>,
+    namespace: String,
+    name: String,
+    pool: String,
+}
+
+pub async fn deploy(
+    State(engine): State<Arc<Engine>>,
+    PathPart(name): PathPart<String>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let query = Query::read(request.uri(), &["namespace", "pool"])?;
+    // Before the upload: nobody should send 100 MB to learn of a typing error.
+    let namespace = extract::namespace(&engine, &query)?.name;
+    let pool = query.one("pool")?.unwrap_or("default").to_string();
+    if name.is_empty() || name.len() > ACTOR_NAME_BYTES_MAX {
+        return Err(engine_core::refusal::Refusal::NameTooLarge { bytes: name.len() }.into());
+    }
+    let Ok(permit) = DEPLOYS.try_acquire() else {
+        return Err(ApiError::busy(format!("{DEPLOYS_IN_FLIGHT_MAX} deploys are under way; try again when one is over")));
+    };
+    let watched = request.headers().get(ACCEPT).is_some_and(|accept| accept == NDJSON);
+    let arrived = receive(&engine, request).await?;
+    let deploy = Deploy { engine, namespace, name, pool };
+    if !watched {
+        let deployed = deploy.run(&arrived).await?;
+        return Ok(Json(deployed).into_response());
+    }
+    let (lines, progress) = mpsc::channel(PROGRESS_LINES_MAX);
+    // A client that stops watching does not stop the deploy.
+    tokio::spawn(async move {
+        deploy.run_watched(arrived, lines).await;
+        drop(permit);
+    });
+    Ok(ndjson(progress))
+}
+
+/// Streams the body to disk.
+async fn receive(engine: &Engine, request: Request) -> Result<Arrived, ApiError> {
+    let failed = |error: std::io::Error| ApiError::internal("the component could not be stored", &error);
+    let mut incoming = engine.components.receive().await.map_err(failed)?;
+    let mut body = request.into_body();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| ApiError::bad_request(format!("the component could not be read: {error}")))?;
+        let Ok(chunk) = frame.into_data() else { continue };
+        if incoming.bytes + chunk.len() as u64 > COMPONENT_BYTES_MAX {
+            let message =
+                format!("the component is longer than {COMPONENT_BYTES_MAX} bytes; strip debug information, or make it smaller");
+            return Err(ApiError::new("component", "too_large", message));
+        }
+        incoming.write(&chunk).await.map_err(failed)?;
+    }
+    incoming.finish().await.map_err(failed)
+}
+
+impl Deploy {
+    async fn run(&self, arrived: &Arrived) -> Result<Deployed, ApiError> {
+        let operation = Operation::Deploy {
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+            pool: self.pool.clone(),
+            component: arrived.component,
+        };
+        deployed(&self.engine, operation, self.namespace.clone()).await
+    }
+
+    async fn run_watched(self, arrived: Arrived, lines: mpsc::Sender<Value>) {
+        let start = Instant::now();
+        let mut progress = tokio::time::interval(Duration::from_millis(PROGRESS_MS));
+        progress.tick().await;
+        let _ = lines.try_send(json!({ "phase": "received", "bytes": arrived.bytes, "component": arrived.component.to_string() }));
+        let run = self.run(&arrived);
+        tokio::pin!(run);
+        let result = loop {
+            tokio::select! {
+                result = &mut run => break result,
+                _ = progress.tick() => {
+                    let _ = lines.try_send(json!({ "phase": "compiling", "elapsed_ms": start.elapsed().as_millis() as u64 }));
+                }
+            }
+        };
+        let last = match result {
+            Ok(deployed) => {
+                let mut line = serde_json::to_value(deployed).unwrap_or_default();
+                line["phase"] = json!("live");
+                line
+            }
+            Err(error) => json!({ "phase": "failed", "error": error }),
+        };
+        // The last line is the answer: it waits for a slow client.
+        let _ = lines.send(last).await;
+    }
+}
+
+/// The core makes a version live.
+async fn deployed(engine: &Engine, operation: Operation, namespace: String) -> Result<Deployed, ApiError> {
+    match engine.call(operation).await? {
+        Answer::Deployment(record) => {
+            tracing::info!(namespace, name = %record.name, version = record.live, "a version is live");
+            Ok(Deployed::of(namespace, &record))
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Activate {
+    version: u32,
+}
+
+pub async fn activate(
+    State(engine): State<Arc<Engine>>,
+    PathPart(name): PathPart<String>,
+    request: Request,
+) -> Result<Json<Deployed>, ApiError> {
+    let query = Query::read(request.uri(), &["namespace"])?;
+    query.required("namespace")?;
+    let Activate { version } = extract::json(request).await?;
+    let namespace = extract::namespace(&engine, &query)?.name;
+    let operation = Operation::Activate { namespace: namespace.clone(), name, version };
+    Ok(Json(deployed(&engine, operation, namespace).await?))
+}
+
+/// A response of JSON values, one a line, each sent when it comes.
+pub fn ndjson(lines: mpsc::Receiver<Value>) -> Response {
+    let lines = stream::unfold(lines, |mut lines| async {
+        let line = lines.recv().await?;
+        Some((Ok::<Bytes, Infallible>(format!("{line}\n").into()), lines))
+    });
+    ([(CONTENT_TYPE, NDJSON)], Body::from_stream(lines)).into_response()
+}

@@ -1,0 +1,77 @@
+//! `/namespaces`: list them, create one.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use engine_core::action::Answer;
+use engine_core::input::Operation;
+use engine_core::record::NamespaceRecord;
+use http::Uri;
+use protocol::id::{Id, NamespaceId};
+use serde::{Deserialize, Serialize};
+
+use crate::api::extract::{self, Query};
+use crate::api::unexpected;
+use crate::api::views::{Namespace, Pagination};
+use crate::engine::Engine;
+use crate::error::ApiError;
+use crate::random;
+
+const LIMIT_DEFAULT: usize = 1_000;
+
+#[derive(Serialize)]
+pub struct List {
+    namespaces: Vec<Namespace>,
+    pagination: Pagination,
+}
+
+pub async fn list(State(engine): State<Arc<Engine>>, uri: Uri) -> Result<Json<List>, ApiError> {
+    let query = Query::read(&uri, &["limit", "cursor", "name", "namespace_ids", "namespace_id"])?;
+    let limit = query.limit(LIMIT_DEFAULT)?;
+    let listed = query.one("namespace_ids")?.unwrap_or_default().split(',').filter(|id| !id.is_empty());
+    let ids = listed.chain(query.all("namespace_id")).map(parse_namespace_id).collect::<Result<Vec<_>, _>>()?;
+    let after = query.one("cursor")?.map(parse_namespace_id).transpose()?;
+
+    if let Some(name) = query.one("name")? {
+        return Ok(page(engine.directory.namespace(name).into_iter().collect(), None));
+    }
+    let mut namespaces = engine.directory.namespaces();
+    if !ids.is_empty() {
+        namespaces.retain(|namespace| ids.contains(&namespace.id));
+        return Ok(page(namespaces, None));
+    }
+    namespaces.retain(|namespace| after.is_none_or(|after| namespace.id > after));
+    namespaces.truncate(limit);
+    let cursor = namespaces.last().map(|namespace| namespace.id.to_string());
+    Ok(page(namespaces, cursor))
+}
+
+fn page(namespaces: Vec<NamespaceRecord>, cursor: Option<String>) -> Json<List> {
+    Json(List { namespaces: namespaces.into_iter().map(Namespace::from).collect(), pagination: Pagination { cursor } })
+}
+
+fn parse_namespace_id(text: &str) -> Result<NamespaceId, ApiError> {
+    text.parse::<Id>().map_err(|error| ApiError::bad_request(format!("{text:?} is not a namespace id: {error}")))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Create {
+    name: String,
+    display_name: String,
+}
+
+#[derive(Serialize)]
+pub struct Created {
+    namespace: Namespace,
+}
+
+pub async fn create(State(engine): State<Arc<Engine>>, request: Request) -> Result<Json<Created>, ApiError> {
+    Query::read(request.uri(), &[])?;
+    let Create { name, display_name } = extract::json(request).await?;
+    match engine.call(Operation::CreateNamespace { random: random::bytes(), name, display_name }).await? {
+        Answer::Namespace(namespace) => Ok(Json(Created { namespace: namespace.into() })),
+        other => Err(unexpected(&other)),
+    }
+}

@@ -1,0 +1,129 @@
+//! The command line: `start` runs the engine, the other commands talk to one that runs.
+//!
+//! Results go to standard output, as tables for people or with `--json` as the API gives them; everything else goes to standard
+//! error. Exit codes: 0 done, 1 it failed and one sentence says why, 2 the command was typed wrong.
+//!
+//! In reading order:
+//! - [`start`]: runs the engine until it is told to stop.
+//! - [`deploy`], [`deployments`], [`actors`], [`logs`]: one command each.
+//! - [`client`]: the way to the engine. [`print`]: tables, moments, lines.
+
+mod actors;
+mod client;
+mod deploy;
+mod deployments;
+mod logs;
+mod print;
+mod start;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::cli::client::Client;
+use crate::config::StartArgs;
+
+const VERSION: &str =
+    concat!(env!("CARGO_PKG_VERSION"), " (", env!("BUILD_GIT_SHA"), ", ", env!("BUILD_TARGET"), ", ", env!("BUILD_PROFILE"), ")");
+
+#[derive(Parser)]
+#[command(name = "rivet-engine", version = VERSION, about = "Runs stateful actors", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the engine until SIGTERM or SIGINT
+    Start(StartArgs),
+    /// Deploy a WebAssembly component: actors of its name run it from now on
+    Deploy(deploy::DeployArgs),
+    /// List what is deployed, with all versions
+    Deployments(TargetArgs),
+    /// Make an earlier version of a deployment live again
+    Rollback(deployments::RollbackArgs),
+    /// List, look at or destroy actors
+    #[command(subcommand)]
+    Actors(actors::ActorsCommand),
+    /// Show what an actor has logged of late
+    Logs(logs::LogsArgs),
+}
+
+/// Which engine, which namespace, and how to answer.
+#[derive(Args, Clone)]
+pub struct TargetArgs {
+    /// Where the engine is
+    #[arg(long, value_name = "URL", env = "RIVET_ENDPOINT", default_value = "http://127.0.0.1:6420")]
+    engine: String,
+
+    /// The namespace
+    #[arg(long, value_name = "NAME", env = "RIVET_NAMESPACE", default_value = "default")]
+    namespace: String,
+
+    /// Answer with the API's JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl TargetArgs {
+    fn client(&self) -> Result<Client, String> {
+        Client::new(&self.engine, &self.namespace)
+    }
+}
+
+/// The error is one sentence for people.
+type Outcome = Result<(), String>;
+
+pub fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Start(args) => start::run(args),
+        Command::Deploy(args) => talk(deploy::run(args)),
+        Command::Deployments(args) => talk(deployments::list(args)),
+        Command::Rollback(args) => talk(deployments::roll_back(args)),
+        Command::Actors(command) => talk(actors::run(command)),
+        Command::Logs(args) => talk(logs::run(args)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(sentence) => {
+            print::note(&format!("error: {sentence}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A conversation with an engine needs no more than one thread.
+fn talk(conversation: impl Future<Output = Outcome>) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| format!("no runtime could be set up: {error}"))?.block_on(conversation)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_typed_wrong_is_refused() {
+        let rows: [&[&str]; 7] = [
+            &[],
+            &["start", "--port", "70000"],
+            &["start", "--durability", "fast"],
+            &["deploy"],
+            &["rollback", "counter"],
+            &["actors"],
+            &["frobnicate"],
+        ];
+        for arguments in rows {
+            let typed = std::iter::once(&"rivet-engine").chain(arguments);
+            assert!(Cli::try_parse_from(typed).is_err_and(|error| error.exit_code() == 2), "{arguments:?}");
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Puts the engine together, runs it, and takes it apart.
+//!
+//! ```text
+//!  clients ── http ─┬─ gateway ── requests ─┐
+//!                   └─ api ────── calls ────┤
+//!                                         inbox ── driver(core) ──┬── writer ──┐
+//!                                           │                     ├── readers ─┴─ store
+//!                               links ──────┘                     └── runners
+//!                                 └───────────── the runner for components ┘
+//! ```
+//!
+//! The only file that names the runner for components: everything else knows runners by their links.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use engine_core::input::Operation;
+use engine_core::{Core, Input};
+use engine_store::rocks::Tuning;
+use engine_store::{Rocks, State, StoreError, Writer};
+use protocol::id::RunnerId;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinError;
+
+use crate::calls::Calls;
+use crate::clock::Clock;
+use crate::components::Components;
+use crate::config::Config;
+use crate::directory::{Directory, News};
+use crate::driver::Driver;
+use crate::engine::{DATACENTER_LABEL, Engine};
+use crate::error::ApiError;
+use crate::inbox::Inbox;
+use crate::links::RunnerDoor;
+use crate::logs::LogBook;
+use crate::readers::Readers;
+use crate::requests::Requests;
+use crate::runners::Runners;
+use crate::{api, http, random};
+
+/// The runner inside this process; others that connect get later numbers.
+const OWN_RUNNER: RunnerId = RunnerId(1);
+/// Reads wait for the disk, not for a processor: a few more than processors.
+const READERS_EXTRA: usize = 2;
+/// How long requests under way may take once the engine is told to stop.
+const FINISH_MS_MAX: u64 = 10_000;
+
+/// Why the engine could not start, or go on: one sentence each.
+#[derive(Debug)]
+pub enum EngineError {
+    Folder {
+        path: PathBuf,
+        cause: io::Error,
+    },
+    Store(StoreError),
+    Address {
+        host: String,
+        cause: io::Error,
+    },
+    Port {
+        address: SocketAddr,
+        cause: io::Error,
+    },
+    Readers(io::Error),
+    Runner(runner_wasm::StartError),
+    Namespace(ApiError),
+    /// It never ends by itself: a bug of ours, after which nothing can be decided any more.
+    Driver(Option<JoinError>),
+}
+
+impl fmt::Display for EngineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EngineError::Folder { path, cause } => {
+                write!(f, "the folder {} cannot be made or read ({cause}); choose another with --data-dir", path.display())
+            }
+            EngineError::Store(cause) => cause.fmt(f),
+            EngineError::Address { host, cause } => {
+                write!(f, "the host {host:?} is not an address of this machine ({cause}); choose another with --host")
+            }
+            EngineError::Port { address, cause } if cause.kind() == io::ErrorKind::AddrInUse => write!(
+                f,
+                "{address} is taken by another process, perhaps an engine that is running; stop it, or choose another port with --port"
+            ),
+            EngineError::Port { address, cause } => {
+                write!(f, "cannot listen on {address} ({cause}); choose another with --host and --port")
+            }
+            EngineError::Readers(cause) => write!(f, "the threads that read the disk cannot be started: {cause}"),
+            EngineError::Runner(cause) => cause.fmt(f),
+            EngineError::Driver(cause) => {
+                let cause = cause.as_ref().map_or_else(|| "it ended".to_string(), JoinError::to_string);
+                write!(f, "the engine's core failed ({cause}); nothing that was acknowledged is lost, start the engine again")
+            }
+            EngineError::Namespace(cause) => write!(f, "the namespace \"default\" could not be made: {}", cause.message),
+        }
+    }
+}
+
+/// Runs the engine until `stop`. `ready` is called when it answers, with its address.
+pub async fn run(
+    config: Config,
+    ready: impl FnOnce(&Config, SocketAddr),
+    stop: impl Future<Output = ()>,
+) -> Result<(), EngineError> {
+    let listener = listen(&config).await?;
+    let address = listener.local_addr().map_err(|cause| EngineError::Address { host: config.host.clone(), cause })?;
+
+    make_folder(&config.data_dir)?;
+    let store = Arc::new(Rocks::open(&config.data_dir.join("store"), &Tuning::default()).map_err(EngineError::Store)?);
+    let state = State::new(store.clone());
+    let boot = state.boot().map_err(EngineError::Store)?;
+    let writer = Writer::start(store.clone(), config.durability);
+
+    let directory = Arc::new(Directory::default());
+    directory.enter(News::found(&boot.namespaces, &boot.deployments));
+    let folder = config.data_dir.join("components");
+    let components =
+        Components::open(folder.clone(), directory.clone()).map_err(|cause| EngineError::Folder { path: folder, cause })?;
+    let readers = Readers::start(state, processors() + READERS_EXTRA).map_err(EngineError::Readers)?;
+
+    let engine = Arc::new(Engine {
+        clock: Clock::default(),
+        inbox: Inbox::default(),
+        calls: Calls::default(),
+        requests: Requests::default(),
+        runners: Runners::default(),
+        readers,
+        directory,
+        components: Arc::new(components),
+        logs: LogBook::default(),
+        public_url: public_url(&config.host, address),
+    });
+    engine.inbox.push(Input::Booted(boot));
+    join_own_runner(&engine, &config.data_dir)?;
+
+    let core = Core::new(engine_core::Config { datacenter_label: DATACENTER_LABEL, ..Default::default() });
+    let (end, ended) = oneshot::channel();
+    let mut driver = tokio::spawn(Driver::new(core, engine.clone(), writer).run(ended));
+
+    let router = api::router(engine.clone());
+    let serve = async {
+        make_default_namespace(&engine).await?;
+        if !address.ip().is_loopback() {
+            tracing::warn!(%address, "there is no authentication yet: whoever reaches this address can do everything");
+        }
+        ready(&config, address);
+        Ok(http::serve(listener, engine.clone(), router, stop, Duration::from_millis(FINISH_MS_MAX)).await)
+    };
+    let cut_off = tokio::select! {
+        served = serve => served?,
+        ended = &mut driver => return Err(EngineError::Driver(ended.err())),
+    };
+    if cut_off > 0 {
+        tracing::warn!(connections = cut_off, "stopped while requests were under way: {FINISH_MS_MAX} ms were not enough");
+    }
+
+    drop(end);
+    let writer = driver.await.map_err(|error| EngineError::Driver(Some(error)))?;
+    // Joins threads that are waiting for the disk.
+    tokio::task::block_in_place(|| close(writer, &engine, store));
+    Ok(())
+}
+
+/// What was acknowledged is durable already; this leaves the next start nothing to catch up with.
+fn close(writer: Writer, engine: &Engine, store: Arc<Rocks>) {
+    writer.close();
+    engine.readers.stop();
+    let Some(store) = Arc::into_inner(store) else { return };
+    if let Err(error) = store.close() {
+        tracing::warn!(%error, "the store could not be written out; the next start reads its log instead");
+    }
+}
+
+fn join_own_runner(engine: &Arc<Engine>, data_dir: &Path) -> Result<(), EngineError> {
+    let folder = data_dir.join("compiled");
+    make_folder(&folder)?;
+    let cache_dir = cap_std::fs::Dir::open_ambient_dir(&folder, cap_std::ambient_authority());
+    let cache_dir = cache_dir.map_err(|cause| EngineError::Folder { path: folder, cause })?;
+    let door = Arc::new(RunnerDoor::new(OWN_RUNNER, engine.clone()));
+    let runner = runner_wasm::Runner::new(runner_wasm::Config::new(cache_dir), door).map_err(EngineError::Runner)?;
+    let profile = runner.profile();
+    engine.runners.join(OWN_RUNNER, runner);
+    engine.inbox.push(Input::RunnerJoined { runner: OWN_RUNNER, profile });
+    Ok(())
+}
+
+/// Everybody's first namespace is there from the start.
+async fn make_default_namespace(engine: &Engine) -> Result<(), EngineError> {
+    if engine.directory.namespace("default").is_some() {
+        return Ok(());
+    }
+    let (name, display_name) = ("default".to_string(), "Default".to_string());
+    let made = engine.call(Operation::CreateNamespace { random: random::bytes(), name, display_name }).await;
+    made.map(drop).map_err(EngineError::Namespace)
+}
+
+async fn listen(config: &Config) -> Result<TcpListener, EngineError> {
+    let no_address = |cause| EngineError::Address { host: config.host.clone(), cause };
+    let mut addresses = tokio::net::lookup_host((config.host.as_str(), config.port)).await.map_err(no_address)?;
+    let address = addresses.next().ok_or_else(|| no_address(io::Error::other("it has no address")))?;
+    TcpListener::bind(address).await.map_err(|cause| EngineError::Port { address, cause })
+}
+
+fn make_folder(path: &Path) -> Result<(), EngineError> {
+    std::fs::create_dir_all(path).map_err(|cause| EngineError::Folder { path: path.to_owned(), cause })
+}
+
+fn processors() -> usize {
+    thread::available_parallelism().map_or(1, |number| number.get())
+}
+
+/// Where clients on this machine reach the engine. "All addresses" is not one that can be called.
+fn public_url(host: &str, address: SocketAddr) -> String {
+    let port = address.port();
+    match host.parse::<std::net::IpAddr>() {
+        Ok(ip) if ip.is_unspecified() => format!("http://127.0.0.1:{port}/"),
+        Ok(ip @ std::net::IpAddr::V6(_)) => format!("http://[{ip}]:{port}/"),
+        _ => format!("http://{host}:{port}/"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_that_can_be_called() {
+        let rows = [
+            ("127.0.0.1", "http://127.0.0.1:6420/"),
+            ("0.0.0.0", "http://127.0.0.1:6420/"),
+            ("::", "http://127.0.0.1:6420/"),
+            ("::1", "http://[::1]:6420/"),
+            ("engine.example", "http://engine.example:6420/"),
+        ];
+        for (host, expected) in rows {
+            assert_eq!(public_url(host, ([127, 0, 0, 1], 6420).into()), expected);
+        }
+    }
+}

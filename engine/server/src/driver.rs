@@ -1,0 +1,130 @@
+//! Drives the core: tells it what happened, does what it asks for.
+//!
+//! One task owns the core, so nothing about actors is decided in two places at once. Everything it does returns at once: reads
+//! go to the readers, writes to the writer, words to runners and clients over their links; the answers come back as inputs.
+
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use engine_core::action::Action;
+use engine_core::input::CommitId;
+use engine_core::record::Change;
+use engine_core::{Core, Input};
+use engine_store::{State, StoreError, Writer};
+use protocol::id::{ActorId, Generation, RequestId, RunnerId};
+use tokio::sync::oneshot;
+
+use crate::directory::News;
+use crate::engine::Engine;
+use crate::requests::Place;
+
+/// From this many commits under way on, submitting one may have to wait for the writer.
+const COMMITS_WAITING_CALM: usize = 1_024;
+
+pub struct Driver {
+    core: Core,
+    engine: Arc<Engine>,
+    writer: Writer,
+    commits_waiting: Arc<AtomicUsize>,
+}
+
+impl Driver {
+    pub fn new(core: Core, engine: Arc<Engine>, writer: Writer) -> Driver {
+        Driver { core, engine, writer, commits_waiting: Arc::default() }
+    }
+
+    /// Until the other end of `ended` is dropped; then the writer is given back, to be closed.
+    pub async fn run(mut self, mut ended: oneshot::Receiver<()>) -> Writer {
+        let mut inputs = Vec::new();
+        loop {
+            match self.core.wait_ms(self.engine.clock.now_ms()) {
+                Some(0) => self.handle(Input::Tick),
+                wait => tokio::select! {
+                    biased;
+                    _ = &mut ended => return self.writer,
+                    () = self.engine.inbox.filled_within(wait.map(Duration::from_millis)) => {}
+                },
+            }
+            self.engine.inbox.take(&mut inputs);
+            for input in inputs.drain(..) {
+                self.handle(input);
+            }
+        }
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.core.handle(self.engine.clock.now_ms(), input);
+        // Drained before the next input: an action may refer to state that the next input ends.
+        while let Some(action) = self.core.poll_action() {
+            self.perform(action);
+        }
+    }
+
+    fn perform(&mut self, action: Action) {
+        let engine = self.engine.clone();
+        match action {
+            Action::LoadActor { actor } => self.engine.readers.read_for_core(move |state| {
+                let found = or_exit(state.load_actor(actor)).map(Box::new);
+                engine.inbox.push(Input::ActorLoaded { actor, found });
+            }),
+            Action::LoadKey { key } => self.engine.readers.read_for_core(move |state| {
+                let found = or_exit(state.load_key(&key)).map(Box::new);
+                engine.inbox.push(Input::KeyLoaded { key, found });
+            }),
+            Action::LoadAlarms { from, limit } => self.engine.readers.read_for_core(move |state| {
+                let (alarms, complete) = or_exit(state.load_alarms(from, limit));
+                engine.inbox.push(Input::AlarmsLoaded { alarms, complete });
+            }),
+            Action::Commit { commit, changes } => self.commit(commit, &changes),
+            Action::ToRunner { runner, message } => engine.runners.send(runner, message),
+            Action::Dispatch { request, runner, actor, generation } => self.dispatch(request, runner, actor, generation),
+            Action::Refuse { request, refusal } => engine.requests.refuse_by_core(request, refusal),
+            Action::Reply { call, result } => engine.calls.reply(call, result),
+        }
+    }
+
+    fn commit(&mut self, commit: CommitId, changes: &[Change]) {
+        let news = News::of(changes);
+        let batch = State::batch(changes);
+        let (engine, commits_waiting) = (self.engine.clone(), self.commits_waiting.clone());
+        let done = move |result| {
+            commits_waiting.fetch_sub(1, Ordering::Relaxed);
+            match result {
+                Ok(()) => {
+                    engine.directory.enter(news);
+                    engine.inbox.push(Input::Committed { commit });
+                }
+                // The engine is shutting down: nobody was told that this is durable, and it is not.
+                Err(StoreError::Closed) => {}
+                Err(error) => exit(&error),
+            }
+        };
+        if self.commits_waiting.fetch_add(1, Ordering::Relaxed) < COMMITS_WAITING_CALM {
+            self.writer.submit(batch, Box::new(done));
+        } else {
+            // The writer's queue may be full, and waiting for it is what slows everything down to the disk's pace. The other
+            // tasks of this thread go on elsewhere meanwhile.
+            tokio::task::block_in_place(|| self.writer.submit(batch, Box::new(done)));
+        }
+    }
+
+    fn dispatch(&mut self, request: RequestId, runner: RunnerId, actor: ActorId, generation: Generation) {
+        // A runner that has just left: the core is about to hear of it, and will refuse the request or dispatch it again.
+        if let Some(link) = self.engine.runners.link(runner) {
+            self.engine.requests.dispatch(request, Place { link, actor, generation });
+        }
+    }
+}
+
+/// What the core asked for cannot be read: any answer would be a guess, and a guess may create an actor twice.
+fn or_exit<T>(read: Result<T, StoreError>) -> T {
+    read.unwrap_or_else(|error| exit(&error))
+}
+
+/// What is on disk is not known any more: a fresh start finds the truth, so leave that to whoever supervises this process.
+fn exit(error: &StoreError) -> ! {
+    tracing::error!(%error, "the engine stops, because going on without its store could lose what it acknowledged");
+    process::exit(1);
+}

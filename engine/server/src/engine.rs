@@ -1,0 +1,60 @@
+//! What the parts of the server share: one value, made once by [`crate::compose`].
+//!
+//! Holds no rules about actors: those are the core's, and this is how the parts reach it and each other.
+
+use std::sync::Arc;
+
+use engine_core::Input;
+use engine_core::action::Answer;
+use engine_core::input::Operation;
+use protocol::id::{ActorId, Id, RequestId};
+use protocol::message::ToRunner;
+
+use crate::calls::Calls;
+use crate::clock::Clock;
+use crate::components::Components;
+use crate::directory::Directory;
+use crate::error::ApiError;
+use crate::inbox::Inbox;
+use crate::logs::LogBook;
+use crate::readers::Readers;
+use crate::requests::Requests;
+use crate::runners::Runners;
+
+/// The one datacenter there is.
+pub const DATACENTER: &str = "default";
+pub const DATACENTER_LABEL: u16 = 1;
+
+pub struct Engine {
+    pub clock: Clock,
+    pub inbox: Inbox,
+    pub calls: Calls,
+    pub requests: Requests,
+    pub runners: Runners,
+    pub readers: Readers,
+    pub directory: Arc<Directory>,
+    pub components: Arc<Components>,
+    pub logs: LogBook,
+    /// Where clients reach this engine, with a slash at its end.
+    pub public_url: String,
+}
+
+impl Engine {
+    pub async fn call(&self, operation: Operation) -> Result<Answer, ApiError> {
+        self.calls.call(&self.inbox, operation).await
+    }
+
+    /// The request is over because its client has left, or waited too long. Nothing happens if it was over already.
+    pub fn abandon(&self, request: RequestId) {
+        let Some(place) = self.requests.abandon(request) else { return };
+        self.inbox.push(Input::RequestAborted { request });
+        if let Some(place) = place {
+            place.link.send(ToRunner::RequestAbort { request });
+        }
+    }
+}
+
+/// An actor's id as a client wrote it.
+pub fn parse_actor_id(text: &str) -> Result<ActorId, ApiError> {
+    text.parse::<Id>().map_err(|error| ApiError::bad_request(format!("{text:?} is not an actor id: {error}")))
+}

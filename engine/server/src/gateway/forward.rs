@@ -1,0 +1,228 @@
+//! Carries one request to an actor and its answer back.
+//!
+//! There is one deadline, set when the request arrives: by then the response must have begun. The core spends from it while
+//! the actor is woken, the body while it is read, the actor while it works.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use engine_core::Input;
+use engine_core::input::{Create, Target};
+use http::header::{self, HeaderName};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use protocol::limits::{REQUEST_BODY_BYTES_MAX, REQUEST_BODY_INLINE_BYTES_MAX};
+use serde_json::json;
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+
+use crate::body::{Body, Client, Streamed};
+use crate::engine::Engine;
+use crate::error::ApiError;
+use crate::gateway::route::Wanted;
+use crate::gateway::upload::Sending;
+use crate::incoming::RequestBody;
+use crate::random;
+use crate::ray::X_RIVET_RAY_ID;
+use crate::requests::{Head, Reply, Upload};
+use crate::window::Credit;
+
+/// How long after its arrival the response to a request must have begun.
+pub const RESPONSE_START_MS_MAX: u64 = 300_000;
+
+/// What concerns one connection and not what lies behind it.
+const HOP_BY_HOP: [HeaderName; 5] = [
+    header::CONNECTION,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+pub async fn forward(
+    engine: &Arc<Engine>,
+    wanted: Wanted,
+    path: String,
+    parts: Parts,
+    body: RequestBody,
+    ray: &HeaderValue,
+) -> Result<Response<Body>, ApiError> {
+    let deadline = Instant::now() + Duration::from_millis(RESPONSE_START_MS_MAX);
+    let is_head = parts.method == Method::HEAD;
+    let length = if body.is_end_stream() { Some(0) } else { body.size_hint().exact() };
+    if length.is_some_and(|length| length > REQUEST_BODY_BYTES_MAX) {
+        return Err(body_refused(&format!("it is longer than {REQUEST_BODY_BYTES_MAX} bytes")));
+    }
+    let headers = request_headers(parts.headers, parts.uri.authority().map(|authority| authority.as_str()), ray);
+    let mut head = Head { method: parts.method, path, headers, body: Bytes::new(), room: None };
+    match length {
+        Some(0) => start(engine, wanted, head, None, deadline, is_head).await,
+        Some(length) if length <= REQUEST_BODY_INLINE_BYTES_MAX as u64 => {
+            head.room = Some(engine.requests.body_room(length as usize)?);
+            let read = tokio::time::timeout_at(deadline, body.collect()).await.map_err(|_| too_late())?;
+            head.body = read.map_err(|error| body_refused(&format!("it could not be read: {error}")))?.to_bytes();
+            start(engine, wanted, head, None, deadline, is_head).await
+        }
+        _ => start(engine, wanted, head, Some(body), deadline, is_head).await,
+    }
+}
+
+async fn start(
+    engine: &Arc<Engine>,
+    wanted: Wanted,
+    head: Head,
+    streamed: Option<RequestBody>,
+    deadline: Instant,
+    is_head: bool,
+) -> Result<Response<Body>, ApiError> {
+    let (upload, sending) = match streamed {
+        None => (None, None),
+        Some(body) => {
+            let (dispatched, is_dispatched) = watch::channel(None);
+            let credit = Arc::new(Credit::default());
+            (Some(Upload { dispatched, credit: credit.clone() }), Some((body, is_dispatched, credit)))
+        }
+    };
+    let (request, reply) = engine.requests.open(head, upload)?;
+    let client = Client { engine: engine.clone(), request, link: None };
+    if let Some((body, dispatched, credit)) = sending {
+        // Ends by itself with the request's entry, which holds the other end of `dispatched`.
+        tokio::spawn(Sending { engine: engine.clone(), request, body, dispatched, credit }.run());
+    }
+    engine.inbox.push(Input::Request { request, target: target(wanted) });
+    answer(client, reply, deadline, is_head).await
+}
+
+async fn answer(
+    mut client: Client,
+    reply: oneshot::Receiver<Reply>,
+    deadline: Instant,
+    is_head: bool,
+) -> Result<Response<Body>, ApiError> {
+    match tokio::time::timeout_at(deadline, reply).await {
+        Ok(Ok(Reply::Whole(status, headers, body))) => respond(status, headers, Body::Whole(body), is_head),
+        Ok(Ok(Reply::Streamed(status, headers, drain))) => {
+            client.link = client.engine.requests.place_of(client.request).map(|place| place.link);
+            respond(status, headers, Body::Streamed(Streamed { drain, client }), is_head)
+        }
+        Ok(Ok(Reply::Refused(error))) => Err(error),
+        Ok(Err(_)) => {
+            let message = "the runner's response could not be understood; whether the request took effect is not known";
+            Err(ApiError::new("guard", "tunnel_response_closed", message))
+        }
+        Err(_) => Err(too_late()),
+    }
+}
+
+fn target(wanted: Wanted) -> Target {
+    match wanted {
+        Wanted::Id(actor) => Target::Id(actor),
+        Wanted::Key { namespace, name, key, create } => {
+            let create = create.map(|wanted| {
+                Box::new(Create {
+                    random: random::bytes(),
+                    pool: wanted.pool,
+                    crash_policy: wanted.crash_policy,
+                    input: wanted.input,
+                })
+            });
+            Target::Key { namespace, name, key, create }
+        }
+    }
+}
+
+/// All that the client sent, and the ray id. HTTP/2 has the host in the address only.
+fn request_headers(mut headers: HeaderMap, authority: Option<&str>, ray: &HeaderValue) -> HeaderMap {
+    headers.insert(X_RIVET_RAY_ID, ray.clone());
+    if let Some(Ok(host)) = authority.map(HeaderValue::from_str) {
+        headers.entry(header::HOST).or_insert(host);
+    }
+    headers
+}
+
+/// The actor's head, without what would contradict how the body is framed here.
+fn respond(status: StatusCode, mut headers: HeaderMap, body: Body, is_head: bool) -> Result<Response<Body>, ApiError> {
+    if status.is_informational() {
+        let message = format!("the actor answered with status {status}, which cannot end a request; it must be 200 to 599");
+        return Err(ApiError::new("actor", "invalid_response", message));
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+    let is_bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let length_is_known = matches!(body, Body::Whole(_)) && !is_head;
+    if is_bodiless || length_is_known || !has_one_length(&headers) {
+        headers.remove(header::CONTENT_LENGTH);
+    }
+    let body = if is_bodiless { Body::Whole(Bytes::new()) } else { body };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    Ok(response)
+}
+
+fn has_one_length(headers: &HeaderMap) -> bool {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let first = lengths.next().and_then(|length| length.to_str().ok());
+    // Digits only: Rust's own parser would take a sign.
+    let is_number = first.is_some_and(|length| length.bytes().all(|byte| byte.is_ascii_digit()) && length.parse::<u64>().is_ok());
+    is_number && lengths.next().is_none()
+}
+
+pub fn body_refused(reason: &str) -> ApiError {
+    ApiError::new("guard", "invalid_request_body", format!("the request's body was not taken: {reason}"))
+        .with(json!({ "reason": reason }))
+}
+
+fn too_late() -> ApiError {
+    let message = format!("the response did not begin within {RESPONSE_START_MS_MAX} ms");
+    ApiError::new("guard", "gateway_response_start_timeout", message)
+        .with(json!({ "phase": "response_start", "timeout_ms": RESPONSE_START_MS_MAX }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn framed(status: u16, headers: &[(&'static str, &'static str)], body: &'static [u8], is_head: bool) -> String {
+        let headers = headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).fold(
+            HeaderMap::new(),
+            |mut headers, (name, value)| {
+                headers.append(name, value);
+                headers
+            },
+        );
+        let status = StatusCode::from_u16(status).expect("a status");
+        match respond(status, headers, Body::Whole(Bytes::from_static(body)), is_head) {
+            Ok(response) => {
+                let mut names: Vec<_> = response.headers().keys().map(|name| name.as_str()).collect();
+                names.sort_unstable();
+                let length = response.body().size_hint().exact();
+                format!("{} {} {length:?}", response.status().as_u16(), names.join(","))
+            }
+            Err(error) => format!("{}.{}", error.group, error.code),
+        }
+    }
+
+    #[test]
+    fn an_actor_cannot_break_the_framing() {
+        type Row<'a> = (u16, &'a [(&'static str, &'static str)], &'static [u8], bool, &'a str);
+        let rows: [Row; 9] = [
+            (200, &[("content-type", "x"), ("x-rivet-error", "a.b")], b"abc", false, "200 content-type,x-rivet-error Some(3)"),
+            (200, &[("content-length", "99")], b"abc", false, "200  Some(3)"),
+            (200, &[("content-length", "99")], b"", true, "200 content-length Some(0)"),
+            (200, &[("content-length", "99"), ("content-length", "98")], b"", true, "200  Some(0)"),
+            (200, &[("content-length", "+9")], b"", true, "200  Some(0)"),
+            (200, &[("connection", "close"), ("transfer-encoding", "gzip"), ("keep-alive", "x")], b"a", false, "200  Some(1)"),
+            (304, &[("content-length", "5"), ("etag", "x")], b"", false, "304 etag Some(0)"),
+            (204, &[], b"abc", false, "204  Some(0)"),
+            (101, &[("upgrade", "websocket")], b"", false, "actor.invalid_response"),
+        ];
+        for (status, headers, body, is_head, expected) in rows {
+            assert_eq!(framed(status, headers, body, is_head), expected);
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! The way to actors: finds out which one a request is for, carries it there, and the answer back.
+//!
+//! In reading order:
+//! - [`route`]: where a request goes.
+//! - [`query`]: addresses that name an actor by its key.
+//! - [`forward`]: one request's way to its actor and back.
+//! - [`upload`]: a body that does not travel with its head.
+//! - [`cors`]: what browsers are told.
+
+pub mod cors;
+pub mod forward;
+pub mod query;
+pub mod route;
+pub mod upload;
+
+use std::sync::Arc;
+
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Response};
+
+use crate::body::Body;
+use crate::engine::Engine;
+use crate::error::{ApiError, Face};
+use crate::gateway::route::Wanted;
+use crate::incoming::RequestBody;
+
+const X_RIVET_ERROR: HeaderName = HeaderName::from_static("x-rivet-error");
+
+/// Answers a request to an actor, with an error if need be.
+pub async fn answer(
+    engine: &Arc<Engine>,
+    wanted: Wanted,
+    path: String,
+    parts: Parts,
+    body: RequestBody,
+    ray: &HeaderValue,
+) -> Response<Body> {
+    let origin = cors::origin(&parts.headers);
+    let forwarded = forward::forward(engine, wanted, path, parts, body, ray).await;
+    let mut response = forwarded.unwrap_or_else(|error| refusal(&error));
+    cors::allow(response.headers_mut(), origin);
+    response
+}
+
+/// An error of the engine's own, as opposed to one that an actor answers with.
+pub fn refusal(error: &ApiError) -> Response<Body> {
+    let mut response = Response::new(Body::Whole(error.body().into()));
+    *response.status_mut() = error.status(Face::Gateway);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let name = format!("{}.{}", error.group, error.code);
+    headers.insert(X_RIVET_ERROR, HeaderValue::from_str(&name).expect("groups and codes are plain words"));
+    if let Some(retry_after) = error.retry_after() {
+        headers.insert(RETRY_AFTER, retry_after);
+    }
+    response
+}
+
+/// The address of a runner's socket, called without asking for one.
+pub fn socket(path: &str) -> Response<Body> {
+    let mut response = Response::new(Body::Whole(format!("{path} is where runners connect with a WebSocket\n").into()));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response
+}

@@ -1,0 +1,136 @@
+//! The port: takes connections, reads requests, sends each to the gateway or the API.
+//!
+//! HTTP/1.1 and HTTP/2 with prior knowledge on one port. Every answer carries the ray id of its request.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use futures_util::future::{self, Either};
+use http::Response;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use crate::body::Body;
+use crate::engine::Engine;
+use crate::gateway::route::{Route, route};
+use crate::gateway::{self, cors};
+use crate::incoming::RequestBody;
+use crate::ray::{self, X_RIVET_RAY_ID};
+
+/// Connections that may be open at one time; more wait to be accepted.
+pub const CONNECTIONS_MAX: usize = 16_384;
+/// How long a client may take to send the head of a request.
+const HEAD_MS_MAX: u64 = 30_000;
+/// How long to wait when the system has no more room for a connection.
+const ACCEPT_PAUSE_MS: u64 = 100;
+
+#[derive(Clone)]
+struct Server {
+    engine: Arc<Engine>,
+    api: TowerToHyperService<Router>,
+}
+
+/// Serves until `stop`; then takes no new connection and lets those under way finish, but no longer than `finish_within`.
+/// Returns how many were cut off.
+pub async fn serve(
+    listener: TcpListener,
+    engine: Arc<Engine>,
+    api: Router,
+    stop: impl Future<Output = ()>,
+    finish_within: Duration,
+) -> usize {
+    let server = Server { engine, api: TowerToHyperService::new(api) };
+    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let graceful = GracefulShutdown::new();
+    let mut stop = pin!(stop);
+    loop {
+        let accepted = pin!(accept(&listener, &connections));
+        let (stream, permit) = match future::select(accepted, stop.as_mut()).await {
+            Either::Left((accepted, _)) => accepted,
+            Either::Right(_) => break,
+        };
+        let server = server.clone();
+        let watcher = graceful.watcher();
+        tokio::spawn(async move {
+            let service = service_fn(move |request: Request<Incoming>| {
+                let server = server.clone();
+                async move { server.answer(request.map(RequestBody::new)).await }
+            });
+            let mut builder = auto::Builder::new(TokioExecutor::new());
+            builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_millis(HEAD_MS_MAX));
+            builder.http2().timer(TokioTimer::new());
+            let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+            if let Err(error) = watcher.watch(connection).await {
+                // Clients come and go as they like.
+                tracing::debug!(%error, "a connection ended badly");
+            }
+            drop(permit);
+        });
+    }
+    // From here on a new connection is refused by the system, and not left waiting.
+    drop(listener);
+    let open = graceful.count();
+    if open > 0 {
+        tracing::info!(connections = open, "waiting for requests under way");
+    }
+    let left = tokio::time::timeout(finish_within, graceful.shutdown()).await;
+    match left {
+        Ok(()) => 0,
+        Err(_) => CONNECTIONS_MAX - connections.available_permits(),
+    }
+}
+
+async fn accept(listener: &TcpListener, connections: &Arc<Semaphore>) -> (TcpStream, tokio::sync::OwnedSemaphorePermit) {
+    let permit = connections.clone().acquire_owned().await.expect("the semaphore is never closed");
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                // Answers are small and wait for nothing: each leaves at once.
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "a connection cannot send at once");
+                }
+                return (stream, permit);
+            }
+            Err(error) => {
+                // One that was gone before it was taken, or the system is out of files: neither may end the server.
+                tracing::debug!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
+            }
+        }
+    }
+}
+
+impl Server {
+    async fn answer(&self, request: Request<RequestBody>) -> Result<Response<Body>, Infallible> {
+        let ray = ray::of(request.headers());
+        let mut response = match route(request.method(), request.uri(), request.headers()) {
+            Ok(Route::Actor { wanted, path }) => {
+                let (parts, body) = request.into_parts();
+                gateway::answer(&self.engine, wanted, path, parts, body, &ray).await
+            }
+            Ok(Route::Api) => {
+                let Ok(response) = self.api.call(request).await;
+                response.map(Body::Api)
+            }
+            Ok(Route::Preflight) => cors::preflight(request.headers()),
+            Ok(Route::Socket { path }) => gateway::socket(path),
+            Err(error) => {
+                let mut response = gateway::refusal(&error);
+                cors::allow(response.headers_mut(), cors::origin(request.headers()));
+                response
+            }
+        };
+        response.headers_mut().insert(X_RIVET_RAY_ID, ray);
+        Ok(response)
+    }
+}

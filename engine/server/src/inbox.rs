@@ -1,0 +1,49 @@
+//! What the core has yet to be told.
+//!
+//! Many threads push, one driver takes everything at once: a lock held for a push, no allocation once it has grown. How much
+//! can lie here is bounded where it comes from: requests by [`crate::requests::REQUESTS_IN_FLIGHT_MAX`], API calls by
+//! [`crate::calls::CALLS_IN_FLIGHT_MAX`], what runners say by the protocol's limits per actor, answers by what was asked.
+
+use std::mem;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use engine_core::Input;
+use tokio::sync::Notify;
+
+use crate::lock::lock;
+
+#[derive(Default)]
+pub struct Inbox {
+    waiting: Mutex<Vec<Input>>,
+    filled: Notify,
+}
+
+impl Inbox {
+    pub fn push(&self, input: Input) {
+        let mut waiting = lock(&self.waiting);
+        waiting.push(input);
+        let first = waiting.len() == 1;
+        drop(waiting);
+        if first {
+            self.filled.notify_one();
+        }
+    }
+
+    /// Waits until something was pushed, but no longer than `at_most`.
+    pub async fn filled_within(&self, at_most: Option<Duration>) {
+        match at_most {
+            None => self.filled.notified().await,
+            Some(at_most) => {
+                // Too late is not an error here: then it is time for a tick.
+                let _ = tokio::time::timeout(at_most, self.filled.notified()).await;
+            }
+        }
+    }
+
+    /// Swaps what waits with the empty `taken`, so that both buffers are used again and again.
+    pub fn take(&self, taken: &mut Vec<Input>) {
+        debug_assert!(taken.is_empty());
+        mem::swap(&mut *lock(&self.waiting), taken);
+    }
+}

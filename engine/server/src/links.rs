@@ -1,0 +1,101 @@
+//! What runners say, and whom it concerns.
+//!
+//! Words about an actor's life go to the core. Responses go straight to the client that waits for them: the core only hears
+//! that they are over. Reads go to the reader threads and the answers back over the runner's own link.
+
+use std::sync::Arc;
+
+use engine_core::Input;
+use engine_core::refusal::Refusal;
+use protocol::id::{ActorId, Generation, RequestId, RunnerId};
+use protocol::link::FromRunnerLink;
+use protocol::message::{Failure, FromRunner, KvAnswer, KvQuestion, ToRunner};
+
+use crate::engine::Engine;
+use crate::readers::READS_WAITING_MAX;
+use crate::requests::Heard;
+
+/// The engine's end of one runner's link.
+pub struct RunnerDoor {
+    runner: RunnerId,
+    engine: Arc<Engine>,
+}
+
+impl RunnerDoor {
+    pub fn new(runner: RunnerId, engine: Arc<Engine>) -> RunnerDoor {
+        RunnerDoor { runner, engine }
+    }
+
+    fn heard(&self, request: RequestId, heard: Heard) {
+        match heard {
+            Heard::Unknown | Heard::Continues => {}
+            Heard::Ended => self.engine.inbox.push(Input::RequestEnded { request }),
+            Heard::Broken => {
+                tracing::warn!(runner = self.runner.0, request = request.0, "a runner sent a response that breaks the rules");
+                self.engine.runners.send(self.runner, ToRunner::RequestAbort { request });
+                self.engine.inbox.push(Input::RequestEnded { request });
+            }
+        }
+    }
+
+    fn aborted(&self, request: RequestId, failure: Failure) {
+        // Which actor it was is only for the error's metadata, and the table may know it no more.
+        let actor = self.engine.requests.place_of(request).map(|place| place.actor);
+        let Some(actor) = actor else { return };
+        if self.engine.requests.refuse(request, Refusal::Failed { actor, failure }.into()) {
+            self.engine.inbox.push(Input::RequestEnded { request });
+        }
+    }
+
+    fn kv(&self, actor: ActorId, generation: Generation, call: u64, question: KvQuestion) {
+        let (engine, runner) = (self.engine.clone(), self.runner);
+        let answer = move |engine: &Engine, result| {
+            engine.runners.send(runner, ToRunner::Kv { actor, generation, call, result });
+        };
+        let accepted = self.engine.readers.try_read(move |state| {
+            let result = match question {
+                KvQuestion::Get { keys } => state.kv_get(actor, &keys).map(|values| Ok(KvAnswer::Get(values))),
+                KvQuestion::List { range, reverse, limit, keys_only } => {
+                    state.kv_list(actor, &range, reverse, limit, keys_only).map(|list| list.map(KvAnswer::List))
+                }
+            };
+            let result = result.unwrap_or_else(|error| {
+                tracing::error!(%actor, %error, "an actor's state cannot be read");
+                Err("the engine could not read it; its log has the cause".to_string())
+            });
+            answer(&engine, result);
+        });
+        if !accepted {
+            answer(&self.engine, Err(format!("{READS_WAITING_MAX} reads are waiting for the disk; try again in a moment")));
+        }
+    }
+}
+
+impl FromRunnerLink for RunnerDoor {
+    fn send(&self, message: FromRunner) {
+        let requests = &self.engine.requests;
+        match message {
+            FromRunner::Event(..) | FromRunner::Commit(_) | FromRunner::Prepared { .. } | FromRunner::RequestReturned { .. } => {
+                self.engine.inbox.push(Input::FromRunner { runner: self.runner, message });
+            }
+            FromRunner::ResponseStart { request, status, headers, body, stream } => {
+                self.heard(request, requests.response_start(request, status, headers, body, stream));
+            }
+            FromRunner::ResponseChunk { request, body, finish } => {
+                self.heard(request, requests.response_chunk(request, body, finish));
+            }
+            FromRunner::ResponseAbort { request, failure } => self.aborted(request, failure),
+            FromRunner::RequestWindow { request, consumed_bytes } => requests.request_window(request, consumed_bytes),
+            FromRunner::Kv { actor, generation, call, question } => self.kv(actor, generation, call, question),
+            FromRunner::GetComponent { component } => {
+                let (engine, runner) = (self.engine.clone(), self.runner);
+                // Not refused when much is waiting: a deploy, or the start of actors, depends on it, and it is asked once each.
+                self.engine.readers.read_for_core(move |_| {
+                    let bytes = engine.components.read(component).map(Into::into).map_err(|error| error.to_string());
+                    engine.runners.send(runner, ToRunner::Component { component, bytes });
+                });
+            }
+            FromRunner::Log { actor, lines } => self.engine.logs.write(actor, lines),
+        }
+    }
+}

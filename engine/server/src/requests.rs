@@ -1,0 +1,373 @@
+//! The requests that are in flight between clients and runners.
+//!
+//! The core decides where a request goes and sees only its id; its head, its body and its response pass here. An entry lives
+//! from the client's request until the runner has said its last word about it, the core has refused it, or the client has
+//! left: whoever removes the entry tells the others, so each of them hears of the end once.
+//!
+//! A request that the runner returns unbegun is dispatched again, so the head is kept until the response begins.
+//! No lock is held while a runner is spoken to: a runner in the same process may answer on the spot.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use bytes::Bytes;
+use engine_core::refusal::Refusal;
+use http::{HeaderMap, Method, StatusCode};
+use protocol::id::{ActorId, Generation, RequestId};
+use protocol::limits::{MIB, REQUEST_BODY_INLINE_BYTES_MAX};
+use protocol::link::ToRunnerLink;
+use protocol::message::{RequestStart, ToRunner};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+
+use crate::error::ApiError;
+use crate::lock::lock;
+use crate::window::{Credit, Drain, Feed, stream};
+
+/// Requests to actors that may be in flight at one time, on the whole server.
+pub const REQUESTS_IN_FLIGHT_MAX: usize = 16_384;
+/// Bytes of request bodies that may be held at one time, on the whole server.
+pub const REQUEST_BODIES_BYTES_MAX: usize = 512 * MIB;
+const SHARDS: usize = 16;
+const _: () = assert!(REQUEST_BODY_INLINE_BYTES_MAX <= REQUEST_BODIES_BYTES_MAX);
+
+pub struct Requests {
+    last: AtomicU64,
+    in_flight: AtomicUsize,
+    body_room: Arc<Semaphore>,
+    shards: [Mutex<HashMap<RequestId, Entry>>; SHARDS],
+}
+
+/// What the actor will see of a request.
+pub struct Head {
+    pub method: Method,
+    /// Path and query; begins with `/`.
+    pub path: String,
+    pub headers: HeaderMap,
+    /// The whole body, unless it is streamed.
+    pub body: Bytes,
+    /// Room taken for the body, given back with it.
+    pub room: Option<OwnedSemaphorePermit>,
+}
+
+/// Where a request was dispatched to.
+#[derive(Clone)]
+pub struct Place {
+    pub link: Arc<dyn ToRunnerLink>,
+    pub actor: ActorId,
+    pub generation: Generation,
+}
+
+/// The side of a streamed request body that the runner's words reach.
+pub struct Upload {
+    /// Told each time the request is dispatched; the upload itself then sends the head and the body.
+    pub dispatched: watch::Sender<Option<(Place, Box<RequestStart>)>>,
+    pub credit: Arc<Credit>,
+}
+
+/// What the client gets.
+pub enum Reply {
+    Whole(StatusCode, HeaderMap, Bytes),
+    Streamed(StatusCode, HeaderMap, Drain),
+    Refused(ApiError),
+}
+
+struct Entry {
+    head: Option<Head>,
+    upload: Option<Upload>,
+    place: Option<Place>,
+    /// Until the response begins.
+    reply: Option<oneshot::Sender<Reply>>,
+    /// Once it streams.
+    response: Option<Feed>,
+}
+
+/// What became of a runner's message about a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Heard {
+    /// Nobody waits for it any more.
+    Unknown,
+    Continues,
+    /// It was the last; the core is to be told.
+    Ended,
+    /// The runner broke the rules: it is over, the runner and the core are to be told.
+    Broken,
+}
+
+impl Default for Requests {
+    fn default() -> Requests {
+        Requests {
+            last: AtomicU64::new(0),
+            in_flight: AtomicUsize::new(0),
+            body_room: Arc::new(Semaphore::new(REQUEST_BODIES_BYTES_MAX)),
+            shards: Default::default(),
+        }
+    }
+}
+
+impl Requests {
+    /// Room to hold a body of that many bytes, if there is any.
+    pub fn body_room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
+        self.body_room.clone().try_acquire_many_owned(bytes as u32).map_err(|_| {
+            ApiError::busy(format!("request bodies of {REQUEST_BODIES_BYTES_MAX} bytes are already held; try again in a moment"))
+        })
+    }
+
+    /// The same, as soon as there is some.
+    pub async fn body_room_in_time(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        self.body_room.clone().acquire_many_owned(bytes as u32).await.ok()
+    }
+
+    pub fn open(&self, head: Head, upload: Option<Upload>) -> Result<(RequestId, oneshot::Receiver<Reply>), ApiError> {
+        if self.in_flight.fetch_add(1, Ordering::AcqRel) >= REQUESTS_IN_FLIGHT_MAX {
+            self.in_flight.fetch_sub(1, Ordering::AcqRel);
+            return Err(ApiError::busy(format!("{REQUESTS_IN_FLIGHT_MAX} requests are in flight; try again in a moment")));
+        }
+        let request = RequestId(self.last.fetch_add(1, Ordering::Relaxed) + 1);
+        let (reply, waiter) = oneshot::channel();
+        let entry = Entry { head: Some(head), upload, place: None, reply: Some(reply), response: None };
+        self.shard(request).insert(request, entry);
+        Ok((request, waiter))
+    }
+
+    /// The core has found the runner for this request.
+    pub fn dispatch(&self, request: RequestId, place: Place) {
+        let mut shard = self.shard(request);
+        let Some(entry) = shard.get_mut(&request) else { return };
+        let Some(head) = &entry.head else { return };
+        let start = RequestStart {
+            request,
+            actor: place.actor,
+            generation: place.generation,
+            method: head.method.clone(),
+            path: head.path.clone(),
+            headers: head.headers.clone(),
+            body: head.body.clone(),
+            stream: entry.upload.is_some(),
+        };
+        entry.place = Some(place.clone());
+        if let Some(upload) = &entry.upload {
+            upload.dispatched.send_replace(Some((place, Box::new(start))));
+            return;
+        }
+        // A client that leaves between these lines is told to the runner before the request itself is: the actor then
+        // handles a request that nobody reads the answer of, which is what happens whenever a client leaves a little later.
+        drop(shard);
+        place.link.send(ToRunner::Request(start));
+    }
+
+    /// The core, or the gateway itself, answers with an error. False if nobody waits any more.
+    pub fn refuse(&self, request: RequestId, error: ApiError) -> bool {
+        let Some(entry) = self.remove(request) else { return false };
+        match (entry.reply, entry.response) {
+            (Some(reply), _) => drop(reply.send(Reply::Refused(error))),
+            (None, Some(response)) => response.cut(format!("{}.{}: {}", error.group, error.code, error.message)),
+            (None, None) => {}
+        }
+        true
+    }
+
+    pub fn refuse_by_core(&self, request: RequestId, refusal: Refusal) {
+        // The entry is looked up first: most refusals that come late are for requests that have ended.
+        if self.shard(request).contains_key(&request) {
+            self.refuse(request, refusal.into());
+        }
+    }
+
+    pub fn response_start(&self, request: RequestId, status: StatusCode, headers: HeaderMap, body: Bytes, streamed: bool) -> Heard {
+        if !streamed {
+            let Some(entry) = self.remove(request) else { return Heard::Unknown };
+            let Some(reply) = entry.reply else { return Heard::Broken };
+            // The client may be leaving at this moment; then nobody reads it.
+            let _ = reply.send(Reply::Whole(status, headers, body));
+            return Heard::Ended;
+        }
+        let mut shard = self.shard(request);
+        let Some(entry) = shard.get_mut(&request) else { return Heard::Unknown };
+        let (mut feed, drain) = stream();
+        let reply = entry.reply.take();
+        if reply.is_none() || feed.push(body).is_err() {
+            drop(shard);
+            self.remove(request);
+            return Heard::Broken;
+        }
+        entry.head = None;
+        entry.response = Some(feed);
+        if let Some(upload) = &entry.upload {
+            upload.credit.begin();
+        }
+        drop(shard);
+        if let Some(reply) = reply {
+            let _ = reply.send(Reply::Streamed(status, headers, drain));
+        }
+        Heard::Continues
+    }
+
+    pub fn response_chunk(&self, request: RequestId, body: Bytes, finish: bool) -> Heard {
+        let mut shard = self.shard(request);
+        let Some(entry) = shard.get_mut(&request) else { return Heard::Unknown };
+        let fits = entry.response.as_mut().is_some_and(|response| response.push(body).is_ok());
+        if fits && !finish {
+            return Heard::Continues;
+        }
+        drop(shard);
+        let Some(entry) = self.remove(request) else { return Heard::Unknown };
+        match entry.response {
+            Some(response) if fits => {
+                response.finish();
+                Heard::Ended
+            }
+            Some(response) => {
+                response.cut("the runner sent more than it was allowed to".to_string());
+                Heard::Broken
+            }
+            None => Heard::Broken,
+        }
+    }
+
+    pub fn request_window(&self, request: RequestId, consumed_bytes: u64) {
+        if let Some(Upload { credit, .. }) = self.shard(request).get(&request).and_then(|entry| entry.upload.as_ref()) {
+            credit.consumed(consumed_bytes);
+        }
+    }
+
+    pub fn place_of(&self, request: RequestId) -> Option<Place> {
+        self.shard(request).get(&request).and_then(|entry| entry.place.clone())
+    }
+
+    /// The client has left. Where the request was, if it was still going on.
+    pub fn abandon(&self, request: RequestId) -> Option<Option<Place>> {
+        self.remove(request).map(|entry| entry.place)
+    }
+
+    #[cfg(test)]
+    fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Acquire)
+    }
+
+    fn remove(&self, request: RequestId) -> Option<Entry> {
+        let entry = self.shard(request).remove(&request)?;
+        self.in_flight.fetch_sub(1, Ordering::AcqRel);
+        Some(entry)
+    }
+
+    fn shard(&self, request: RequestId) -> MutexGuard<'_, HashMap<RequestId, Entry>> {
+        lock(&self.shards[request.0 as usize % SHARDS])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::id::Id;
+    use protocol::limits::BODY_WINDOW_BYTES;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Sent(Mutex<Vec<ToRunner>>);
+
+    impl ToRunnerLink for Sent {
+        fn send(&self, message: ToRunner) {
+            lock(&self.0).push(message);
+        }
+    }
+
+    fn opened(requests: &Requests) -> (RequestId, oneshot::Receiver<Reply>, Arc<Sent>) {
+        let head = Head {
+            method: Method::GET,
+            path: "/x?y".to_string(),
+            headers: HeaderMap::new(),
+            body: Bytes::from_static(b"body"),
+            room: None,
+        };
+        let (request, reply) = requests.open(head, None).expect("there is room");
+        let link = Arc::new(Sent::default());
+        requests.dispatch(request, Place { link: link.clone(), actor: Id::new([1; 16], 1), generation: 3 });
+        (request, reply, link)
+    }
+
+    #[test]
+    fn a_returned_request_is_dispatched_again_as_it_was() {
+        let requests = Requests::default();
+        let (request, _reply, link) = opened(&requests);
+        requests.dispatch(request, Place { link: link.clone(), actor: Id::new([1; 16], 1), generation: 4 });
+        let sent = lock(&link.0);
+        let starts: Vec<_> = sent
+            .iter()
+            .map(|message| match message {
+                ToRunner::Request(start) => (start.generation, start.path.as_str(), &start.body[..], start.stream),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(starts, [(3, "/x?y", &b"body"[..], false), (4, "/x?y", &b"body"[..], false)]);
+    }
+
+    #[test]
+    fn a_whole_response_ends_the_request_once() {
+        let requests = Requests::default();
+        let (request, mut reply, _) = opened(&requests);
+        let start = || requests.response_start(request, StatusCode::OK, HeaderMap::new(), Bytes::new(), false);
+        assert_eq!(requests.in_flight(), 1);
+        assert_eq!(start(), Heard::Ended);
+        assert_eq!(start(), Heard::Unknown);
+        assert!(matches!(reply.try_recv(), Ok(Reply::Whole(StatusCode::OK, ..))));
+        assert!(requests.abandon(request).is_none());
+        assert_eq!(requests.in_flight(), 0);
+    }
+
+    #[test]
+    fn a_streamed_response_ends_with_its_last_chunk() {
+        let requests = Requests::default();
+        let (request, mut reply, _) = opened(&requests);
+        let chunk = |body: &'static [u8], finish| requests.response_chunk(request, Bytes::from_static(body), finish);
+        assert_eq!(
+            requests.response_start(request, StatusCode::OK, HeaderMap::new(), Bytes::from_static(b"a"), true),
+            Heard::Continues
+        );
+        let Ok(Reply::Streamed(_, _, drain)) = reply.try_recv() else { panic!("the response has begun") };
+        assert_eq!(chunk(b"b", false), Heard::Continues);
+        assert_eq!(chunk(b"", true), Heard::Ended);
+        assert_eq!(chunk(b"c", true), Heard::Unknown);
+        assert!(!drain.is_over(), "two chunks wait to be read");
+    }
+
+    #[test]
+    fn a_runner_that_breaks_the_rules_loses_the_request() {
+        let requests = Requests::default();
+        let (request, _reply, _) = opened(&requests);
+        assert_eq!(requests.response_chunk(request, Bytes::from_static(b"early"), false), Heard::Broken);
+        assert_eq!(requests.response_chunk(request, Bytes::from_static(b"early"), true), Heard::Unknown);
+
+        let (request, _reply, _) = opened(&requests);
+        requests.response_start(request, StatusCode::OK, HeaderMap::new(), Bytes::new(), true);
+        let much = Bytes::from(vec![0; BODY_WINDOW_BYTES as usize + 1]);
+        assert_eq!(requests.response_chunk(request, much, false), Heard::Broken);
+        assert_eq!(requests.in_flight(), 0);
+    }
+
+    #[test]
+    fn a_refusal_after_the_head_cuts_the_body() {
+        let requests = Requests::default();
+        let (request, mut reply, _) = opened(&requests);
+        requests.response_start(request, StatusCode::OK, HeaderMap::new(), Bytes::new(), true);
+        let Ok(Reply::Streamed(_, _, mut drain)) = reply.try_recv() else { panic!("the response has begun") };
+        requests.refuse_by_core(request, Refusal::ActorNotFound);
+        let polled = drain.poll_chunk(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+        assert!(matches!(polled, std::task::Poll::Ready(Some(Err(_)))));
+        assert_eq!(requests.in_flight(), 0);
+    }
+
+    #[test]
+    fn the_table_has_an_end() {
+        let requests = Requests::default();
+        let open = || {
+            let head =
+                Head { method: Method::GET, path: "/".to_string(), headers: HeaderMap::new(), body: Bytes::new(), room: None };
+            requests.open(head, None)
+        };
+        let kept: Vec<_> = (0..REQUESTS_IN_FLIGHT_MAX).map(|_| open().expect("there is room")).collect();
+        assert!(open().is_err());
+        requests.abandon(kept[0].0);
+        assert!(open().is_ok());
+    }
+}
