@@ -76,8 +76,11 @@ impl Core {
     }
 
     pub(crate) fn runner_joined(&mut self, id: RunnerId, profile: RunnerProfile) {
+        // What is live, and what is about to be.
+        let live = self.deployments.values().map(|deployment| &deployment.record).chain(self.publishing.values());
+        let live = live.map(|record| record.live_version().component);
         let components: BTreeSet<ComponentHash> = match profile.components {
-            true => self.deployments.values().map(|deployment| deployment.record.live_version().component).collect(),
+            true => live.chain(self.deploying.iter().map(|deploying| deploying.component)).collect(),
             false => BTreeSet::new(),
         };
         self.runners.insert(id, Runner { profile, prepared: BTreeSet::new(), refused: BTreeMap::new() });

@@ -52,7 +52,8 @@ pub async fn serve(instance: &mut Instance, request: Request) -> Result<(), Fail
         Ok(resources) => resources,
         Err(error) => {
             // The guest has filled its table: it kept what earlier requests gave it.
-            let failure = Failure { kind: FailureKind::HandlerError, message: format!("the actor takes no more requests: {error:#}") };
+            let failure =
+                Failure { kind: FailureKind::HandlerError, message: format!("the actor takes no more requests: {error:#}") };
             actor.say(Held::Abort(route, failure.clone()));
             return Err(failure);
         }
@@ -60,7 +61,8 @@ pub async fn serve(instance: &mut Instance, request: Request) -> Result<(), Fail
     store.set_epoch_deadline(1);
     let mut response = Pending::new(actor, &route);
     let called = {
-        let call = guarded(actor, "http", deadline(actor, &route), handler.wasi_http_incoming_handler().call_handle(store, request, out));
+        let call =
+            guarded(actor, "http", deadline(actor, &route), handler.wasi_http_incoming_handler().call_handle(store, request, out));
         let mut call = std::pin::pin!(call);
         loop {
             tokio::select! {

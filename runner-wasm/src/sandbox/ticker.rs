@@ -155,10 +155,12 @@ mod tests {
     fn the_thread_parks_when_no_guest_runs_and_ticks_again_when_one_does() {
         let engine = crate::sandbox::engine().expect("this machine runs the sandbox");
         let ticker = Ticker::start(&engine).expect("a thread");
-        let until = |condition: &dyn Fn() -> bool| (0..2_000).any(|_| {
-            std::thread::sleep(Duration::from_millis(1));
-            condition()
-        });
+        let until = |condition: &dyn Fn() -> bool| {
+            (0..2_000).any(|_| {
+                std::thread::sleep(Duration::from_millis(1));
+                condition()
+            })
+        };
         assert!(until(&|| ticker.parked.load(SeqCst)));
         let parked_at = ticker.now();
         std::thread::sleep(Duration::from_millis(5 * TICK_MS));

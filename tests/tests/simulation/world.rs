@@ -137,7 +137,9 @@ impl World {
     pub fn run(mut self) -> Tally {
         self.boot();
         self.call(|random| Operation::CreateNamespace { random, name: "default".into(), display_name: "Default".into() });
+        self.join_runner();
         self.deploy(1);
+        self.settle();
         for _ in 0..STEPS_WITH_FAULTS {
             self.step();
         }
@@ -155,7 +157,7 @@ impl World {
             160..200 => self.deliver(),
             200..250 => self.act(),
             250..252 if self.faults => self.lose_runner(),
-            252 if self.faults => self.lose_power(),
+            252 if self.faults && self.rng.u8(..8) == 0 => self.lose_power(),
             253 if self.faults => self.deploy(self.rng.clone().u8(1..4)),
             _ => self.join_runner(),
         }
@@ -166,15 +168,7 @@ impl World {
         let mut steps = 0;
         loop {
             self.join_runner();
-            while !self.writes.is_empty() {
-                self.write();
-            }
-            while !self.reads.is_empty() {
-                self.read();
-            }
-            while !self.link.is_empty() {
-                self.deliver();
-            }
+            self.settle();
             self.act();
             let busy = !self.writes.is_empty() || !self.reads.is_empty() || !self.link.is_empty() || !self.actors.is_empty();
             match self.core.wait_ms(self.now_ms) {
@@ -199,6 +193,15 @@ impl World {
                 let found = self.counter(*actor);
                 assert!(found >= *value, "{actor}: a client was told {value}, on disk is {found}");
             }
+        }
+    }
+
+    /// Everything that is on its way arrives.
+    fn settle(&mut self) {
+        while !(self.writes.is_empty() && self.reads.is_empty() && self.link.is_empty()) {
+            self.write();
+            self.read();
+            self.deliver();
         }
     }
 
