@@ -46,7 +46,10 @@ impl Cache {
 
     pub fn load(&self, component: ComponentHash) -> Option<Cached> {
         let content = self.dir.read(self.name(component)).ok()?;
-        if content.len() < HEADER || !content.starts_with(MAGIC) || Sha256::digest(&content[CHECKSUM_END..])[..] != content[MAGIC.len()..CHECKSUM_END] {
+        if content.len() < HEADER
+            || !content.starts_with(MAGIC)
+            || Sha256::digest(&content[CHECKSUM_END..])[..] != content[MAGIC.len()..CHECKSUM_END]
+        {
             tracing::warn!(%component, "a cached component is damaged and will be compiled again");
             return None;
         }
@@ -57,7 +60,9 @@ impl Cache {
     /// A reader, or this engine after a crash, finds the old content, the new one or none; never a part.
     pub fn store(&self, component: ComponentHash, component_bytes: u64, code: &[u8]) -> io::Result<()> {
         let temporary = format!("{}-{}.tmp", std::process::id(), self.temporary.fetch_add(1, Relaxed));
-        let written = self.write(&temporary, component_bytes, code).and_then(|()| self.dir.rename(&temporary, &self.dir, self.name(component)));
+        let written = self
+            .write(&temporary, component_bytes, code)
+            .and_then(|()| self.dir.rename(&temporary, &self.dir, self.name(component)));
         if written.is_err() {
             let _ = self.dir.remove_file(&temporary);
         }

@@ -50,7 +50,10 @@ pub struct Components {
 enum Known {
     Ready(Arc<Prepared>),
     /// Somebody prepares it; all who want it watch.
-    Preparing { outcome: watch::Receiver<Option<Outcome>>, bytes: watch::Sender<Option<Result<Bytes, String>>> },
+    Preparing {
+        outcome: watch::Receiver<Option<Outcome>>,
+        bytes: watch::Sender<Option<Result<Bytes, String>>>,
+    },
 }
 
 impl Components {
@@ -116,7 +119,11 @@ impl Components {
         }
     }
 
-    async fn make_ready(self: &Arc<Self>, hash: ComponentHash, mut arrived: watch::Receiver<Option<Result<Bytes, String>>>) -> Outcome {
+    async fn make_ready(
+        self: &Arc<Self>,
+        hash: ComponentHash,
+        mut arrived: watch::Receiver<Option<Result<Bytes, String>>>,
+    ) -> Outcome {
         let components = Arc::clone(self);
         let cached = blocking(move || Ok(components.from_cache(hash))).await?;
         if let Some(prepared) = cached {
@@ -167,7 +174,8 @@ impl Components {
     fn check(&self, component: &Component, bytes: u64, compiled_bytes: u64, compile_ms: u64) -> Outcome {
         check::component(&self.linker, component).map(|checked| {
             let info = ComponentInfo { handlers: checked.handlers(), imports: checked.imports, bytes, compiled_bytes, compile_ms };
-            let (start, stop, alarm, http, wasi_http) = (checked.start, checked.stop, checked.alarm, checked.http, checked.wasi_http);
+            let (start, stop, alarm, http, wasi_http) =
+                (checked.start, checked.stop, checked.alarm, checked.http, checked.wasi_http);
             Arc::new(Prepared { pre: checked.pre, start, stop, alarm, http, wasi_http, info })
         })
     }

@@ -78,7 +78,14 @@ pub enum Piece {
 
 impl Route {
     /// With the part of the body that came with the head.
-    pub fn new(shared: Arc<Shared>, request: RequestId, actor: ActorId, generation: Generation, body: Bytes, stream: bool) -> Route {
+    pub fn new(
+        shared: Arc<Shared>,
+        request: RequestId,
+        actor: ActorId,
+        generation: Generation,
+        body: Bytes,
+        stream: bool,
+    ) -> Route {
         let mut streams = Streams { finished: !stream, queued_bytes: body.len() as u64, ..Streams::default() };
         if !body.is_empty() {
             streams.pieces.push_back(body);
@@ -231,8 +238,9 @@ impl Route {
     }
 
     async fn stream_whole(self: Arc<Self>, response: Response) {
-        self.begin_stream(response.status, response.headers);
-        if self.send_body(response.body).await {
+        let Response { status, headers, body, sending: _sending } = response;
+        self.begin_stream(status, headers);
+        if self.send_body(body).await {
             self.end_stream();
         }
     }

@@ -23,7 +23,7 @@ use wasmtime_wasi_http::{Error, WasiHttpView};
 
 use super::route::Piece;
 use super::{Route, response};
-use crate::actor::{Actor, Held, Instance, Request, guarded, stopped};
+use crate::actor::{Actor, Held, Instance, Request, Sending, guarded, stopped};
 
 type Head = Result<http::Response<HyperOutgoingBody>, ErrorCode>;
 
@@ -52,7 +52,8 @@ pub async fn serve(instance: &mut Instance, request: Request) -> Result<(), Fail
         Ok(resources) => resources,
         Err(error) => {
             // The guest has filled its table: it kept what earlier requests gave it.
-            let failure = Failure { kind: FailureKind::HandlerError, message: format!("the actor takes no more requests: {error:#}") };
+            let failure =
+                Failure { kind: FailureKind::HandlerError, message: format!("the actor takes no more requests: {error:#}") };
             actor.say(Held::Abort(route, failure.clone()));
             return Err(failure);
         }
@@ -60,7 +61,8 @@ pub async fn serve(instance: &mut Instance, request: Request) -> Result<(), Fail
     store.set_epoch_deadline(1);
     let mut response = Pending::new(actor, &route);
     let called = {
-        let call = guarded(actor, "http", deadline(actor, &route), handler.wasi_http_incoming_handler().call_handle(store, request, out));
+        let call =
+            guarded(actor, "http", deadline(actor, &route), handler.wasi_http_incoming_handler().call_handle(store, request, out));
         let mut call = std::pin::pin!(call);
         loop {
             tokio::select! {
@@ -114,7 +116,15 @@ impl<'a> Pending<'a> {
         let (open, opened) = oneshot::channel();
         let (tell, ended) = oneshot::channel();
         self.ended = Some(tell);
-        let outgoing = OutgoingResponse { route: Arc::clone(self.route), status, headers, body, ended, end: None };
+        let outgoing = OutgoingResponse {
+            route: Arc::clone(self.route),
+            status,
+            headers,
+            body,
+            ended,
+            end: None,
+            _sending: Sending::new(self.actor, None),
+        };
         tokio::spawn(async move {
             // Never opened: the actor was given up, and with it its requests.
             if opened.await.is_ok() {
@@ -160,6 +170,7 @@ struct OutgoingResponse {
     ended: oneshot::Receiver<Result<(), Failure>>,
     /// How the handler ended, once it has.
     end: Option<Result<(), Failure>>,
+    _sending: Sending,
 }
 
 enum Next {

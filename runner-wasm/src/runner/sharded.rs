@@ -44,7 +44,10 @@ impl<K: Hash + Eq + Copy, V> Sharded<K, V> {
 
     /// Takes out all that meet the condition.
     pub fn take_if(&self, condition: impl Fn(&V) -> bool) -> Vec<V> {
-        self.shards.iter().flat_map(|shard| lock(shard).extract_if(|_, value| condition(value)).map(|(_, value)| value).collect::<Vec<_>>()).collect()
+        self.shards
+            .iter()
+            .flat_map(|shard| lock(shard).extract_if(|_, value| condition(value)).map(|(_, value)| value).collect::<Vec<_>>())
+            .collect()
     }
 
     pub fn len(&self) -> usize {

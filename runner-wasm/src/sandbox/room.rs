@@ -88,7 +88,8 @@ impl Refused {
             }),
             BY_TOTAL => Some(Failure {
                 kind: FailureKind::NoRoom,
-                message: "the memory that this runner has for all its actors is used up; raise the limit or add a runner".to_string(),
+                message: "the memory that this runner has for all its actors is used up; raise the limit or add a runner"
+                    .to_string(),
             }),
             _ => None,
         }
@@ -179,7 +180,9 @@ mod tests {
         let room = Arc::new(Room::new(Some(2), 3 * PAGE));
         let refused = Arc::new(Refused::default());
         let mut first = Limiter::new(Arc::clone(&room), Arc::clone(&refused), 2 * PAGE);
-        let grow = |limiter: &mut Limiter, from: usize, to: usize| limiter.memory_growing(from * PAGE, to * PAGE, None).is_ok_and(|grown| grown);
+        let grow = |limiter: &mut Limiter, from: usize, to: usize| {
+            limiter.memory_growing(from * PAGE, to * PAGE, None).is_ok_and(|grown| grown)
+        };
         assert!(grow(&mut first, 0, 2));
         assert!(!grow(&mut first, 2, 3));
         assert_eq!(refused.failure(1).map(|failure| failure.kind), Some(FailureKind::MemoryExceeded));

@@ -94,7 +94,8 @@ fn an_alarm_that_is_refused_stays_and_its_writes_do_not() {
     actor.until(Event::Running);
     assert_eq!(actor.text("GET /alarm-get"), "50");
     actor.alarm(50, 1);
-    let failed = world.engine.wait("the commit of a failure", |seen| seen.commits.iter().find(|commit| commit.alarm_failed).cloned());
+    let failed =
+        world.engine.wait("the commit of a failure", |seen| seen.commits.iter().find(|commit| commit.alarm_failed).cloned());
     assert_eq!((failed.fired_ms, failed.alarm, failed.changes.len()), (Some(50), AlarmChange::Keep, 0));
     assert_eq!(actor.text("GET /alarm-get"), "50");
     assert_eq!(actor.text("GET /count"), "1", "the instance lives on");
@@ -122,12 +123,16 @@ fn an_alarm_without_a_handler_is_done() {
     let actor = world.start("counter", 1, |start| start.alarm_ms = Some(5));
     actor.until(Event::Running);
     actor.alarm(5, 1);
-    world.engine.wait("its commit", |seen| seen.commits.iter().find(|commit| commit.fired_ms == Some(5) && !commit.alarm_failed).map(drop));
+    world
+        .engine
+        .wait("its commit", |seen| seen.commits.iter().find(|commit| commit.fired_ms == Some(5) && !commit.alarm_failed).map(drop));
     assert_eq!(counter_line(&world), 1);
 }
 
 fn counter_line(world: &World) -> usize {
-    world.engine.wait("a line", |seen| Some(seen.lines.iter().filter(|line| line.contains("no alarm-handler")).count()).filter(|count| *count > 0))
+    world.engine.wait("a line", |seen| {
+        Some(seen.lines.iter().filter(|line| line.contains("no alarm-handler")).count()).filter(|count| *count > 0)
+    })
 }
 
 #[test]
@@ -157,7 +162,9 @@ fn an_idle_actor_wishes_to_sleep_once() {
 #[test]
 fn a_stop_is_in_line_and_a_destruction_is_not() {
     let world = World::with(Arc::new(tempfile::tempdir().expect("a folder")), |config| config.cpu_per_message_ms = 10_000);
-    for (number, reason, said) in [(1, StopReason::Stop, "destroy"), (2, StopReason::GoingAway, "going-away"), (3, StopReason::Destroy, "destroy")] {
+    for (number, reason, said) in
+        [(1, StopReason::Stop, "destroy"), (2, StopReason::GoingAway, "going-away"), (3, StopReason::Destroy, "destroy")]
+    {
         let actor = world.start_id(Id::new([number; 16], 1), "hostile", 1, |_| {});
         actor.until(Event::Running);
         let busy = actor.send("GET /spin?iterations=100000000");

@@ -70,7 +70,10 @@ fn what_was_compiled_is_not_compiled_again() {
     actor.until(Event::Running);
     assert_eq!(second.engine.seen().fetched, 0);
     assert_eq!(second.guest("counter"), hash);
-    assert_eq!(second.prepare(guest("counter")).1.map(|info| (info.compile_ms, info.bytes)), Ok((0, guest("counter").len() as u64)));
+    assert_eq!(
+        second.prepare(guest("counter")).1.map(|info| (info.compile_ms, info.bytes)),
+        Ok((0, guest("counter").len() as u64))
+    );
     second.shut_down();
 }
 

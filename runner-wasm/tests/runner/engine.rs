@@ -69,7 +69,9 @@ impl Engine {
         let mut seen = self.seen();
         match message {
             FromRunner::Event(at, event) => seen.events.push((at.actor, at.generation, at.index, event)),
-            FromRunner::ResponseStart { request, status, body, stream: false, .. } => seen.end(request, Answer::Response(status.as_u16(), text(&body))),
+            FromRunner::ResponseStart { request, status, body, stream: false, .. } => {
+                seen.end(request, Answer::Response(status.as_u16(), text(&body)))
+            }
             FromRunner::ResponseStart { request, status, body, .. } => {
                 seen.streams.insert(request, (status.as_u16(), body.to_vec()));
             }
@@ -91,7 +93,10 @@ impl Engine {
             }
             FromRunner::Commit(commit) => {
                 let (actor, generation, number) = (commit.actor, commit.generation, commit.commit);
-                assert_eq!(number, seen.commits.iter().filter(|other| other.actor == actor && other.generation == generation).count() as u64 + 1);
+                assert_eq!(
+                    number,
+                    seen.commits.iter().filter(|other| other.actor == actor && other.generation == generation).count() as u64 + 1
+                );
                 seen.apply(&commit);
                 seen.commits.push(commit);
                 match seen.hold {
@@ -162,7 +167,9 @@ impl Engine {
     }
 
     pub fn stream(&self, request: RequestId, bytes: usize) -> String {
-        self.wait("a part of a stream", |seen| seen.streams.get(&request).filter(|(_, body)| body.len() >= bytes).map(|(_, body)| text(body)))
+        self.wait("a part of a stream", |seen| {
+            seen.streams.get(&request).filter(|(_, body)| body.len() >= bytes).map(|(_, body)| text(body))
+        })
     }
 
     fn next_request(&self) -> RequestId {
@@ -173,6 +180,11 @@ impl Engine {
 }
 
 impl Seen {
+    /// Whether more of a response has come than so many bytes, or all of it.
+    pub fn has_more(&self, request: RequestId, bytes: usize) -> bool {
+        self.streams.get(&request).is_none_or(|(_, body)| body.len() > bytes)
+    }
+
     fn end(&mut self, request: RequestId, answer: Answer) {
         let earlier = self.answers.insert(request, answer);
         assert_eq!(earlier, None, "a request ends once");
@@ -187,7 +199,8 @@ impl Seen {
             self.end(request, Answer::Response(status, body));
             return None;
         }
-        (!self.starve && consumed_bytes % (BODY_WINDOW_BYTES / 4) < 4096).then_some(ToRunner::ResponseWindow { request, consumed_bytes })
+        (!self.starve && consumed_bytes % (BODY_WINDOW_BYTES / 4) < 4096)
+            .then_some(ToRunner::ResponseWindow { request, consumed_bytes })
     }
 
     fn apply(&mut self, commit: &Commit) {
@@ -388,10 +401,8 @@ impl At<'_> {
 }
 
 pub fn guest(name: &str) -> Vec<u8> {
-    let built = std::env::var_os("RIVET_GUESTS_DIR").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/guests")),
-        PathBuf::from,
-    );
+    let built = std::env::var_os("RIVET_GUESTS_DIR")
+        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/guests")), PathBuf::from);
     let path = built.join(format!("{name}.wasm"));
     std::fs::read(&path).unwrap_or_else(|_| panic!("{} is missing: run scripts/guests first", path.display()))
 }

@@ -65,7 +65,8 @@ fn a_list_sees_stored_pending_and_own_writes() {
         actor.text(&format!("POST /put?key={key}&value=stored"));
     }
     world.engine.hold();
-    let pending = ["POST /put?key=c&value=pending", "POST /delete?key=b", "POST /put?key=d&value=pending"].map(|line| actor.send(line));
+    let pending =
+        ["POST /put?key=c&value=pending", "POST /delete?key=b", "POST /put?key=d&value=pending"].map(|line| actor.send(line));
     let lists = [
         ("GET /list?start=a&end=e", "a=stored\nc=pending\nd=pending"),
         ("GET /list?start=a&end=e&reverse=1&limit=2", "d=pending\nc=pending"),
