@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use protocol::id::RequestId;
 use protocol::message::{RequestStart, StopReason};
 
 use crate::config::MAILBOX_MAX;
@@ -27,13 +28,29 @@ pub struct Mailbox {
     closed: bool,
 }
 
+/// Why something was not taken, with it.
+pub enum Refused {
+    /// The actor has ended, or is about to.
+    Closed(Mail),
+    /// More than was agreed stands in line.
+    Full(Mail),
+}
+
 impl Mailbox {
-    pub fn push(&mut self, mail: Mail) -> Result<(), Mail> {
-        if self.closed || self.line.len() >= MAILBOX_MAX {
-            return Err(mail);
+    pub fn push(&mut self, mail: Mail) -> Result<(), Refused> {
+        if self.closed {
+            return Err(Refused::Closed(mail));
+        }
+        if self.line.len() >= MAILBOX_MAX {
+            return Err(Refused::Full(mail));
         }
         self.line.push_back(mail);
         Ok(())
+    }
+
+    /// Takes a request out of the line, if it stands there.
+    pub fn remove(&mut self, request: RequestId) {
+        self.line.retain(|mail| !matches!(mail, Mail::Request(queued) if queued.head.request == request));
     }
 
     pub fn push_front(&mut self, request: Box<Request>) -> Result<(), Box<Request>> {
