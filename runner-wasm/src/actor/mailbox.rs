@@ -66,11 +66,11 @@ impl Mailbox {
     }
 
     /// Takes the requests out of the line; what else stands there stays.
-    pub fn take_requests(&mut self) -> Vec<Box<Request>> {
+    pub fn take_requests(&mut self) -> Vec<Request> {
         let mut requests = Vec::new();
         for mail in std::mem::take(&mut self.line) {
             match mail {
-                Mail::Request(request) => requests.push(request),
+                Mail::Request(request) => requests.push(*request),
                 other => self.line.push_back(other),
             }
         }
@@ -78,7 +78,7 @@ impl Mailbox {
     }
 
     /// Takes nothing more; gives back the requests that were never begun.
-    pub fn close(&mut self) -> Vec<Box<Request>> {
+    pub fn close(&mut self) -> Vec<Request> {
         self.closed = true;
         let requests = self.take_requests();
         self.line.clear();

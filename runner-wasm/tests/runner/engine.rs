@@ -180,11 +180,6 @@ impl Engine {
 }
 
 impl Seen {
-    /// Whether more of a response has come than so many bytes, or all of it.
-    pub fn has_more(&self, request: RequestId, bytes: usize) -> bool {
-        self.streams.get(&request).is_none_or(|(_, body)| body.len() > bytes)
-    }
-
     fn end(&mut self, request: RequestId, answer: Answer) {
         let earlier = self.answers.insert(request, answer);
         assert_eq!(earlier, None, "a request ends once");
