@@ -9,7 +9,7 @@ use protocol::limits::{BODY_CHUNK_BYTES_MAX, KIB, KV_WRITE_BYTES_MAX, MIB, REQUE
 
 pub const MEMORY_PER_ACTOR_BYTES: usize = 128 * MIB;
 pub const MEMORY_TOTAL_BYTES: usize = 2048 * MIB;
-/// Processor time of one message: time on a thread, waits for the host not counted.
+/// Processor time of one message; waits for the host are not counted.
 pub const CPU_PER_MESSAGE_MS: u64 = 5_000;
 /// How long a message may take, waits included. A response that streams is exempt until its client is gone.
 pub const MESSAGE_MS: u64 = 300_000;

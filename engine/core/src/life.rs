@@ -484,7 +484,8 @@ impl Core {
         let ran_ms = actor.record.connectable_ms.map_or(0, |since_ms| now_ms - since_ms);
         actor.record.runner = None;
         actor.record.connectable_ms = None;
-        let dispatched = actor.dispatched.clone();
+        // A runner of components has the last word on each request, and may have one on its way: answered, failed or returned.
+        let open = std::mem::take(&mut actor.dispatched);
         let mut start_failure = None;
         match &end {
             End::Told => actor.record.crashes = 0,
@@ -498,15 +499,16 @@ impl Core {
             }
             End::Lost(error) => actor.record.error = Some(error.clone()),
         }
-        for request in dispatched {
-            let refusal = match &end {
-                End::Lost(_) => Refusal::RunnerLost { actor: id },
-                End::Told | End::Crashed(_) => Refusal::Failed {
-                    actor: id,
-                    failure: Failure { kind: FailureKind::Stopped, message: "the actor stopped before it answered".to_string() },
-                },
-            };
-            self.refuse(request, refusal);
+        for request in open {
+            match &end {
+                End::Lost(_) => self.refuse(request, Refusal::RunnerLost { actor: id }),
+                End::Told | End::Crashed(_) if self.returns_requests(was) => {}
+                End::Told | End::Crashed(_) => {
+                    let message = "the actor stopped before it answered".to_string();
+                    let failure = Failure { kind: FailureKind::Stopped, message };
+                    self.refuse(request, Refusal::Failed { actor: id, failure });
+                }
+            }
         }
         if let (Life::Starting { .. }, Some(message)) = (was, start_failure) {
             let waiting = self.actors.get(&id).map(|actor| actor.waiting.clone()).unwrap_or_default();
@@ -515,6 +517,13 @@ impl Core {
             }
         }
         self.after(id, was, end);
+    }
+
+    fn returns_requests(&self, life: Life) -> bool {
+        let (Life::Placing { on } | Life::Starting { on } | Life::Running { on } | Life::Stopping { on, .. }) = life else {
+            return false;
+        };
+        self.runners.get(&on).is_some_and(|runner| runner.profile.components)
     }
 
     /// Where an actor goes from the end of a generation.

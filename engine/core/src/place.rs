@@ -95,6 +95,7 @@ impl Core {
         for actor in actors {
             self.lost(actor, &runner.profile.key);
         }
+        self.requests_lost(id);
         if !self.runners.values().any(|runner| runner.profile.components) {
             for deploying in std::mem::take(&mut self.deploying) {
                 self.reply(deploying.call, Err(Refusal::NoComponentRunner));

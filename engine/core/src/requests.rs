@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use protocol::id::{ActorId, RequestId, RunnerId};
+use protocol::id::{ActorId, Generation, RequestId, RunnerId};
 use protocol::limits::REQUESTS_PER_ACTOR_MAX;
 
 use crate::action::Action;
@@ -18,7 +18,8 @@ pub(crate) struct Request {
     pub actor: ActorId,
     /// Until when it waits.
     pub ready_by_ms: u64,
-    pub dispatched: bool,
+    /// The runner and the generation it was given to; none while it waits.
+    pub sent: Option<(RunnerId, Generation)>,
 }
 
 /// What is known in memory of a key that is not being read.
@@ -144,7 +145,7 @@ impl Core {
         let ready_by_ms = arrived_ms + self.config.ready_timeout_ms;
         let Some(actor) = self.actors.get_mut(&id) else {
             self.actors.insert(id, Actor::loading(id, Some(request)));
-            self.requests.insert(request, Request { actor: id, ready_by_ms, dispatched: false });
+            self.requests.insert(request, Request { actor: id, ready_by_ms, sent: None });
             self.timers.insert((ready_by_ms, Timer::Request(request)));
             self.act(Action::LoadActor { actor: id });
             return;
@@ -158,11 +159,11 @@ impl Core {
         if let Life::Running { on } = actor.life {
             actor.dispatched.insert(request);
             let generation = actor.record.generation;
-            self.requests.insert(request, Request { actor: id, ready_by_ms, dispatched: true });
+            self.requests.insert(request, Request { actor: id, ready_by_ms, sent: Some((on, generation)) });
             return self.act(Action::Dispatch { request, runner: on, actor: id, generation });
         }
         actor.waiting.insert(request);
-        self.requests.insert(request, Request { actor: id, ready_by_ms, dispatched: false });
+        self.requests.insert(request, Request { actor: id, ready_by_ms, sent: None });
         self.timers.insert((ready_by_ms, Timer::Request(request)));
         self.wake(id);
     }
@@ -176,7 +177,7 @@ impl Core {
         actor.dispatched.extend(&waiting);
         for request in waiting {
             if let Some(entry) = self.requests.get_mut(&request) {
-                entry.dispatched = true;
+                entry.sent = Some((on, generation));
                 self.timers.remove(&(entry.ready_by_ms, Timer::Request(request)));
             }
             self.act(Action::Dispatch { request, runner: on, actor: id, generation });
@@ -210,7 +211,7 @@ impl Core {
     }
 
     pub(crate) fn request_waited_too_long(&mut self, request: RequestId) {
-        if let Some(entry) = self.requests.get(&request).filter(|entry| !entry.dispatched) {
+        if let Some(entry) = self.requests.get(&request).filter(|entry| entry.sent.is_none()) {
             let refusal = Refusal::ActorReadyTimeout { actor: entry.actor, waited_ms: self.config.ready_timeout_ms };
             self.refuse(request, refusal);
         }
@@ -218,12 +219,31 @@ impl Core {
 
     /// The runner never began it, so it may go to the actor's next generation.
     pub(crate) fn request_returned(&mut self, runner: RunnerId, request: RequestId) {
-        let Some(entry) = self.requests.get_mut(&request).filter(|entry| entry.dispatched) else { return };
-        let id = entry.actor;
-        let Some(actor) = self.actors.get_mut(&id).filter(|actor| actor.on() == Some(runner)) else { return };
-        entry.dispatched = false;
-        self.timers.insert((entry.ready_by_ms, Timer::Request(request)));
-        actor.dispatched.remove(&request);
-        actor.waiting.insert(request);
+        let Some(entry) = self.requests.get_mut(&request) else { return };
+        let Some((_, generation)) = entry.sent.filter(|(on, _)| *on == runner) else { return };
+        let (id, ready_by_ms) = (entry.actor, entry.ready_by_ms);
+        match self.actors.get_mut(&id).filter(|actor| actor.on().is_some() && actor.record.generation == generation) {
+            // This generation is at its end and will say so: to dispatch again now would send it round in a circle.
+            Some(actor) => {
+                entry.sent = None;
+                actor.dispatched.remove(&request);
+                actor.waiting.insert(request);
+                self.timers.insert((ready_by_ms, Timer::Request(request)));
+            }
+            None => {
+                self.requests.remove(&request);
+                self.request_actor(request, id, ready_by_ms.saturating_sub(self.config.ready_timeout_ms));
+            }
+        }
+    }
+
+    /// The runner is gone, and the requests of actors that had stopped on it before with it.
+    pub(crate) fn requests_lost(&mut self, runner: RunnerId) {
+        let on_it =
+            |(request, entry): (&RequestId, &Request)| entry.sent.filter(|(on, _)| *on == runner).map(|_| (*request, entry.actor));
+        let lost: Vec<(RequestId, ActorId)> = self.requests.iter().filter_map(on_it).collect();
+        for (request, actor) in lost {
+            self.refuse(request, Refusal::RunnerLost { actor });
+        }
     }
 }

@@ -165,6 +165,39 @@ fn a_crash_sends_what_was_not_begun_to_the_next_generation() {
 }
 
 #[test]
+fn a_request_that_crosses_a_stop_goes_to_the_next_generation() {
+    check(
+        "up
+         request q1 for a
+         running a
+         ended q1
+         request q2 for a
+         request q3 for a
+         crashed a boom
+         memory
+         returned q2
+         running a
+         returned q3
+         sleep a
+         request q4 for a
+         runner left",
+        expect![[r#"
+            w <- start v1 created: a@1 #1
+            w <- request q1 a@1
+            w <- request q2 a@1
+            w <- request q3 a@1
+            memory: 0 actors, 2 requests
+            w <- start v1 woken: a@2 #1
+            w <- request q2 a@2
+            w <- request q3 a@2
+            w <- stop sleep: a@2 #2
+            q2 <- guard.tunnel_response_closed: the runner of actor a was lost while it handled the request; whether it took effect is not known
+            q3 <- guard.tunnel_response_closed: the runner of actor a was lost while it handled the request; whether it took effect is not known
+        "#]],
+    );
+}
+
+#[test]
 fn a_crash_without_a_waiter_sleeps_with_an_error() {
     check(
         "up
@@ -259,6 +292,7 @@ fn destroy_waits_for_the_actor_to_stop() {
          request q1 for a
          destroy a
          request q2 for a
+         ended q1
          stopped a
          destroy a
          memory
@@ -269,7 +303,6 @@ fn destroy_waits_for_the_actor_to_stop() {
             w <- request q1 a@1
             w <- stop destroy: a@1 #2
             q2 <- actor.destroyed_while_waiting_for_ready: actor a was destroyed while the request waited for it
-            q1 <- guard.actor_stopped_while_waiting: the actor stopped before it answered
             call 4 <- done
             call 5 <- done
             memory: 0 actors, 0 requests

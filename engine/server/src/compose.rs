@@ -150,6 +150,10 @@ pub async fn run(
             tracing::warn!(%address, "there is no authentication yet: whoever reaches this address can do everything");
         }
         ready(&config, address);
+        let stop = async {
+            stop.await;
+            engine.logs.end();
+        };
         Ok(http::serve(listener, engine.clone(), router, stop, Duration::from_millis(FINISH_MS_MAX)).await)
     };
     let cut_off = tokio::select! {

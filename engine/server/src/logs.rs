@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use protocol::id::ActorId;
 use protocol::limits::{KIB, LOG_LINE_BYTES_MAX, MIB};
@@ -26,6 +27,8 @@ pub struct LogBook {
     pages: Mutex<Pages>,
     /// The number of the last line written, for those who follow.
     written: watch::Sender<u64>,
+    /// Nobody will write any more.
+    ended: AtomicBool,
 }
 
 #[derive(Default)]
@@ -45,7 +48,7 @@ struct Page {
 
 impl Default for LogBook {
     fn default() -> LogBook {
-        LogBook { pages: Mutex::default(), written: watch::Sender::new(0) }
+        LogBook { pages: Mutex::default(), written: watch::Sender::new(0), ended: AtomicBool::new(false) }
     }
 }
 
@@ -72,6 +75,16 @@ impl LogBook {
     /// Wakes its holder whenever anything is written by anyone.
     pub fn follow(&self) -> watch::Receiver<u64> {
         self.written.subscribe()
+    }
+
+    /// Whoever follows may go: the engine is about to stop.
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.written.send_modify(|_| {});
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
     }
 }
 

@@ -39,6 +39,8 @@ mod ray;
 mod readers;
 mod requests;
 mod runners;
+#[cfg(test)]
+mod testing;
 mod window;
 
 use std::process::ExitCode;

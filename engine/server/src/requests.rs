@@ -262,17 +262,9 @@ mod tests {
     use protocol::limits::BODY_WINDOW_BYTES;
 
     use super::*;
+    use crate::testing;
 
-    #[derive(Default)]
-    struct Sent(Mutex<Vec<ToRunner>>);
-
-    impl ToRunnerLink for Sent {
-        fn send(&self, message: ToRunner) {
-            lock(&self.0).push(message);
-        }
-    }
-
-    fn opened(requests: &Requests) -> (RequestId, oneshot::Receiver<Reply>, Arc<Sent>) {
+    fn opened(requests: &Requests) -> (RequestId, oneshot::Receiver<Reply>, Arc<testing::Heard>) {
         let head = Head {
             method: Method::GET,
             path: "/x?y".to_string(),
@@ -281,7 +273,7 @@ mod tests {
             room: None,
         };
         let (request, reply) = requests.open(head, None).expect("there is room");
-        let link = Arc::new(Sent::default());
+        let link = Arc::new(testing::Heard::default());
         requests.dispatch(request, Place { link: link.clone(), actor: Id::new([1; 16], 1), generation: 3 });
         (request, reply, link)
     }
@@ -291,7 +283,7 @@ mod tests {
         let requests = Requests::default();
         let (request, _reply, link) = opened(&requests);
         requests.dispatch(request, Place { link: link.clone(), actor: Id::new([1; 16], 1), generation: 4 });
-        let sent = lock(&link.0);
+        let sent = link.take();
         let starts: Vec<_> = sent
             .iter()
             .map(|message| match message {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use protocol::id::RequestId;
 use protocol::message::{RequestStart, StopReason};
 
 use crate::config::MAILBOX_MAX;
@@ -27,13 +28,29 @@ pub struct Mailbox {
     closed: bool,
 }
 
+/// Why something was not taken, with it.
+pub enum Refused {
+    /// The actor has ended, or is about to.
+    Closed(Mail),
+    /// More than was agreed stands in line.
+    Full(Mail),
+}
+
 impl Mailbox {
-    pub fn push(&mut self, mail: Mail) -> Result<(), Mail> {
-        if self.closed || self.line.len() >= MAILBOX_MAX {
-            return Err(mail);
+    pub fn push(&mut self, mail: Mail) -> Result<(), Refused> {
+        if self.closed {
+            return Err(Refused::Closed(mail));
+        }
+        if self.line.len() >= MAILBOX_MAX {
+            return Err(Refused::Full(mail));
         }
         self.line.push_back(mail);
         Ok(())
+    }
+
+    /// Takes a request out of the line, if it stands there.
+    pub fn remove(&mut self, request: RequestId) {
+        self.line.retain(|mail| !matches!(mail, Mail::Request(queued) if queued.head.request == request));
     }
 
     pub fn push_front(&mut self, request: Box<Request>) -> Result<(), Box<Request>> {
@@ -49,11 +66,11 @@ impl Mailbox {
     }
 
     /// Takes the requests out of the line; what else stands there stays.
-    pub fn take_requests(&mut self) -> Vec<Box<Request>> {
+    pub fn take_requests(&mut self) -> Vec<Request> {
         let mut requests = Vec::new();
         for mail in std::mem::take(&mut self.line) {
             match mail {
-                Mail::Request(request) => requests.push(request),
+                Mail::Request(request) => requests.push(*request),
                 other => self.line.push_back(other),
             }
         }
@@ -61,7 +78,7 @@ impl Mailbox {
     }
 
     /// Takes nothing more; gives back the requests that were never begun.
-    pub fn close(&mut self) -> Vec<Box<Request>> {
+    pub fn close(&mut self) -> Vec<Request> {
         self.closed = true;
         let requests = self.take_requests();
         self.line.clear();

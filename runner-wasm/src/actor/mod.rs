@@ -17,24 +17,24 @@ mod mailbox;
 mod task;
 mod trap;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use protocol::id::{ActorId, Generation};
+use protocol::id::{ActorId, Generation, RequestId};
 use protocol::limits::COMMITS_IN_FLIGHT_PER_ACTOR_MAX;
 use protocol::message::{
     Checkpoint, Commit, Event, Failure, FailureKind, FromRunner, KvAnswer, KvQuestion, LogLevel, Start, StopReason,
 };
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 pub use self::instance::{Instance, guarded};
 use self::log::LogBuffer;
-pub use self::mailbox::{Mail, Mailbox, Request};
+pub use self::mailbox::{Mail, Mailbox, Refused, Request};
 pub use self::task::run;
 use crate::config::{KIB_PERMIT, OUTBOX_BYTES_MAX};
 use crate::http::{Response, Route};
 use crate::runner::Shared;
-use crate::sandbox::room::Refused;
+use crate::sandbox::room;
 use crate::sandbox::ticker::Meter;
 use crate::state::gate::Gate;
 use crate::state::{Refusal, Sealed, State};
@@ -49,10 +49,12 @@ pub struct Actor {
     pub generation: Generation,
     pub start: Start,
     pub meter: Meter,
-    pub refused: Arc<Refused>,
+    pub refused: Arc<room::Refused>,
     pub shared: Arc<Shared>,
     /// Room for bodies that were returned whole and are still being sent, in KiB.
     pub outbox: Arc<Semaphore>,
+    /// Responses that are being sent, piece by piece.
+    sending: AtomicUsize,
     /// Bytes of request bodies that are being put together.
     pub gathered_bytes: AtomicUsize,
     books: Mutex<Books>,
@@ -94,6 +96,7 @@ impl Actor {
             meter: Meter::new(Arc::clone(&shared.ticker), shared.limits.cpu_per_message_ms),
             refused: Arc::default(),
             outbox: Arc::new(Semaphore::new(OUTBOX_BYTES_MAX / KIB_PERMIT)),
+            sending: AtomicUsize::new(0),
             gathered_bytes: AtomicUsize::new(0),
             books: Mutex::new(Books { state: State::new(start.alarm_ms), gate: Gate::default(), asked: None, questions: 0 }),
             moved: Notify::new(),
@@ -115,8 +118,7 @@ impl Actor {
 
     // What the engine says.
 
-    /// Gives the mail back if it cannot be taken: the mailbox is closed, or full against all agreement.
-    pub fn post(&self, mail: Mail) -> Result<(), Mail> {
+    pub fn post(&self, mail: Mail) -> Result<(), Refused> {
         let dropped = match &mail {
             // Nobody will see what these would do: the state they would change is about to be deleted.
             Mail::Stop(StopReason::Destroy) => lock(&self.mailbox).take_requests(),
@@ -135,6 +137,11 @@ impl Actor {
         lock(&self.mailbox).push_front(request)?;
         self.arrived.notify_one();
         Ok(())
+    }
+
+    /// Nobody waits for this request any more: it must not keep a place in line.
+    pub fn withdraw(&self, request: RequestId) {
+        lock(&self.mailbox).remove(request);
     }
 
     pub fn confirmed(&self, commit: u64) {
@@ -246,9 +253,9 @@ impl Actor {
         self.until(|books| books.gate.in_flight() < COMMITS_IN_FLIGHT_PER_ACTOR_MAX as u64 && books.state.has_room()).await;
     }
 
-    /// Waits until everything is durable and everything said has left.
+    /// Waits until everything is durable and everything said has left, to its last piece.
     async fn settle(&self) {
-        self.until(|books| books.gate.is_settled()).await;
+        self.until(|books| books.gate.is_settled() && self.sending.load(SeqCst) == 0).await;
     }
 
     async fn until(&self, condition: impl Fn(&Books) -> bool) {
@@ -281,6 +288,27 @@ impl Actor {
 
     pub fn send(&self, message: FromRunner) {
         self.shared.link.send(message);
+    }
+}
+
+/// A response that is being sent piece by piece: the actor has not stopped before it has left.
+pub struct Sending {
+    actor: Arc<Actor>,
+    /// The room that a body takes which was returned whole.
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+impl Sending {
+    pub fn new(actor: &Arc<Actor>, room: Option<OwnedSemaphorePermit>) -> Sending {
+        actor.sending.fetch_add(1, SeqCst);
+        Sending { actor: Arc::clone(actor), _room: room }
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.actor.sending.fetch_sub(1, SeqCst);
+        self.actor.moved.notify_one();
     }
 }
 

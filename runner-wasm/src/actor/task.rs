@@ -25,10 +25,23 @@ pub async fn run(actor: Arc<Actor>) {
         let end = live(&actor).await;
         end_of(&actor, end).await;
     };
+    let _guard = Guard(&actor);
     tokio::select! {
         biased;
         () = actor.lost.notified() => vanish(&actor),
         () = life => {}
+    }
+}
+
+/// A panic here is a bug of ours. The engine must learn that the actor is gone all the same.
+struct Guard<'a>(&'a Arc<Actor>);
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            vanish(self.0);
+            self.0.event(Event::Stopped(Outcome::Error(Some("the runner failed; see the engine's log".to_string()))));
+        }
     }
 }
 

@@ -125,7 +125,7 @@ impl Components {
         mut arrived: watch::Receiver<Option<Result<Bytes, String>>>,
     ) -> Outcome {
         let components = Arc::clone(self);
-        let cached = blocking(move || Ok(components.from_cache(hash))).await?;
+        let cached = blocking(move || Ok(components.load(hash))).await?;
         if let Some(prepared) = cached {
             return Ok(prepared);
         }
@@ -142,7 +142,7 @@ impl Components {
         blocking(move || components.compile(hash, &bytes)).await
     }
 
-    fn from_cache(&self, hash: ComponentHash) -> Option<Arc<Prepared>> {
+    fn load(&self, hash: ComponentHash) -> Option<Arc<Prepared>> {
         let cached = self.cache.load(hash)?;
         let compiled_bytes = cached.code.len() as u64;
         // SAFETY: the cache returns only what `compile` wrote for this engine and this component: its folder is ours alone, the

@@ -13,7 +13,7 @@ use protocol::message::{Failure, FailureKind, RequestStart};
 
 use super::route::Piece;
 use super::{Route, response};
-use crate::actor::{Actor, Held, Instance, Request, guarded, stopped};
+use crate::actor::{Actor, Held, Instance, Request, Sending, guarded, stopped};
 use crate::bindings::http::exports::rivet::actor::http_handler;
 use crate::bindings::rivet::actor::types::Header;
 use crate::config::{GATHERED_BYTES_MAX, KIB_PERMIT, RESPONSE_WHOLE_BYTES_MAX};
@@ -48,7 +48,8 @@ pub async fn serve(instance: &mut Instance, mut request: Box<Request>) -> Result
         Ok(mut response) => {
             if response.body.len() > RESPONSE_WHOLE_BYTES_MAX {
                 let kib = u32::try_from(response.body.len().div_ceil(KIB_PERMIT)).unwrap_or(u32::MAX);
-                response.room = Arc::clone(&actor.outbox).acquire_many_owned(kib).await.ok();
+                let room = Arc::clone(&actor.outbox).acquire_many_owned(kib).await.ok();
+                response.sending = Some(Sending::new(actor, room));
             }
             actor.commit();
             actor.say(Held::Response(route, response));

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use protocol::message::{Failure, FailureKind};
-use tokio::sync::OwnedSemaphorePermit;
 
+use crate::actor::Sending;
 use crate::bindings::http::exports::rivet::actor::http_handler;
 use crate::config::{RESPONSE_BODY_BYTES_MAX, RESPONSE_HEADER_BYTES_MAX, RESPONSE_HEADERS_MAX};
 
@@ -14,8 +14,8 @@ pub struct Response {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
-    /// The room that its body takes until it is sent.
-    pub room: Option<OwnedSemaphorePermit>,
+    /// For a body that leaves in pieces: kept until the last one has.
+    pub sending: Option<Sending>,
 }
 
 pub fn whole(method: &Method, response: http_handler::Response) -> Result<Response, Failure> {
@@ -43,7 +43,7 @@ pub fn whole(method: &Method, response: http_handler::Response) -> Result<Respon
         headers.remove(CONTENT_LENGTH);
     }
     let headers = sendable(headers)?;
-    Ok(Response { status, headers, body: response.body.into(), room: None })
+    Ok(Response { status, headers, body: response.body.into(), sending: None })
 }
 
 /// An interim status would have to be followed by another, and no guest can say two.

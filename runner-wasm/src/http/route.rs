@@ -238,8 +238,9 @@ impl Route {
     }
 
     async fn stream_whole(self: Arc<Self>, response: Response) {
-        self.begin_stream(response.status, response.headers);
-        if self.send_body(response.body).await {
+        let Response { status, headers, body, sending: _sending } = response;
+        self.begin_stream(status, headers);
+        if self.send_body(body).await {
             self.end_stream();
         }
     }

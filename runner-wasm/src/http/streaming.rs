@@ -23,7 +23,7 @@ use wasmtime_wasi_http::{Error, WasiHttpView};
 
 use super::route::Piece;
 use super::{Route, response};
-use crate::actor::{Actor, Held, Instance, Request, guarded, stopped};
+use crate::actor::{Actor, Held, Instance, Request, Sending, guarded, stopped};
 
 type Head = Result<http::Response<HyperOutgoingBody>, ErrorCode>;
 
@@ -116,7 +116,15 @@ impl<'a> Pending<'a> {
         let (open, opened) = oneshot::channel();
         let (tell, ended) = oneshot::channel();
         self.ended = Some(tell);
-        let outgoing = OutgoingResponse { route: Arc::clone(self.route), status, headers, body, ended, end: None };
+        let outgoing = OutgoingResponse {
+            route: Arc::clone(self.route),
+            status,
+            headers,
+            body,
+            ended,
+            end: None,
+            _sending: Sending::new(self.actor, None),
+        };
         tokio::spawn(async move {
             // Never opened: the actor was given up, and with it its requests.
             if opened.await.is_ok() {
@@ -162,6 +170,7 @@ struct OutgoingResponse {
     ended: oneshot::Receiver<Result<(), Failure>>,
     /// How the handler ended, once it has.
     end: Option<Result<(), Failure>>,
+    _sending: Sending,
 }
 
 enum Next {

@@ -10,13 +10,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use protocol::component::ComponentHash;
 use protocol::id::{ActorId, Generation};
+use protocol::limits::REQUESTS_PER_ACTOR_MAX;
 use protocol::link::{FromRunnerLink, ToRunnerLink};
-use protocol::message::{Checkpoint, Command, FromRunner, RequestStart, RunnerProfile, Start, StopReason, ToRunner};
+use protocol::message::{
+    Checkpoint, Command, Failure, FailureKind, FromRunner, RequestStart, RunnerProfile, Start, StopReason, ToRunner,
+};
 use tokio::runtime::Handle;
 use wasmtime::Engine;
 
 use self::sharded::Sharded;
-use crate::actor::{self, Actor, Mail, Request};
+use crate::actor::{self, Actor, Mail, Refused, Request};
 use crate::component::Components;
 use crate::config::{Config, Grant, StartError};
 use crate::http::{Route, Routes};
@@ -118,6 +121,9 @@ impl ToRunnerLink for Runner {
             ToRunner::RequestAbort { request } => {
                 if let Some(route) = shared.routes.find(request) {
                     route.cut_off();
+                    if let Some(actor) = shared.actor(route.actor, route.generation) {
+                        actor.withdraw(request);
+                    }
                 }
             }
             ToRunner::ResponseWindow { request, consumed_bytes } => {
@@ -192,8 +198,13 @@ impl Shared {
         let route = Arc::new(Route::new(Arc::clone(self), head.request, head.actor, head.generation, body, head.stream));
         self.routes.add(Arc::clone(&route));
         let request = Box::new(Request { head, route, gathered: None });
-        if let Err(Mail::Request(request)) = actor.post(Mail::Request(request)) {
-            request.route.return_to_engine();
+        match actor.post(Mail::Request(request)) {
+            Err(Refused::Closed(Mail::Request(request))) => request.route.return_to_engine(),
+            Err(Refused::Full(Mail::Request(request))) => request.route.abort_with(Failure {
+                kind: FailureKind::Internal,
+                message: format!("more than the {REQUESTS_PER_ACTOR_MAX} requests that were agreed wait for this actor"),
+            }),
+            _ => {}
         }
     }
 

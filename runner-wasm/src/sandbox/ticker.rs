@@ -3,8 +3,9 @@
 //! One thread raises the engine's epoch every few milliseconds, which makes a running guest yield its thread and look whether
 //! its processor time is used up. While no guest runs the thread is parked, so an idle runner costs nothing.
 //!
-//! A guest's time is counted in ticks that pass while it is on a thread ([`Meter`]): what it spends waiting for the host is not
-//! its own. A call shorter than a tick counts as none or one, on average as what it is.
+//! A guest's time is what it spends on a thread ([`Meter`]); waiting for the host is not its own. The first tick of a message is
+//! counted by the ticks themselves, which costs nothing. A message that runs longer is measured by the processor time of its
+//! thread, so that on a busy machine a guest does not pay for what others did meanwhile.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -102,26 +103,26 @@ impl Drop for OnThread<'_> {
 /// The processor time of one actor's running message.
 pub struct Meter {
     ticker: Arc<Ticker>,
-    budget_ticks: u64,
-    spent: AtomicU64,
-    entered: AtomicU64,
+    budget_us: u64,
+    spent_us: AtomicU64,
+    /// Where the clock that counts stood when the guest came onto its thread.
+    entered_us: AtomicU64,
 }
 
 impl Meter {
     pub fn new(ticker: Arc<Ticker>, budget_ms: u64) -> Meter {
-        // One more than fits: the first tick may come right after the start.
-        let budget_ticks = budget_ms / TICK_MS + 1;
-        Meter { ticker, budget_ticks, spent: AtomicU64::new(0), entered: AtomicU64::new(0) }
+        let budget_us = budget_ms.saturating_mul(1000);
+        Meter { ticker, budget_us, spent_us: AtomicU64::new(0), entered_us: AtomicU64::new(0) }
     }
 
     pub fn reset(&self) {
-        self.spent.store(0, Relaxed);
+        self.spent_us.store(0, Relaxed);
     }
 
     /// For the guest's own thread, while it runs.
     pub fn is_used_up(&self) -> bool {
-        let running = self.ticker.now().saturating_sub(self.entered.load(Relaxed));
-        self.spent.load(Relaxed) + running > self.budget_ticks
+        let spent_us = self.spent_us.load(Relaxed);
+        spent_us + self.clock_us(spent_us).saturating_sub(self.entered_us.load(Relaxed)) > self.budget_us
     }
 
     /// Runs `guest`, counting the time it is on a thread. `None` when `deadline` was over first.
@@ -131,10 +132,11 @@ impl Meter {
         poll_fn(|cx| {
             let polled = {
                 let _on_thread = self.ticker.enter();
-                let entered = self.ticker.now();
-                self.entered.store(entered, Relaxed);
+                let spent_us = self.spent_us.load(Relaxed);
+                let entered_us = self.clock_us(spent_us);
+                self.entered_us.store(entered_us, Relaxed);
                 let polled = guest.as_mut().poll(cx);
-                self.spent.fetch_add(self.ticker.now().saturating_sub(entered), Relaxed);
+                self.spent_us.store(spent_us + self.clock_us(spent_us).saturating_sub(entered_us), Relaxed);
                 polled
             };
             match polled {
@@ -144,6 +146,25 @@ impl Meter {
             }
         })
         .await
+    }
+
+    /// The ticks, and for a message that has run for a tick already the processor time of this thread.
+    fn clock_us(&self, spent_us: u64) -> u64 {
+        match spent_us {
+            0 => self.ticker.now() * TICK_MS * 1000,
+            _ => thread_us(),
+        }
+    }
+}
+
+/// Processor time that this thread has used.
+fn thread_us() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes one timespec where the pointer says.
+    let known = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    match known {
+        0 => time.tv_sec.unsigned_abs() * 1_000_000 + time.tv_nsec.unsigned_abs() / 1000,
+        _ => 0,
     }
 }
 

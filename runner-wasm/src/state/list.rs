@@ -16,6 +16,10 @@ use super::write_set::{WriteSet, Written};
 
 pub type Pair = (Bytes, Bytes);
 
+/// How many entries that turn out to be hidden one question allows for.
+const HIDDEN_ENTRIES_MIN: usize = 16;
+const HIDDEN_ENTRIES_MAX: usize = 256;
+
 pub struct Listing {
     range: KvRange,
     reverse: bool,
@@ -48,8 +52,11 @@ impl Listing {
         if self.exhausted {
             return None;
         }
-        // Every hidden entry that the engine returns takes the place of one that counts.
-        self.asked = (self.limit - self.stored.len()).saturating_add(self.overlay.len()).min(KV_LIST_ENTRIES_MAX);
+        // A hidden entry takes the place of one that counts, so some more are asked for; not as many as could be hidden, because
+        // values may be large. What is then still missing is asked for again.
+        let missing = self.limit - self.stored.len();
+        let hidden = self.overlay.len().min(missing.clamp(HIDDEN_ENTRIES_MIN, HIDDEN_ENTRIES_MAX));
+        self.asked = (missing + hidden).min(KV_LIST_ENTRIES_MAX);
         Some(KvQuestion::List { range: self.range.clone(), reverse: self.reverse, limit: self.asked, keys_only: self.keys_only })
     }
 

@@ -201,12 +201,10 @@ fn an_actor_that_is_given_up_falls_silent() {
     let queued = actor.send("GET /count");
     std::thread::sleep(std::time::Duration::from_millis(50));
     actor.stop(StopReason::Lost);
-    while world.runner.metrics().actors > 0 {
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
+    let nothing = rivet_runner_wasm::Metrics { actors: 0, memory_bytes: 0, requests: 0 };
+    world.engine.wait("an empty runner", |_| (world.runner.metrics() == nothing).then_some(()));
     assert!(!world.engine.is_answered(request) && !world.engine.is_answered(queued));
-    assert_eq!((actor.events(), world.runner.metrics().requests), (vec![Event::Running], 0));
-    assert_eq!(world.runner.metrics().memory_bytes, 0);
+    assert_eq!(actor.events(), [Event::Running]);
     // A newer generation takes its place.
     let next = world.start_id(actor.actor, "hostile", 2, |_| {});
     next.until(Event::Running);

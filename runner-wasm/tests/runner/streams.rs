@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::limits::BODY_WINDOW_BYTES;
-use protocol::message::{FailureKind, StopReason, ToRunner};
+use protocol::message::{Event, FailureKind, Outcome, StopReason, ToRunner};
 
 use crate::engine::{Answer, World};
 
@@ -40,15 +40,10 @@ fn a_large_response_is_streamed_as_the_credit_allows() {
     assert_eq!(world.engine.stream(large, window).len(), window);
     // The actor is not held up by whoever reads slowly.
     assert_eq!(actor.text("GET /count"), "1");
-    for consumed_bytes in [100_000, 500_000, 1_000_000] {
-        world.engine.say(ToRunner::ResponseWindow { request: large, consumed_bytes });
-        std::thread::sleep(Duration::from_millis(10));
-        world.engine.say(ToRunner::ResponseWindow { request: large, consumed_bytes });
-    }
-    let ToRunner::ResponseWindow { .. } = (ToRunner::ResponseWindow { request: large, consumed_bytes: 0 }) else { return };
-    for _ in 0..20 {
-        std::thread::sleep(Duration::from_millis(10));
-        world.engine.say(ToRunner::ResponseWindow { request: large, consumed_bytes: 1_000_000 });
+    // Credit for more than was sent is credit for what was sent.
+    for sent in [window, 2 * window, 3 * window] {
+        assert_eq!(world.engine.stream(large, sent).len(), sent);
+        world.engine.say(ToRunner::ResponseWindow { request: large, consumed_bytes: u64::MAX });
     }
     assert!(matches!(world.engine.answer(large), Answer::Response(200, body) if body.len() == 1_000_000));
 }
@@ -139,4 +134,19 @@ fn a_stop_ends_a_stream_and_what_was_half_taken_does_not_go_back() {
     actor.stopped();
     chunk(&world, half, b" whole", true);
     assert!(matches!(world.engine.answer(half), Answer::Abort(failure) if failure.kind == FailureKind::Stopped));
+}
+
+#[test]
+fn a_stop_waits_for_a_response_that_is_still_leaving() {
+    let world = World::new();
+    let actor = world.actor("hostile");
+    world.engine.seen().starve = true;
+    let large = actor.send("GET /huge-response?bytes=300000");
+    world.engine.stream(large, BODY_WINDOW_BYTES as usize);
+    actor.stop(StopReason::Sleep);
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(actor.events(), [Event::Running]);
+    world.engine.say(ToRunner::ResponseWindow { request: large, consumed_bytes: BODY_WINDOW_BYTES });
+    assert_eq!(actor.stopped(), Outcome::Ok);
+    assert!(matches!(world.engine.answer(large), Answer::Response(200, body) if body.len() == 300_000));
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use engine_core::action::{Action, Answer};
 use engine_core::input::{CallId, CommitId, Create, Input, Operation, Target};
 use engine_core::record::{Change, CrashPolicy};
+use engine_core::refusal::Refusal;
 use engine_core::{Config, Core};
 use engine_store::{Memory, Persist, State, Store};
 use protocol::component::{ComponentHash, ComponentInfo, Handler};
@@ -46,7 +47,7 @@ pub struct World {
     /// What clients were told: the highest value of each actor.
     told: BTreeMap<ActorId, u64>,
     values: BTreeSet<(ActorId, u64)>,
-    dispatched: BTreeMap<RequestId, ActorId>,
+    dispatched: BTreeSet<RequestId>,
     generations: BTreeMap<ActorId, Generation>,
     gone: BTreeSet<ActorId>,
     tally: Tally,
@@ -127,7 +128,7 @@ impl World {
             calls: BTreeSet::new(),
             told: BTreeMap::new(),
             values: BTreeSet::new(),
-            dispatched: BTreeMap::new(),
+            dispatched: BTreeSet::new(),
             generations: BTreeMap::new(),
             gone: BTreeSet::new(),
             tally: Tally::default(),
@@ -348,7 +349,7 @@ impl World {
 
     /// The answer goes past the core to the client; the core hears that the request is over.
     fn answered(&mut self, actor: ActorId, request: RequestId, value: Option<u64>) {
-        if self.dispatched.remove(&request).is_none() {
+        if !self.dispatched.remove(&request) {
             return;
         }
         assert!(self.open.remove(&request), "{request:?} was answered and had ended before");
@@ -439,14 +440,18 @@ impl World {
             Action::Commit { commit, changes } => self.writes.push_back((commit, changes)),
             Action::Dispatch { request, runner, actor, generation } => {
                 assert_eq!(Some(runner), self.runner, "a request went to a runner that is gone");
-                self.dispatched.insert(request, actor);
+                self.dispatched.insert(request);
                 match self.actors.get_mut(&actor).filter(|running| running.generation == generation) {
                     Some(running) if running.stopping.is_none() => running.mailbox.push_back(Work::Request(request)),
                     // It has stopped, which the core will hear: the request goes back.
                     _ => self.link.push_back(FromRunner::RequestReturned { request }),
                 }
             }
-            Action::Refuse { request, .. } => {
+            Action::Refuse { request, refusal } => {
+                assert!(
+                    !matches!(refusal, Refusal::Failed { .. }),
+                    "{request:?} failed, but only its runner may say so: {refusal}"
+                );
                 self.dispatched.remove(&request);
                 assert!(self.open.remove(&request), "{request:?} was refused and had ended before");
                 self.tally.0[REFUSED] += 1;

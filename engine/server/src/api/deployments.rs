@@ -30,7 +30,7 @@ use crate::components::Arrived;
 use crate::engine::Engine;
 use crate::error::ApiError;
 
-/// Components that may be arriving or be compiled at one time.
+/// Components that may be arriving or be compiled at one time; more wait for their turn.
 const DEPLOYS_IN_FLIGHT_MAX: usize = 4;
 static DEPLOYS: Semaphore = Semaphore::const_new(DEPLOYS_IN_FLIGHT_MAX);
 
@@ -73,9 +73,8 @@ pub async fn deploy(
     if name.is_empty() || name.len() > ACTOR_NAME_BYTES_MAX {
         return Err(engine_core::refusal::Refusal::NameTooLarge { bytes: name.len() }.into());
     }
-    let Ok(permit) = DEPLOYS.try_acquire() else {
-        return Err(ApiError::busy(format!("{DEPLOYS_IN_FLIGHT_MAX} deploys are under way; try again when one is over")));
-    };
+    // Others wait with their upload: it is not read before its turn.
+    let permit = DEPLOYS.acquire().await.map_err(|error| ApiError::internal("the deploy had to be given up", &error))?;
     let watched = request.headers().get(ACCEPT).is_some_and(|accept| accept == NDJSON);
     let arrived = receive(&engine, request).await?;
     let deploy = Deploy { engine, namespace, name, pool };

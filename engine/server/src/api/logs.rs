@@ -67,7 +67,7 @@ async fn send_lines(
             after = number;
             lines.send(view(&line)).await?;
         }
-        if !follow {
+        if !follow || engine.logs.has_ended() {
             return Ok(());
         }
         limit = LIMIT_MAX;

@@ -4,9 +4,11 @@
 //! the request has been dispatched: a request that waits for its actor holds no body. A runner may return a request unbegun;
 //! until it has begun, what was sent is kept, so that the next one gets all of it.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
+use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use protocol::id::RequestId;
 use protocol::limits::{BODY_CHUNK_BYTES_MAX, BODY_WINDOW_BYTES, REQUEST_BODY_BYTES_MAX};
@@ -16,16 +18,15 @@ use tokio::sync::watch;
 use crate::engine::Engine;
 use crate::error::ApiError;
 use crate::gateway::forward::body_refused;
-use crate::incoming::RequestBody;
 use crate::requests::Place;
 use crate::window::Credit;
 
 type Dispatched = watch::Receiver<Option<(Place, Box<RequestStart>)>>;
 
-pub struct Sending {
+pub struct Sending<B> {
     pub engine: Arc<Engine>,
     pub request: RequestId,
-    pub body: RequestBody,
+    pub body: B,
     pub dispatched: Dispatched,
     pub credit: Arc<Credit>,
 }
@@ -41,7 +42,7 @@ struct Sent {
     finished: bool,
 }
 
-impl Sending {
+impl<B: Body<Data = Bytes, Error: Display> + Unpin> Sending<B> {
     /// Until the body is sent and begun to be consumed, or nobody wants it any more.
     pub async fn run(mut self) {
         let mut sent = Sent::default();
@@ -82,7 +83,7 @@ impl Sending {
         Ok(())
     }
 
-    async fn next_frame(&mut self, sent: &mut Sent) -> Result<Option<hyper::body::Frame<Bytes>>, Failed> {
+    async fn next_frame(&mut self, sent: &mut Sent) -> Result<Option<Frame<Bytes>>, Failed> {
         loop {
             tokio::select! {
                 biased;
@@ -173,5 +174,98 @@ fn copy(start: &RequestStart) -> RequestStart {
         headers: start.headers.clone(),
         body: start.body.clone(),
         stream: start.stream,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::time::Duration;
+
+    use futures_util::stream;
+    use http::{HeaderMap, Method};
+    use http_body_util::StreamBody;
+    use protocol::id::Id;
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::requests::{Head, Reply, Upload};
+    use crate::testing::{self, Heard, TestEngine};
+
+    struct Case {
+        engine: TestEngine,
+        request: RequestId,
+        reply: oneshot::Receiver<Reply>,
+        link: Arc<Heard>,
+    }
+
+    /// A request whose body is so many chunks of this size.
+    fn case(chunks: usize, chunk_bytes: usize) -> Case {
+        let engine = testing::start();
+        let (dispatched, is_dispatched) = watch::channel(None);
+        let credit = Arc::new(Credit::default());
+        let upload = Upload { dispatched, credit: credit.clone() };
+        let head = Head { method: Method::POST, path: "/".to_string(), headers: HeaderMap::new(), body: Bytes::new(), room: None };
+        let (request, reply) = engine.engine.requests.open(head, Some(upload)).expect("there is room");
+        let frames = (0..chunks).map(move |at| Ok::<_, Infallible>(Frame::data(Bytes::from(vec![at as u8; chunk_bytes]))));
+        let body = StreamBody::new(stream::iter(frames));
+        tokio::spawn(Sending { engine: engine.engine.clone(), request, body, dispatched: is_dispatched, credit }.run());
+        Case { engine, request, reply, link: Arc::default() }
+    }
+
+    impl Case {
+        fn dispatch(&self, generation: u32) {
+            let place = Place { link: self.link.clone(), actor: Id::new([1; 16], 1), generation };
+            self.engine.engine.requests.dispatch(self.request, place);
+        }
+
+        /// What the runner has heard once nothing more comes, in one line.
+        async fn heard(&self) -> String {
+            let mut heard = Vec::new();
+            loop {
+                tokio::time::sleep(Duration::from_millis(30)).await;
+                let more = self.link.take();
+                if more.is_empty() {
+                    return heard.join(" ");
+                }
+                heard.extend(more.iter().map(|message| match message {
+                    ToRunner::Request(start) => format!("start@{}", start.generation),
+                    ToRunner::RequestChunk { body, finish, .. } => format!("{}{}", body.len(), if *finish { "." } else { "" }),
+                    ToRunner::RequestAbort { .. } => "abort".to_string(),
+                    other => format!("{other:?}"),
+                }));
+            }
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_body_is_sent_within_its_window() {
+        let case = case(3, 100_000);
+        assert_eq!(case.heard().await, "", "nothing before it is dispatched");
+        case.dispatch(1);
+        assert_eq!(case.heard().await, "start@1 65536 34464 65536 34464", "the window is 262144 bytes");
+        case.engine.engine.requests.request_window(case.request, 100_000);
+        assert_eq!(case.heard().await, "65536 34464 0.");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_returned_request_brings_all_of_its_body_again() {
+        let case = case(2, 1_000);
+        case.dispatch(1);
+        assert_eq!(case.heard().await, "start@1 1000 1000 0.");
+        case.dispatch(2);
+        assert_eq!(case.heard().await, "start@2 1000 1000 0.");
+        case.engine.engine.requests.request_window(case.request, 1_000);
+        assert_eq!(case.heard().await, "");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_body_that_is_too_long_ends_the_request() {
+        let mut case = case(21, 1024 * 1024);
+        case.dispatch(1);
+        case.engine.engine.requests.request_window(case.request, REQUEST_BODY_BYTES_MAX);
+        let heard = case.heard().await;
+        assert!(heard.starts_with("start@1 65536 ") && heard.ends_with(" 65536 abort"), "{heard}");
+        assert!(matches!(case.reply.try_recv(), Ok(Reply::Refused(error)) if error.code == "invalid_request_body"));
     }
 }

@@ -1,0 +1,82 @@
+//! An engine for tests: everything but sockets and a runner, on a store in memory.
+//!
+//! Tests that need actors that really run are in the `tests` crate, against the binary.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use engine_core::input::Boot;
+use engine_core::{Core, Input};
+use engine_store::{Durability, Memory, State, Writer};
+use protocol::link::ToRunnerLink;
+use protocol::message::ToRunner;
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+use crate::calls::Calls;
+use crate::clock::Clock;
+use crate::components::Components;
+use crate::directory::Directory;
+use crate::driver::Driver;
+use crate::engine::Engine;
+use crate::inbox::Inbox;
+use crate::lock::lock;
+use crate::logs::LogBook;
+use crate::readers::Readers;
+use crate::requests::Requests;
+use crate::runners::Runners;
+
+pub struct TestEngine {
+    pub engine: Arc<Engine>,
+    /// The driver ends with it.
+    _end: oneshot::Sender<()>,
+    folder: TempDir,
+}
+
+/// Inside a runtime of more than one thread.
+pub fn start() -> TestEngine {
+    let store = Arc::new(Memory::new());
+    let state = State::new(store.clone());
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let directory = Arc::new(Directory::default());
+    let components = Components::open(folder.path().join("components"), directory.clone()).expect("an empty folder opens");
+    let engine = Arc::new(Engine {
+        clock: Clock::default(),
+        inbox: Inbox::default(),
+        calls: Calls::default(),
+        requests: Requests::default(),
+        runners: Runners::default(),
+        readers: Readers::start(state, 1).expect("a thread can be started"),
+        directory,
+        components: Arc::new(components),
+        logs: LogBook::default(),
+        public_url: "http://127.0.0.1:6420/".to_string(),
+    });
+    engine.inbox.push(Input::Booted(Boot::default()));
+    let core = Core::new(engine_core::Config::default());
+    let (end, ended) = oneshot::channel();
+    tokio::spawn(Driver::new(core, engine.clone(), Writer::start(store, Durability::Relaxed)).run(ended));
+    TestEngine { engine, _end: end, folder }
+}
+
+impl TestEngine {
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// A runner that only listens.
+#[derive(Default)]
+pub struct Heard(Mutex<Vec<ToRunner>>);
+
+impl ToRunnerLink for Heard {
+    fn send(&self, message: ToRunner) {
+        lock(&self.0).push(message);
+    }
+}
+
+impl Heard {
+    pub fn take(&self) -> Vec<ToRunner> {
+        std::mem::take(&mut lock(&self.0))
+    }
+}

@@ -1,0 +1,210 @@
+//! The engine under load: the real binary in a process of its own, with a data directory that goes with it.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::client::Connection;
+
+/// Sleep calls and creations are sent over a few connections at a time.
+const HELPERS: usize = 32;
+
+pub struct Engine {
+    process: Child,
+    pub address: SocketAddr,
+    pub healthy_after: Duration,
+    data: tempfile::TempDir,
+}
+
+#[derive(Clone, Copy)]
+pub struct Memory {
+    pub resident: u64,
+    /// Without the files that are mapped: what the process itself has taken.
+    pub anonymous: u64,
+}
+
+impl Engine {
+    pub fn start() -> Engine {
+        let data = tempfile::tempdir().expect("a temporary directory");
+        let address = free_address();
+        let (process, healthy_after) = spawn(&data, address);
+        Engine { process, address, healthy_after, data }
+    }
+
+    pub fn kill_and_restart(&mut self) {
+        self.process.kill().expect("it runs");
+        self.process.wait().expect("it has ended");
+        (self.process, self.healthy_after) = spawn(&self.data, self.address);
+    }
+
+    pub fn deploy(&self, guest: &str) {
+        let file = guests().join(format!("{guest}.wasm"));
+        let bytes = std::fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}; run scripts/guests first", file.display()));
+        let mut request =
+            format!("PUT /deployments/{guest}?namespace=default&pool=default HTTP/1.1\r\nhost: bench\r\ncontent-type: application/wasm\r\ncontent-length: {}\r\n\r\n", bytes.len())
+                .into_bytes();
+        request.extend(bytes);
+        let answer = Connection::open(self.address).ask(&request);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+
+    /// Ids of so many new actors, all of them awake.
+    pub fn actors(&self, count: usize) -> Vec<String> {
+        let mut connection = Connection::open(self.address);
+        (0..count)
+            .map(|number| {
+                let id = create(&mut connection, Some(&format!("actor-{count}-{number}")));
+                connection.time(&format!("GET /gateway/{id}/ HTTP/1.1\r\nhost: bench\r\n\r\n").into_bytes());
+                id
+            })
+            .collect()
+    }
+
+    /// Puts them to sleep, and waits until they are.
+    pub fn sleep(&self, actors: &[String]) {
+        let mut connection = Connection::open(self.address);
+        for actor in actors {
+            connection.time(&sleep_request(actor));
+        }
+        for actor in actors {
+            wait_asleep(&mut connection, actor);
+        }
+    }
+
+    /// Wakes as many new actors as there is room for, up to `count`; says how many.
+    pub fn create(&self, count: usize) -> usize {
+        let mut connection = Connection::open(self.address);
+        for number in 0..count {
+            let path = by_key(&format!("awake-{number}"), "/");
+            let answer = connection.ask(&format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n").into_bytes());
+            if !answer.starts_with("HTTP/1.1 200") {
+                assert!(answer.contains("map") || answer.contains("room"), "{answer}");
+                return number;
+            }
+        }
+        count
+    }
+
+    pub fn create_asleep(&self, count: usize) {
+        let address = self.address;
+        let threads: Vec<_> = (0..HELPERS)
+            .map(|helper| {
+                std::thread::spawn(move || {
+                    let mut connection = Connection::open(address);
+                    let mut last = None;
+                    for _ in (helper..count).step_by(HELPERS) {
+                        let id = create(&mut connection, None);
+                        connection.time(
+                            &format!("POST /gateway/{id}/increment HTTP/1.1\r\nhost: bench\r\ncontent-length: 0\r\n\r\n")
+                                .into_bytes(),
+                        );
+                        connection.time(&sleep_request(&id));
+                        last = Some(id);
+                    }
+                    if let Some(id) = last {
+                        wait_asleep(&mut connection, &id);
+                    }
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().expect("it does not panic");
+        }
+    }
+
+    pub fn memory(&self) -> Memory {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("the process runs");
+        let field = |name: &str| -> u64 {
+            let line = status.lines().find(|line| line.starts_with(name)).expect("Linux says so");
+            line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") * 1024
+        };
+        Memory { resident: field("VmRSS:"), anonymous: field("RssAnon:") }
+    }
+
+    /// Processor time since the start.
+    pub fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).expect("the process runs");
+        let fields: Vec<&str> = stat.rsplit(") ").next().expect("its name is in brackets").split(' ').collect();
+        let ticks: u64 = fields[11..13].iter().map(|ticks| ticks.parse::<u64>().expect("a number")).sum();
+        Duration::from_millis(ticks * 10)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+pub fn by_key(key: &str, path: &str) -> String {
+    format!("/gateway/counter{path}?rvt-namespace=default&rvt-method=getOrCreate&rvt-pool=default&rvt-key={key}")
+}
+
+fn create(connection: &mut Connection, key: Option<&str>) -> String {
+    let key = key.map_or("null".to_string(), |key| format!("\"{key}\""));
+    let body = format!(r#"{{"name":"counter","key":{key},"runner_name_selector":"default","crash_policy":"sleep"}}"#);
+    let answer = connection.ask(
+        format!(
+            "POST /actors?namespace=default HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .as_bytes(),
+    );
+    let (_, rest) = answer.split_once("\"actor_id\":\"").unwrap_or_else(|| panic!("{answer}"));
+    rest[..30].to_string()
+}
+
+fn sleep_request(actor: &str) -> Vec<u8> {
+    format!("POST /actors/{actor}/sleep?namespace=default HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}").into_bytes()
+}
+
+fn wait_asleep(connection: &mut Connection, actor: &str) {
+    let request = format!("GET /actors?namespace=default&actor_ids={actor} HTTP/1.1\r\nhost: bench\r\n\r\n").into_bytes();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !connection.ask(&request).contains("\"connectable_ts\":null") {
+        assert!(Instant::now() < deadline, "actor {actor} does not fall asleep");
+    }
+}
+
+fn spawn(data: &tempfile::TempDir, address: SocketAddr) -> (Child, Duration) {
+    let binary = binary();
+    let began = Instant::now();
+    let process = Command::new(&binary)
+        .args(["start", "--host", "127.0.0.1", "--port", &address.port().to_string()])
+        .arg("--data-dir")
+        .arg(data.path())
+        .env("RUST_LOG", "error")
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{}: {error}; run cargo build --release first", binary.display()));
+    let deadline = began + Duration::from_secs(30);
+    while TcpStream::connect(address).is_err() {
+        assert!(Instant::now() < deadline, "the engine does not listen");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Connection::open(address).time(b"GET /health HTTP/1.1\r\nhost: bench\r\n\r\n");
+    (process, began.elapsed())
+}
+
+fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("RIVET_ENGINE_BINARY") {
+        return path.into();
+    }
+    // This program lies in target/release/deps.
+    let own = std::env::current_exe().expect("a program knows where it is");
+    own.ancestors().nth(2).expect("it lies in deps").join("rivet-engine")
+}
+
+fn guests() -> PathBuf {
+    match std::env::var_os("RIVET_GUESTS_DIR") {
+        Some(path) => path.into(),
+        None => PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/guests"),
+    }
+}
+
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("it has one")
+}
