@@ -8,6 +8,8 @@ use rivet_tests::{Answer, Engine, until};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+const ROUNDS: usize = 50;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn others_answer_while_one_loops_and_one_takes_all_memory() {
     let engine = Arc::new(Engine::start().await);
@@ -97,6 +99,24 @@ async fn a_fault_takes_nothing_from_the_messages_around_it() {
     let lost = engine.get(by_id(&actor, "/list?prefix=lost/")).await.expect_ok("a list").text();
     assert_eq!(lost, "", "writes of messages that failed");
     assert_eq!(kept, 50, "only the calls that panic fail");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_comes_right_after_a_fault_is_answered() {
+    let engine = Arc::new(Engine::start().await);
+    engine.deploy("hostile", "hostile").await;
+    let mut actors = JoinSet::new();
+    for key in ["a", "b", "c", "d"] {
+        let engine = engine.clone();
+        actors.spawn(async move {
+            for round in 1..=ROUNDS {
+                // The next request meets the instance in every stage of its end, from one round to another.
+                failed(&engine.get(by_key("hostile", key, "/panic")).await, 500, "actor.trapped", "a panic");
+                assert_eq!(engine.get(by_key("hostile", key, "/count")).await.number("right after"), 1, "round {round}");
+            }
+        });
+    }
+    actors.join_all().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -54,7 +54,7 @@ fn rows() -> Vec<Row> {
             deploy(guest::bytes("unknown-import")),
             400,
             "component.unknown_import",
-            "elsewhere:database/",
+            "acme:thing/missing",
         ),
         ("129 MiB, announced", Call::put(TARGET).announced(129 * MIB as u64), 413, "component.too_large", "134217728 bytes"),
         ("129 MiB, without saying so", Call::put(TARGET).chunked(129 * MIB), 413, "component.too_large", "134217728 bytes"),
