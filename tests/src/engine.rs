@@ -95,9 +95,19 @@ impl Engine {
 
     /// SIGTERM, until it has ended. Its exit code.
     pub async fn stop(&mut self) -> Option<i32> {
+        self.tell_to_stop();
+        self.ended().await
+    }
+
+    /// SIGTERM; [`Engine::ended`] waits for its end.
+    pub fn tell_to_stop(&self) {
         self.signal(libc::SIGTERM);
+    }
+
+    /// Waits until it has ended by itself. Its exit code.
+    pub async fn ended(&mut self) -> Option<i32> {
         let process = Mutex::new(self.process.as_mut().expect("it runs until it is waited for"));
-        let code = until("the engine ends after SIGTERM", || async {
+        let code = until("the engine ends", || async {
             let ended = process.lock().expect("nobody panics with it").try_wait().expect("it is our child");
             ended.map(|status| status.code()).ok_or("it still runs".to_string())
         });

@@ -4,6 +4,7 @@
 //!
 //! Counters: every acknowledged increment has a number of its own; none may come twice, none may be gone, and none may be there
 //! that nobody asked for. Writers: one message writes eight entries of the same length; all of them are from the same message.
+//! Meanwhile new versions are deployed: the last that was acknowledged is live.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rivet_tests::address::by_key;
-use rivet_tests::{Call, Engine};
+use rivet_tests::{Call, Engine, guest};
 use tokio::task::JoinSet;
 
 const KILLS_DEFAULT: u64 = 8;
@@ -19,6 +20,8 @@ const COUNTERS: usize = 4;
 const CLIENTS_PER_COUNTER: usize = 2;
 const WRITERS: usize = 3;
 const ENTRIES_PER_MESSAGE: usize = 8;
+/// Deploys take a machine for themselves: not in every round.
+const ROUNDS_PER_DEPLOYING: u64 = 3;
 /// The plug is pulled at a moment up to here after the clients have begun.
 const KILL_WITHIN_MS: u64 = 400;
 
@@ -52,7 +55,7 @@ async fn no_acknowledged_write_is_lost_and_none_is_torn() {
     engine.deploy("hostile", "hostile").await;
     let mut counters: Vec<Counted> = (0..COUNTERS).map(|_| Counted::default()).collect();
     let mut writers: Vec<Wrote> = (0..WRITERS).map(|_| Wrote::default()).collect();
-    let mut torn = 0;
+    let (mut lost, mut torn, mut deployed) = (0, 0, 1);
     for round in 1..=kills {
         let shared = Arc::new(engine);
         let mut counting = JoinSet::new();
@@ -63,6 +66,8 @@ async fn no_acknowledged_write_is_lost_and_none_is_torn() {
         for (at, wrote) in writers.drain(..).enumerate() {
             writing.spawn(write_until_killed(shared.clone(), at, wrote));
         }
+        let deploying =
+            (round % ROUNDS_PER_DEPLOYING == 0).then(|| tokio::spawn(deploy_until_killed(shared.clone(), deployed, round)));
         // Not to wait for anything: it is the moment that chance has chosen.
         tokio::time::sleep(Duration::from_millis(dice.u64(0..KILL_WITHIN_MS))).await;
         shared.strike();
@@ -76,20 +81,30 @@ async fn no_acknowledged_write_is_lost_and_none_is_torn() {
         wrote.sort_by_key(|(at, _)| *at);
         writers = wrote.into_iter().map(|(_, wrote)| wrote).collect();
 
+        if let Some(deploying) = deploying {
+            deployed = deploying.await.expect("the client who deploys does not panic");
+        }
+
         engine = Arc::into_inner(shared).expect("all clients have ended");
         engine.kill9();
         engine.restart().await;
+        let when = format!("round {round}, seed {seed}");
         for (at, counted) in counters.iter().enumerate() {
-            check_counter(&engine, at, counted, &format!("round {round}, seed {seed}")).await;
+            lost += check_counter(&engine, at, counted, &when).await;
         }
-        for (at, wrote) in writers.iter_mut().enumerate() {
-            torn += check_writer(&engine, at, wrote, &format!("round {round}, seed {seed}")).await;
+        for (at, wrote) in writers.iter().enumerate() {
+            match check_writer(&engine, at, wrote, &when).await {
+                Seen::Whole => {}
+                Seen::Lost(messages) => lost += messages,
+                Seen::Torn => torn += 1,
+            }
         }
+        deployed = check_deployed(&engine, deployed, &when).await;
     }
     let increments: usize = counters.iter().map(|counted| counted.acknowledged.len()).sum();
     let messages: usize = writers.iter().map(|wrote| wrote.acknowledged).sum();
-    println!("kills {kills}, acknowledged {}, lost 0, torn {torn}", increments + messages);
-    assert_eq!(torn, 0, "a message that was written by half, seed {seed}");
+    println!("kills {kills}, acknowledged {}, lost {lost}, torn {torn}; {deployed} versions deployed", increments + messages);
+    assert_eq!((lost, torn), (0, 0), "lost and torn, seed {seed}");
     assert!(increments > 0 && messages > 0, "the clients did nothing: {increments} increments, {messages} messages");
 }
 
@@ -117,29 +132,65 @@ async fn write_until_killed(engine: Arc<Engine>, at: usize, mut wrote: Wrote) ->
     }
 }
 
-async fn check_counter(engine: &Engine, at: usize, counted: &Counted, when: &str) {
+/// Deploys one version after the other. The last that was acknowledged.
+async fn deploy_until_killed(engine: Arc<Engine>, mut deployed: u64, round: u64) -> u64 {
+    for number in 1.. {
+        let component = guest::another_version("counter", &format!("{round}.{number}"));
+        match engine.try_send(Call::put("/deployments/counter?namespace=default").body(component)).await {
+            Ok(answer) => deployed = answer.expect_ok("a deploy under load").json()["version"].as_u64().expect("a number"),
+            Err(_) => break,
+        }
+    }
+    deployed
+}
+
+/// How many acknowledged increments are gone.
+async fn check_counter(engine: &Engine, at: usize, counted: &Counted, when: &str) -> u64 {
     let count = engine.get(by_key("counter", &at.to_string(), "/")).await.number("the count after a kill");
     let acknowledged = counted.acknowledged.len() as u64;
-    let highest = counted.acknowledged.last().copied().unwrap_or(0);
-    assert!(count >= highest, "{when}: counter {at} lost writes: {count} seen, {highest} was acknowledged");
-    assert!(count >= acknowledged, "{when}: counter {at} lost writes: {count} seen, {acknowledged} were acknowledged");
     let most = acknowledged + counted.unknown;
     assert!(count <= most, "{when}: counter {at} counted what nobody asked for: {count} seen, at most {most} expected");
     let again = engine.get(by_key("counter", &at.to_string(), "/")).await.number("the count once more");
     assert_eq!(count, again, "{when}: counter {at} does not stay the same");
+    let least = counted.acknowledged.last().copied().unwrap_or(0).max(acknowledged);
+    if count < least {
+        eprintln!("{when}: counter {at} lost writes: {count} seen, {least} was acknowledged");
+    }
+    least.saturating_sub(count)
 }
 
-/// 1 if what is there is of several messages.
-async fn check_writer(engine: &Engine, at: usize, wrote: &mut Wrote, when: &str) -> u64 {
+enum Seen {
+    Whole,
+    Lost(u64),
+    /// What is there is of several messages, or of one in part.
+    Torn,
+}
+
+async fn check_writer(engine: &Engine, at: usize, wrote: &Wrote, when: &str) -> Seen {
     let listed = engine.get(by_key("hostile", &at.to_string(), "/list?prefix=many/")).await.expect_ok("a list after a kill").text();
     let lengths: BTreeSet<usize> = listed.lines().map(|line| line.split_once('=').map_or(0, |(_, value)| value.len())).collect();
     if lengths.len() > 1 || ![0, ENTRIES_PER_MESSAGE].contains(&listed.lines().count()) {
         eprintln!("{when}: writer {at} is torn: {} entries of lengths {lengths:?}", listed.lines().count());
-        return 1;
+        return Seen::Torn;
     }
     let message = lengths.first().copied().unwrap_or(0);
     let (least, most) = (wrote.acknowledged, wrote.sent);
-    assert!(message >= least, "{when}: writer {at} lost message {least}: {message} is there");
     assert!(message <= most, "{when}: writer {at} was sent {most} messages, and {message} is there");
-    0
+    if message < least {
+        eprintln!("{when}: writer {at} lost message {least}: {message} is there");
+        return Seen::Lost((least - message) as u64);
+    }
+    Seen::Whole
+}
+
+/// The version that is live: the last that was acknowledged, or the one that was under way.
+async fn check_deployed(engine: &Engine, acknowledged: u64, when: &str) -> u64 {
+    let listed = engine.get("/deployments?namespace=default").await.expect_ok("deployments after a kill").json();
+    let counter = listed["deployments"].as_array().into_iter().flatten().find(|deployment| deployment["name"] == "counter");
+    let versions = counter.unwrap_or_else(|| panic!("{when}: counter expected, seen {listed}"))["versions"].as_array();
+    let live =
+        versions.into_iter().flatten().find(|version| version["live"] == true).and_then(|version| version["version"].as_u64());
+    let live = live.unwrap_or_else(|| panic!("{when}: a live version expected, seen {listed}"));
+    assert!((acknowledged..=acknowledged + 1).contains(&live), "{when}: version {live} is live, {acknowledged} was acknowledged");
+    live
 }

@@ -70,41 +70,6 @@ async fn a_destroyed_actor_is_gone_and_its_key_free() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upgrade_while_requests_run_fails_none_of_them() {
-    let engine = std::sync::Arc::new(Engine::start().await);
-    engine.deploy("counter", "counter").await;
-    let (stop, stopped) = tokio::sync::watch::channel(false);
-    let mut clients = tokio::task::JoinSet::new();
-    for client in 0..4 {
-        let (engine, stopped) = (engine.clone(), stopped.clone());
-        clients.spawn(async move {
-            let mut calls = 0;
-            while !*stopped.borrow() {
-                engine
-                    .post(by_key("counter", &format!("{}", client % 2), "/increment"))
-                    .await
-                    .number("an increment during an upgrade");
-                calls += 1;
-            }
-            calls
-        });
-    }
-    for version in 2..=4 {
-        let deployed = engine.deploy_bytes(guest::another_version("counter", &format!("version {version}")), "counter").await;
-        assert_eq!(deployed, version);
-    }
-    let back = engine.send(Call::post("/deployments/counter/activate?namespace=default").json(&json!({ "version": 1 }))).await;
-    assert_eq!(back.expect_ok("a roll-back").json()["version"], 1);
-    stop.send(true).expect("the clients still listen");
-    let calls: u64 = clients.join_all().await.iter().sum();
-    let mut counted = 0;
-    for key in ["0", "1"] {
-        counted += engine.get(by_key("counter", key, "/")).await.number("the count");
-    }
-    assert_eq!(counted, calls, "every call that was answered counts once");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_running_actor_moves_to_the_live_version() {
     let mut engine = Engine::start().await;
     engine.deploy("hostile", "shape").await;
@@ -235,4 +200,70 @@ async fn actors_are_listed_newest_first_in_pages() {
     };
     assert_eq!(listed("").await, Some(4), "without the destroyed one");
     assert_eq!(listed("&include_destroyed=true").await, Some(5), "with the destroyed one");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_actor_knows_who_it_is_across_its_lives() {
+    let mut engine = Engine::start().await;
+    engine.deploy("hostile", "hostile").await;
+    // Five bytes in base64.
+    let (actor, _) = engine.get_or_create("hostile", "room/7", Some("aGVsbG8=")).await;
+    let created = engine.actor(&actor).await["create_ts"].clone();
+    for generation in 1..=3 {
+        let info = engine.get(by_id(&actor, "/info")).await.expect_ok("what it knows").json();
+        let expected = json!({
+            "id": actor, "name": "hostile", "key": ["room", "7"], "generation": generation, "created_at": created, "input_bytes": 5,
+        });
+        assert_eq!(info, expected);
+        assert_eq!(engine.get(by_id(&actor, "/input")).await.expect_ok("its input").text(), "hello");
+        if generation == 1 {
+            engine.sleep(&actor).await;
+        } else {
+            engine.kill9();
+            engine.restart().await;
+        }
+    }
+    let stops = engine.get(by_id(&actor, "/list?prefix=stopped/")).await.expect_ok("why it stopped").text();
+    assert_eq!(stops, "stopped/00000001=sleep", "a kill is not told to anybody");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn namespaces_do_not_see_each_other() {
+    let mut engine = Engine::start().await;
+    engine.deploy("counter", "counter").await;
+    let other = json!({ "name": "other", "display_name": "The Other" });
+    engine.send(Call::post("/namespaces").json(&other)).await.expect_ok("a second namespace");
+    let there = |path: &str| by_key("counter", "a", path).replace("rvt-namespace=default", "rvt-namespace=other");
+    assert_eq!(engine.increment("counter", "a").await, 1);
+    let absent = engine.post(there("/increment")).await;
+    assert_eq!(absent.code(), "actor.no_runner_config_configured", "what is deployed here is not there: {absent}");
+    let deploy = Call::put("/deployments/counter?namespace=other").body(guest::bytes("counter"));
+    assert_eq!(engine.send(deploy).await.expect_ok("the same component there").json()["version"], 1);
+    assert_eq!(engine.post(there("/increment?by=5")).await.number("there"), 5);
+    engine.kill9();
+    engine.restart().await;
+    assert_eq!(engine.increment("counter", "a").await, 2, "here");
+    assert_eq!(engine.post(there("/increment")).await.number("there"), 6);
+    let listed = engine.get("/actors?namespace=other&name=counter").await.expect_ok("the actors there").json();
+    assert_eq!(listed["actors"].as_array().map(Vec::len), Some(1), "{listed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_can_be_followed() {
+    let engine = Engine::start().await;
+    engine.deploy("hostile", "hostile").await;
+    let (actor, _) = engine.get_or_create("hostile", "a", None).await;
+    engine.get(by_id(&actor, "/say?value=before")).await.expect_ok("a line");
+    let target = format!("/actors/{actor}/logs?namespace=default&follow=true&limit=1");
+    let mut following = engine.http(reqwest::Method::GET, &target).send().await.expect("an answer");
+    let mut next = async || {
+        let chunk = tokio::time::timeout(std::time::Duration::from_secs(20), following.chunk()).await.expect("a line within 20 s");
+        let line: Value = serde_json::from_slice(&chunk.expect("no break").expect("it goes on")).expect("a line is JSON");
+        line["text"].as_str().unwrap_or_default().to_string()
+    };
+    assert_eq!(next().await, "before", "it begins with the newest line");
+    for line in ["after", "later"] {
+        engine.get(by_id(&actor, &format!("/say?value={line}"))).await.expect_ok("a line");
+        assert_eq!(next().await, line);
+    }
 }
