@@ -1,1 +1,21 @@
-//! Placeholder.
+//! What the end-to-end tests have in common: a real engine each, and the words to talk to it.
+//!
+//! Nothing in here knows how the engine works inside: it starts the binary, speaks HTTP to it, and kills it.
+//!
+//! In reading order:
+//! - [`engine`]: one running engine, its data directory, its death.
+//! - [`call`]: a request as a value; [`answer`]: what came back.
+//! - [`address`]: the targets of actors. [`guest`]: the components that are deployed.
+//! - [`until`]: waits for something to become true, and no longer than it may take.
+
+pub mod address;
+pub mod answer;
+pub mod call;
+pub mod engine;
+pub mod guest;
+pub mod until;
+
+pub use answer::Answer;
+pub use call::Call;
+pub use engine::Engine;
+pub use until::until;

@@ -95,11 +95,12 @@ impl Core {
         key: Option<&str>,
         create: &Create,
     ) -> Result<(), Refusal> {
-        if self.live_component(id, name).is_none() {
-            return Err(Refusal::NoRunnerConfig { namespace: namespace.to_string(), pool: create.pool.clone() });
-        }
+        // First: nothing can be deployed under such a name, and the remedy for that would not help.
         if name.len() > ACTOR_NAME_BYTES_MAX {
             return Err(Refusal::NameTooLarge { bytes: name.len() });
+        }
+        if self.live_component(id, name).is_none() {
+            return Err(Refusal::NoRunnerConfig { namespace: namespace.to_string(), pool: create.pool.clone() });
         }
         match key {
             Some("") => return Err(Refusal::EmptyKey),

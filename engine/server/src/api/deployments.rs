@@ -17,6 +17,7 @@ use engine_core::input::Operation;
 use futures_util::stream;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderValue, Uri};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use protocol::limits::{ACTOR_NAME_BYTES_MAX, COMPONENT_BYTES_MAX};
 use serde::{Deserialize, Serialize};
@@ -73,6 +74,10 @@ pub async fn deploy(
     if name.is_empty() || name.len() > ACTOR_NAME_BYTES_MAX {
         return Err(engine_core::refusal::Refusal::NameTooLarge { bytes: name.len() }.into());
     }
+    // What announces to be too long need not be sent.
+    if request.body().size_hint().lower() > COMPONENT_BYTES_MAX {
+        return Err(too_large());
+    }
     // Others wait with their upload: it is not read before its turn.
     let permit = DEPLOYS.acquire().await.map_err(|error| ApiError::internal("the deploy had to be given up", &error))?;
     let watched = request.headers().get(ACCEPT).is_some_and(|accept| accept == NDJSON);
@@ -105,13 +110,16 @@ async fn receive(engine: &Engine, request: Request) -> Result<Arrived, ApiError>
         let frame = frame.map_err(|error| ApiError::bad_request(format!("the component could not be read: {error}")))?;
         let Ok(chunk) = frame.into_data() else { continue };
         if incoming.bytes + chunk.len() as u64 > COMPONENT_BYTES_MAX {
-            let message =
-                format!("the component is longer than {COMPONENT_BYTES_MAX} bytes; strip debug information, or make it smaller");
-            return Err(ApiError::new("component", "too_large", message));
+            return Err(too_large());
         }
         incoming.write(&chunk).await.map_err(failed)?;
     }
     incoming.finish().await.map_err(failed)
+}
+
+fn too_large() -> ApiError {
+    let message = format!("the component is longer than {COMPONENT_BYTES_MAX} bytes; strip debug information, or make it smaller");
+    ApiError::new("component", "too_large", message)
 }
 
 impl Deploy {

@@ -1,0 +1,21 @@
+//! The targets of actors in the namespace `default`; `path` may have a query.
+
+/// To an actor that exists.
+pub fn by_id(actor: &str, path: &str) -> String {
+    format!("/gateway/{actor}{path}")
+}
+
+/// To the actor with this key, which is made if there is none.
+pub fn by_key(name: &str, key: &str, path: &str) -> String {
+    with_parameters(name, path, &format!("rvt-namespace=default&rvt-method=getOrCreate&rvt-pool=default&rvt-key={key}"))
+}
+
+/// To the actor with this key, if there is one.
+pub fn by_key_if_there(name: &str, key: &str, path: &str) -> String {
+    with_parameters(name, path, &format!("rvt-namespace=default&rvt-method=get&rvt-key={key}"))
+}
+
+fn with_parameters(name: &str, path: &str, parameters: &str) -> String {
+    let separator = if path.contains('?') { '&' } else { '?' };
+    format!("/gateway/{name}{path}{separator}{parameters}")
+}
