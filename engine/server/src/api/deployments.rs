@@ -35,6 +35,9 @@ use crate::error::ApiError;
 const DEPLOYS_IN_FLIGHT_MAX: usize = 4;
 static DEPLOYS: Semaphore = Semaphore::const_new(DEPLOYS_IN_FLIGHT_MAX);
 
+/// Whoever sends nothing for so long holds up others, and is not waited for.
+const UPLOAD_PAUSE_MS_MAX: u64 = 10_000;
+
 const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 /// How often a client that watches is told that it still takes time.
 const PROGRESS_MS: u64 = 1_000;
@@ -106,7 +109,10 @@ async fn receive(engine: &Engine, request: Request) -> Result<Arrived, ApiError>
     let failed = |error: std::io::Error| ApiError::internal("the component could not be stored", &error);
     let mut incoming = engine.components.receive().await.map_err(failed)?;
     let mut body = request.into_body();
-    while let Some(frame) = body.frame().await {
+    let pause = Duration::from_millis(UPLOAD_PAUSE_MS_MAX);
+    let stands_still =
+        |_| ApiError::bad_request(format!("nothing of the component came for {UPLOAD_PAUSE_MS_MAX} ms; send it again"));
+    while let Some(frame) = tokio::time::timeout(pause, body.frame()).await.map_err(stands_still)? {
         let frame = frame.map_err(|error| ApiError::bad_request(format!("the component could not be read: {error}")))?;
         let Ok(chunk) = frame.into_data() else { continue };
         if incoming.bytes + chunk.len() as u64 > COMPONENT_BYTES_MAX {
