@@ -218,11 +218,9 @@ fn main() {
     let other = id((1 << 30) + 1);
     bench.start(other, hostile);
     bench.ask(other, Method::GET, "/count");
-    for (what, path) in [("kv.get, cached", "/hostcalls?n=100000&key=here"), ("alone, no host call", "/hostcalls?n=0")] {
-        bench.ask(other, Method::POST, "/put?key=here&value=1");
-        let best = (0..5).map(|_| bench.ask(other, Method::GET, path)).min().unwrap_or_default();
-        row(what, format!("{:.3} us each of 100000", us(best) / 1e5));
-    }
+    bench.ask(other, Method::POST, "/put?key=here&value=1");
+    let best = (0..5).map(|_| bench.ask(other, Method::GET, "/hostcalls?n=100000&key=here")).min().unwrap_or_default();
+    row("kv.get, cached", format!("{:.3} us each of 100000 in one message", us(best) / 1e5));
 
     let before = bench.runner.metrics().actors;
     bench.live(counter, 0, 1_000);
@@ -237,7 +235,8 @@ fn main() {
 
 fn id(number: usize) -> ActorId {
     let mut random = [0; 16];
-    random[..8].copy_from_slice(&number.to_be_bytes());
+    // Not where an id has its version and variant bits.
+    random[10..14].copy_from_slice(&(number as u32).to_be_bytes());
     Id::new(random, 1)
 }
 

@@ -40,7 +40,13 @@ impl Drop for Guard<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             vanish(self.0);
-            self.0.event(Event::Stopped(Outcome::Error(Some("the runner failed; see the engine's log".to_string()))));
+            // If it was the engine's own panic, this is one more, and two at a time would end the process.
+            let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                self.0.event(Event::Stopped(Outcome::Error(Some("the runner failed; see the engine's log".to_string()))))
+            }));
+            if told.is_err() {
+                tracing::error!(actor = %self.0.id, "the engine could not be told that an actor has failed");
+            }
         }
     }
 }

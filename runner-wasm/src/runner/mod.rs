@@ -58,7 +58,7 @@ pub struct Limits {
 pub struct Metrics {
     /// Actors in memory.
     pub actors: usize,
-    /// Memory of their guests; what the runner itself holds for them is not in it.
+    /// Memory of their guests, as it counts towards the limit for all; see `config`.
     pub memory_bytes: usize,
     /// Requests that have not ended.
     pub requests: usize,

@@ -11,7 +11,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::ResourceLimiter;
 
 use crate::config::{
-    ACTORS_MAX_ELSEWHERE, CORE_INSTANCES_MAX, MAPPINGS_PER_INSTANCE, MEMORIES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX,
+    ACTORS_MAX_ELSEWHERE, CORE_INSTANCES_MAX, INITIAL_MEMORY_SHARE, MAPPINGS_PER_INSTANCE, MEMORIES_MAX, TABLE_ELEMENTS_MAX,
+    TABLES_MAX,
 };
 
 pub struct Room {
@@ -102,20 +103,22 @@ pub struct Limiter {
     refused: Arc<Refused>,
     limit_bytes: usize,
     used_bytes: usize,
-    /// What the latest permitted growth took: given back if the kernel refuses it after us.
-    latest_bytes: usize,
+    /// What of it counts in the room for all.
+    taken_bytes: usize,
+    /// What the latest permitted growth used and took: given back if the kernel refuses it after us.
+    latest: (usize, usize),
     table_elements: usize,
 }
 
 impl Limiter {
     pub fn new(room: Arc<Room>, refused: Arc<Refused>, limit_bytes: usize) -> Limiter {
-        Limiter { room, refused, limit_bytes, used_bytes: 0, latest_bytes: 0, table_elements: 0 }
+        Limiter { room, refused, limit_bytes, used_bytes: 0, taken_bytes: 0, latest: (0, 0), table_elements: 0 }
     }
 }
 
 impl ResourceLimiter for Limiter {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        self.latest_bytes = 0;
+        self.latest = (0, 0);
         // The guest's numbers: `desired` may be anything.
         let more = desired.saturating_sub(current);
         if maximum.is_some_and(|maximum| desired > maximum) {
@@ -125,19 +128,22 @@ impl ResourceLimiter for Limiter {
             self.refused.0.store(BY_ACTOR, Relaxed);
             return Ok(false);
         }
-        if !self.room.take(more) {
+        let taken = if current == 0 { more / INITIAL_MEMORY_SHARE } else { more };
+        if !self.room.take(taken) {
             self.refused.0.store(BY_TOTAL, Relaxed);
             return Ok(false);
         }
         self.used_bytes += more;
-        self.latest_bytes = more;
+        self.taken_bytes += taken;
+        self.latest = (more, taken);
         Ok(true)
     }
 
     fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.room.give_back(self.latest_bytes);
-        self.used_bytes -= self.latest_bytes;
-        self.latest_bytes = 0;
+        let (used, taken) = std::mem::take(&mut self.latest);
+        self.room.give_back(taken);
+        self.used_bytes -= used;
+        self.taken_bytes -= taken;
         Ok(())
     }
 
@@ -166,7 +172,7 @@ impl ResourceLimiter for Limiter {
 
 impl Drop for Limiter {
     fn drop(&mut self) {
-        self.room.give_back(self.used_bytes);
+        self.room.give_back(self.taken_bytes);
     }
 }
 
@@ -177,26 +183,30 @@ mod tests {
     #[test]
     fn memory_is_counted_once_and_given_back() {
         const PAGE: usize = 65_536;
-        let room = Arc::new(Room::new(Some(2), 3 * PAGE));
+        let room = Arc::new(Room::new(Some(2), 16 * PAGE));
         let refused = Arc::new(Refused::default());
-        let mut first = Limiter::new(Arc::clone(&room), Arc::clone(&refused), 2 * PAGE);
+        let mut first = Limiter::new(Arc::clone(&room), Arc::clone(&refused), 31 * PAGE);
         let grow = |limiter: &mut Limiter, from: usize, to: usize| {
             limiter.memory_growing(from * PAGE, to * PAGE, None).is_ok_and(|grown| grown)
         };
-        assert!(grow(&mut first, 0, 2));
-        assert!(!grow(&mut first, 2, 3));
+        // What it begins with counts for a sixteenth.
+        assert!(grow(&mut first, 0, 16));
+        assert!(grow(&mut first, 16, 30));
+        assert!(!grow(&mut first, 30, 32));
         assert_eq!(refused.failure(1).map(|failure| failure.kind), Some(FailureKind::MemoryExceeded));
         // A refusal that the kernel then reports too gives nothing back twice.
         assert!(first.memory_grow_failed(wasmtime::Error::msg("refused")).is_ok());
-        assert_eq!(room.memory_used_bytes(), 2 * PAGE);
+        assert_eq!(room.memory_used_bytes(), 15 * PAGE);
 
-        let mut second = Limiter::new(Arc::clone(&room), Arc::clone(&refused), 2 * PAGE);
-        assert!(!grow(&mut second, 0, 2));
+        let mut second = Limiter::new(Arc::clone(&room), Arc::clone(&refused), 100 * PAGE);
+        assert!(grow(&mut second, 0, 16));
+        assert!(!grow(&mut second, 16, 17));
         assert_eq!(refused.failure(1).map(|failure| failure.kind), Some(FailureKind::NoRoom));
-        assert!(grow(&mut second, 0, 1));
-        assert!(second.memory_grow_failed(wasmtime::Error::msg("no memory")).is_ok());
-        assert!(!grow(&mut second, usize::MAX / PAGE, 0) || second.used_bytes == 0);
         drop(first);
+        assert!(grow(&mut second, 16, 20));
+        assert!(second.memory_grow_failed(wasmtime::Error::msg("no memory")).is_ok());
+        assert_eq!(room.memory_used_bytes(), PAGE);
+        assert!(!grow(&mut second, 16, usize::MAX / PAGE));
         drop(second);
         assert_eq!(room.memory_used_bytes(), 0);
     }

@@ -464,13 +464,13 @@ impl World {
             }
             Action::ToRunner { runner, message } => {
                 if Some(runner) == self.runner {
-                    self.to_runner(message);
+                    self.runner_hears(message);
                 }
             }
         }
     }
 
-    fn to_runner(&mut self, message: ToRunner) {
+    fn runner_hears(&mut self, message: ToRunner) {
         match message {
             ToRunner::Command(checkpoint, Command::Start(start)) => {
                 let actor = checkpoint.actor;

@@ -86,12 +86,17 @@ pub async fn deploy(
     let watched = request.headers().get(ACCEPT).is_some_and(|accept| accept == NDJSON);
     let arrived = receive(&engine, request).await?;
     let deploy = Deploy { engine, namespace, name, pool };
+    // A client that leaves does not stop the deploy: the core goes on, and needs the bytes until it is done.
     if !watched {
-        let deployed = deploy.run(&arrived).await?;
+        let run = tokio::spawn(async move {
+            let deployed = deploy.run(&arrived).await;
+            drop((arrived, permit));
+            deployed
+        });
+        let deployed = run.await.map_err(|error| ApiError::internal("the deploy ended before its time", &error))??;
         return Ok(Json(deployed).into_response());
     }
     let (lines, progress) = mpsc::channel(PROGRESS_LINES_MAX);
-    // A client that stops watching does not stop the deploy.
     tokio::spawn(async move {
         deploy.run_watched(arrived, lines).await;
         drop(permit);

@@ -1,0 +1,21 @@
+//! Script in, transcript out: what the core does about what happens, without a clock.
+//!
+//! A line of a script is one input (see [`World::step`]); the transcript is the actions that follow. Reads are answered at once from
+//! a disk of maps, commits become durable at once unless the script holds them, and time moves only where the script says so.
+
+mod alarms;
+mod deployments;
+mod life;
+mod requests;
+mod world;
+
+use expect_test::Expect;
+use world::World;
+
+pub fn check(script: &str, expected: Expect) {
+    let mut world = World::new();
+    for line in script.lines() {
+        world.step(line.trim());
+    }
+    expected.assert_eq(&world.transcript);
+}
