@@ -102,8 +102,7 @@ async fn actors_are_listed_shown_and_destroyed() {
     holds(&out, &["destroyed", &first], "actors list --include-destroyed");
     json(&engine.cli(&["actors", "destroy", &second, "--json"]).await, "actors destroy --json");
     json(&engine.cli(&["actors", "destroy", &second, "--json"]).await, "destroying it once more, which changes nothing");
-    let other = |digit| if digit == '1' { '2' } else { '1' };
-    let absent: String = second.chars().enumerate().map(|(at, digit)| if at == 4 { other(digit) } else { digit }).collect();
+    let absent = rivet_tests::address::unknown(&second);
     fails(&engine.cli(&["actors", "destroy", &absent]).await, 1, &["actor.not_found"], "destroying what was never there");
     fails(&engine.cli(&["actors", "get", &absent]).await, 1, &["there is no actor"], "looking at what was never there");
     fails(&engine.cli(&["logs", &absent]).await, 1, &["actor.not_found"], "logs of what was never there");

@@ -9,6 +9,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 const ROUNDS: usize = 50;
+/// As many requests as one actor may have at one time, and more than that.
+const WAITING_MAX: usize = 1024;
+const SENT: usize = 1_100;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn others_answer_while_one_loops_and_one_takes_all_memory() {
@@ -117,6 +120,50 @@ async fn whoever_comes_right_after_a_fault_is_answered() {
         });
     }
     actors.join_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_is_too_long_is_refused_and_the_rest_is_served() {
+    // One connection each, in this process too.
+    raise_limit_of_files();
+    let engine = Arc::new(Engine::start().await);
+    engine.deploy("hostile", "hostile").await;
+    engine.get(by_key("hostile", "a", "/count")).await.expect_ok("a first call");
+    let mut looping = JoinSet::new();
+    let at_work = engine.clone();
+    looping.spawn(async move { at_work.get(by_key("hostile", "a", "/loop")).await });
+    // Whatever comes while it loops stands in line; how many came before it does not matter.
+    let mut calls = JoinSet::new();
+    for _ in 0..SENT {
+        let engine = engine.clone();
+        calls.spawn(async move { engine.get(by_key("hostile", "a", "/info")).await });
+    }
+    let (mut served, mut refused) = (0, 0);
+    for answer in calls.join_all().await {
+        match answer.status {
+            200 => served += 1,
+            _ => {
+                failed(&answer, 503, "actor.overloaded", "a request too many");
+                assert_eq!(answer.header("retry-after"), "1", "{answer}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 0, "{SENT} requests at one time, at most {WAITING_MAX} are kept, and none was refused");
+    assert!(served >= WAITING_MAX - 1, "{served} of {WAITING_MAX} were served after the loop had ended");
+    failed(&looping.join_all().await[0], 504, "actor.cpu_time_exceeded", "the loop");
+}
+
+/// As many files as the system lets this process have.
+fn raise_limit_of_files() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls are given a limit of ours that lives longer than they do.
+    let done = unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
+        limit.rlim_cur = limit.rlim_max;
+        libc::setrlimit(libc::RLIMIT_NOFILE, &limit)
+    };
+    assert_eq!(done, 0, "the limit of open files could not be raised to {}", limit.rlim_max);
 }
 
 #[tokio::test(flavor = "multi_thread")]
