@@ -4,8 +4,10 @@
 
 use wasip2::clocks::monotonic_clock;
 use wasip2::exports::http::incoming_handler::Guest;
+use wasip2::filesystem::preopens;
+use wasip2::filesystem::types::{DescriptorFlags, ErrorCode, OpenFlags, PathFlags};
 use wasip2::http::types::{Fields, IncomingRequest, Method, OutgoingBody, OutgoingResponse, ResponseOutparam};
-use wasip2::io::streams::{OutputStream, StreamError};
+use wasip2::io::streams::{InputStream, OutputStream, StreamError};
 
 /// At most so many bytes are copied at once.
 const PIECE_BYTES_MAX: u64 = 64 * 1024;
@@ -21,6 +23,10 @@ impl Guest for Http {
             (Method::Get, "/") => respond(out, 200, |body| write(body, &format!("hello from {target}\n"))),
             (Method::Post, "/echo") => respond(out, 200, |body| echo(&request, body)),
             (Method::Get, "/stream") => respond(out, 200, |body| stream(query, body)),
+            (Method::Get, _) if path.starts_with("/files/") => match open(&path["/files/".len()..]) {
+                Ok(input) => respond(out, 200, |body| copy(&input, body)),
+                Err(error) => respond(out, 404, |body| write(body, &format!("{path} cannot be read: {error}\n"))),
+            },
             (_, "/" | "/echo" | "/stream") => respond(out, 405, |body| write(body, "use GET /, POST /echo or GET /stream\n")),
             _ => respond(out, 404, |body| write(body, &format!("there is no {path}\n"))),
         }
@@ -30,8 +36,19 @@ impl Guest for Http {
 fn echo(request: &IncomingRequest, output: &OutputStream) -> Result<(), StreamError> {
     let body = request.consume().expect("nobody took the body before");
     let input = body.stream().expect("nobody took the stream before");
+    copy(&input, output)
+}
+
+/// A file in the first folder that the host shows; most hosts show none.
+fn open(name: &str) -> Result<InputStream, ErrorCode> {
+    let (folder, _) = preopens::get_directories().into_iter().next().ok_or(ErrorCode::NoEntry)?;
+    let file = folder.open_at(PathFlags::empty(), name, OpenFlags::empty(), DescriptorFlags::READ)?;
+    file.read_via_stream(0)
+}
+
+fn copy(input: &InputStream, output: &OutputStream) -> Result<(), StreamError> {
     loop {
-        match output.blocking_splice(&input, PIECE_BYTES_MAX) {
+        match output.blocking_splice(input, PIECE_BYTES_MAX) {
             Ok(_) => {}
             Err(StreamError::Closed) => return Ok(()),
             Err(failed) => return Err(failed),
