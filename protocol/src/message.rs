@@ -5,6 +5,9 @@
 //!
 //! Order: all messages of one link arrive in the order they were sent. Everything the actor's own life depends on is ordered by
 //! that, most of all: a generation's commits come before its `Stopped`.
+//!
+//! Requests: a runner of components has the last word on each one that it was given (answered, aborted or returned), also after the
+//! actor's `Stopped`. One that is returned is sent again from its beginning, to whatever generation is next.
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
@@ -95,7 +98,7 @@ pub enum FromRunner {
         request: RequestId,
         failure: Failure,
     },
-    /// So many bytes of the request's body have been consumed since it began.
+    /// So many bytes of the request's body have been consumed since it began, those that came with its head included.
     RequestWindow {
         request: RequestId,
         consumed_bytes: u64,
@@ -192,6 +195,8 @@ pub enum Event {
 pub enum Outcome {
     Ok,
     Error(Option<String>),
+    /// *Ours.* It never began: the runner has no room for one more actor. The text says what to do about that.
+    NoRoom(String),
 }
 
 /// The head of a request, and its body if that is short.

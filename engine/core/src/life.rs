@@ -93,6 +93,8 @@ enum End {
     /// It stopped because it was told to.
     Told,
     Crashed(Option<String>),
+    /// It never began.
+    NoRoom(String),
     Lost(ActorError),
 }
 
@@ -326,6 +328,7 @@ impl Core {
             (Event::Stopped(Outcome::Error(message)), _) => {
                 self.ended(id, End::Crashed(message.map(|text| cut(text, FAILURE_TEXT_BYTES_MAX))));
             }
+            (Event::Stopped(Outcome::NoRoom(message)), _) => self.ended(id, End::NoRoom(cut(message, FAILURE_TEXT_BYTES_MAX))),
             // It is on its way to stop already, or has not begun.
             (Event::Running | Event::SleepIntent | Event::StopIntent, _) => {}
         }
@@ -495,25 +498,31 @@ impl Core {
                 }
                 actor.record.crashes += 1;
                 actor.record.error = Some(ActorError::Crashed { message: message.clone() });
-                start_failure = Some(message.clone().unwrap_or_else(|| "it stopped with an error".to_string()));
+                let message = message.clone().unwrap_or_else(|| "it stopped with an error".to_string());
+                start_failure = Some(Refusal::StartFailed { actor: id, message });
+            }
+            End::NoRoom(message) => {
+                actor.record.error = Some(ActorError::NoCapacity);
+                let failure = Failure { kind: FailureKind::NoRoom, message: message.clone() };
+                start_failure = Some(Refusal::Failed { actor: id, failure });
             }
             End::Lost(error) => actor.record.error = Some(error.clone()),
         }
         for request in open {
             match &end {
                 End::Lost(_) => self.refuse(request, Refusal::RunnerLost { actor: id }),
-                End::Told | End::Crashed(_) if self.returns_requests(was) => {}
-                End::Told | End::Crashed(_) => {
+                _ if self.returns_requests(was) => {}
+                _ => {
                     let message = "the actor stopped before it answered".to_string();
                     let failure = Failure { kind: FailureKind::Stopped, message };
                     self.refuse(request, Refusal::Failed { actor: id, failure });
                 }
             }
         }
-        if let (Life::Starting { .. }, Some(message)) = (was, start_failure) {
+        if let (Life::Starting { .. }, Some(refusal)) = (was, start_failure) {
             let waiting = self.actors.get(&id).map(|actor| actor.waiting.clone()).unwrap_or_default();
             for request in waiting {
-                self.refuse(request, Refusal::StartFailed { actor: id, message: message.clone() });
+                self.refuse(request, refusal.clone());
             }
         }
         self.after(id, was, end);
@@ -558,10 +567,11 @@ impl Core {
         };
         let wanted = restart || !actor.waiting.is_empty() || actor.alarm_due(now_ms);
         let persistent = !told && actor.record.crash_policy == CrashPolicy::Restart;
-        if wanted || persistent && actor.record.crashes <= 1 {
+        let at_once = actor.record.crashes <= 1 && !matches!(end, End::NoRoom(_));
+        if wanted || persistent && at_once {
             self.place(id, changes, None);
         } else if persistent {
-            let due_ms = now_ms + self.config.pause_ms(actor.record.crashes - 1);
+            let due_ms = now_ms + self.config.pause_ms(actor.record.crashes.saturating_sub(1));
             actor.life = Life::Pausing;
             actor.record.reschedule_ms = Some(due_ms);
             changes.push(Change::PutActor(Box::new(actor.record.clone())));

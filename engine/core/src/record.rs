@@ -73,9 +73,17 @@ pub struct Alarm {
 #[serde(rename_all = "snake_case")]
 pub enum ActorError {
     NoEnvoys,
-    Crashed { message: Option<String> },
-    EnvoyNoResponse { envoy_key: Option<String> },
-    EnvoyConnectionLost { envoy_key: String },
+    Crashed {
+        message: Option<String>,
+    },
+    EnvoyNoResponse {
+        envoy_key: Option<String>,
+    },
+    EnvoyConnectionLost {
+        envoy_key: String,
+    },
+    /// The runner had no room for it.
+    NoCapacity,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

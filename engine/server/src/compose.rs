@@ -31,7 +31,7 @@ use tokio::task::JoinError;
 use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::components::Components;
-use crate::config::Config;
+use crate::config::{Config, DirGrant, WasmConfig};
 use crate::directory::{Directory, News};
 use crate::driver::Driver;
 use crate::engine::{DATACENTER_LABEL, Engine};
@@ -137,7 +137,7 @@ pub async fn run(
         public_url: public_url(&config.host, address),
     });
     engine.inbox.push(Input::Booted(boot));
-    join_own_runner(&engine, &config.data_dir)?;
+    join_own_runner(&engine, &config.data_dir, &config.wasm)?;
 
     let core = Core::new(engine_core::Config { datacenter_label: DATACENTER_LABEL, ..Default::default() });
     let (end, ended) = oneshot::channel();
@@ -181,17 +181,32 @@ fn close(writer: Writer, engine: &Engine, store: Arc<Rocks>) {
     }
 }
 
-fn join_own_runner(engine: &Arc<Engine>, data_dir: &Path) -> Result<(), EngineError> {
+fn join_own_runner(engine: &Arc<Engine>, data_dir: &Path, wasm: &WasmConfig) -> Result<(), EngineError> {
     let folder = data_dir.join("compiled");
     make_folder(&folder)?;
     let cache_dir = cap_std::fs::Dir::open_ambient_dir(&folder, cap_std::ambient_authority());
     let cache_dir = cache_dir.map_err(|cause| EngineError::Folder { path: folder, cause })?;
     let door = Arc::new(RunnerDoor::new(OWN_RUNNER, engine.clone()));
-    let runner = runner_wasm::Runner::new(runner_wasm::Config::new(cache_dir), door).map_err(EngineError::Runner)?;
+    let runner = runner_wasm::Runner::new(runner_config(cache_dir, wasm), door).map_err(EngineError::Runner)?;
     let profile = runner.profile();
     engine.runners.join(OWN_RUNNER, runner);
     engine.inbox.push(Input::RunnerJoined { runner: OWN_RUNNER, profile });
     Ok(())
+}
+
+/// The runner's own defaults, where nothing else was said.
+fn runner_config(cache_dir: cap_std::fs::Dir, wasm: &WasmConfig) -> runner_wasm::Config {
+    let mut config = runner_wasm::Config::new(cache_dir);
+    config.actors_max = wasm.actors_max.or(config.actors_max);
+    config.memory_per_actor_bytes = wasm.actor_memory_bytes.unwrap_or(config.memory_per_actor_bytes);
+    config.memory_total_bytes = wasm.memory_bytes.unwrap_or(config.memory_total_bytes);
+    let grant = |dir: &DirGrant| runner_wasm::Grant {
+        guest_path: dir.guest_path.clone(),
+        host_path: dir.host_path.clone(),
+        read_only: dir.read_only,
+    };
+    config.grants = wasm.dirs.iter().map(grant).collect();
+    config
 }
 
 /// Everybody's first namespace is there from the start.

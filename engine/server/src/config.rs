@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use engine_store::Durability;
+use protocol::limits::MIB;
 
 const HOST_DEFAULT: &str = "127.0.0.1";
 const PORT_DEFAULT: u16 = 6420;
@@ -35,9 +36,50 @@ pub struct StartArgs {
     #[arg(long, value_name = "MODE", default_value = "sync", value_parser = parse_durability)]
     durability: Durability,
 
+    #[command(flatten)]
+    wasm: WasmArgs,
+
     /// How log lines are written, on standard error. RUST_LOG filters them
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
+}
+
+/// The limits of the engine's own runner.
+#[derive(Args, Debug, Default)]
+struct WasmArgs {
+    /// Wasm actors that may be awake at one time [default: as many as the kernel's vm.max_map_count allows]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    wasm_actors_max: Option<u32>,
+
+    /// Memory that one Wasm actor may have, in MiB [default: 128]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    wasm_actor_memory: Option<u32>,
+
+    /// Memory that all Wasm actors together may have, in MiB [default: 2048]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
+    wasm_memory: Option<u32>,
+
+    /// Shows a folder of this machine to every Wasm actor, under a path of theirs; nothing else of the file system is visible to
+    /// them. May be repeated
+    #[arg(long, value_name = "PATH=DIR[:ro]", value_parser = parse_grant)]
+    wasm_dir: Vec<DirGrant>,
+}
+
+/// What the engine's own runner may take, where that was said.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct WasmConfig {
+    pub actors_max: Option<usize>,
+    pub actor_memory_bytes: Option<usize>,
+    pub memory_bytes: Option<usize>,
+    pub dirs: Vec<DirGrant>,
+}
+
+/// A folder that every Wasm actor sees.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DirGrant {
+    pub guest_path: String,
+    pub host_path: PathBuf,
+    pub read_only: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -54,6 +96,7 @@ pub struct Config {
     /// 0: any that is free.
     pub port: u16,
     pub durability: Durability,
+    pub wasm: WasmConfig,
     pub log_format: LogFormat,
 }
 
@@ -87,8 +130,33 @@ impl Config {
         if host.is_empty() {
             return Err(ConfigError::EmptyHost);
         }
-        Ok(Config { data_dir, host, port: args.port, durability: args.durability, log_format: args.log_format })
+        let wasm = WasmConfig::new(args.wasm);
+        Ok(Config { data_dir, host, port: args.port, durability: args.durability, wasm, log_format: args.log_format })
     }
+}
+
+impl WasmConfig {
+    fn new(args: WasmArgs) -> WasmConfig {
+        let bytes = |mib: u32| mib as usize * MIB;
+        WasmConfig {
+            actors_max: args.wasm_actors_max.map(|actors| actors as usize),
+            actor_memory_bytes: args.wasm_actor_memory.map(bytes),
+            memory_bytes: args.wasm_memory.map(bytes),
+            dirs: args.wasm_dir,
+        }
+    }
+}
+
+fn parse_grant(text: &str) -> Result<DirGrant, String> {
+    let (guest_path, rest) = text.split_once('=').ok_or("PATH=DIR or PATH=DIR:ro is expected")?;
+    let (host_path, read_only) = match rest.strip_suffix(":ro") {
+        Some(host_path) => (host_path, true),
+        None => (rest, false),
+    };
+    if guest_path.is_empty() || host_path.is_empty() {
+        return Err("both paths must be named: PATH=DIR or PATH=DIR:ro".to_string());
+    }
+    Ok(DirGrant { guest_path: guest_path.to_string(), host_path: host_path.into(), read_only })
 }
 
 fn default_data_dir(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
@@ -161,10 +229,33 @@ mod tests {
             host: host.to_string(),
             port: 1,
             durability: Durability::Relaxed,
+            wasm: WasmArgs { wasm_memory: Some(3), ..WasmArgs::default() },
             log_format: LogFormat::Json,
         };
         assert_eq!(Config::new(args("[::1]")).map(|config| config.host), Ok("::1".to_string()));
         assert_eq!(Config::new(args("[]")), Err(ConfigError::EmptyHost));
         assert_eq!(Config::new(args("localhost")).map(|config| config.data_dir), Ok(PathBuf::from("/d")));
+        assert_eq!(Config::new(args("localhost")).map(|config| config.wasm.memory_bytes), Ok(Some(3 * MIB)));
+    }
+
+    #[test]
+    fn folders_for_actors() {
+        let rows = [
+            ("/data=/srv/data", Some(("/data", "/srv/data", false))),
+            ("data=./x:ro", Some(("data", "./x", true))),
+            ("/a=/b=c", Some(("/a", "/b=c", false))),
+            ("/data", None),
+            ("=/srv", None),
+            ("/data=", None),
+            ("/data=:ro", None),
+        ];
+        for (text, expected) in rows {
+            let expected = expected.map(|(guest_path, host_path, read_only)| DirGrant {
+                guest_path: guest_path.to_string(),
+                host_path: host_path.into(),
+                read_only,
+            });
+            assert_eq!(parse_grant(text).ok(), expected, "{text}");
+        }
     }
 }

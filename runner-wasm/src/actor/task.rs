@@ -22,8 +22,12 @@ use crate::component::Prepared;
 
 pub async fn run(actor: Arc<Actor>) {
     let life = async {
-        let end = live(&actor).await;
-        end_of(&actor, end).await;
+        let outcome = match begin(&actor).await {
+            Ok(instance) => outcome_of(serve(&actor, instance).await),
+            Err(failure) if failure.kind == FailureKind::NoRoom => Outcome::NoRoom(cut(failure.message, FAILURE_TEXT_BYTES_MAX)),
+            Err(failure) => outcome_of(Err(failure)),
+        };
+        end_of(&actor, outcome).await;
     };
     let _guard = Guard(&actor);
     tokio::select! {
@@ -51,11 +55,14 @@ impl Drop for Guard<'_> {
     }
 }
 
-async fn live(actor: &Arc<Actor>) -> Result<(), Failure> {
-    let shared = &actor.shared;
-    let place = shared.room.admit()?;
+/// Nothing of the actor has run before this has ended well.
+async fn begin(actor: &Arc<Actor>) -> Result<Instance, Failure> {
+    let place = actor.shared.room.admit()?;
     let prepared = component(actor).await?;
-    let mut instance = Instance::new(actor, prepared, place).await?;
+    Instance::new(actor, prepared, place).await
+}
+
+async fn serve(actor: &Arc<Actor>, mut instance: Instance) -> Result<(), Failure> {
     instance.start().await?;
     actor.settle().await;
     actor.event(Event::Running);
@@ -99,7 +106,14 @@ async fn next_mail(actor: &Actor) -> Mail {
     }
 }
 
-async fn end_of(actor: &Arc<Actor>, end: Result<(), Failure>) {
+fn outcome_of(end: Result<(), Failure>) -> Outcome {
+    match end {
+        Ok(()) => Outcome::Ok,
+        Err(failure) => Outcome::Error(Some(cut(failure.message, FAILURE_TEXT_BYTES_MAX))),
+    }
+}
+
+async fn end_of(actor: &Arc<Actor>, outcome: Outcome) {
     actor.flush_log();
     actor.settle().await;
     let never_begun = lock(&actor.mailbox).close();
@@ -108,10 +122,6 @@ async fn end_of(actor: &Arc<Actor>, end: Result<(), Failure>) {
     }
     // Out of the map first: the engine may start the next generation before its `send` returns.
     actor.shared.forget(actor);
-    let outcome = match end {
-        Ok(()) => Outcome::Ok,
-        Err(failure) => Outcome::Error(Some(cut(failure.message, FAILURE_TEXT_BYTES_MAX))),
-    };
     actor.event(Event::Stopped(outcome));
 }
 

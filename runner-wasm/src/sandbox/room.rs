@@ -38,8 +38,8 @@ impl Room {
         Arc::clone(&self.actors).try_acquire_owned().map_err(|_| Failure {
             kind: FailureKind::NoRoom,
             message: format!(
-                "{} actors are in memory, as many as this runner takes; raise its limit, and with it the kernel's \
-                 vm.max_map_count (each actor needs {MAPPINGS_PER_INSTANCE} mappings), or add a runner",
+                "{} Wasm actors are awake, as many as this runner takes; raise the kernel's vm.max_map_count (each actor needs \
+                 {MAPPINGS_PER_INSTANCE} mappings) and the limit --wasm-actors-max if it is set, or try again when some are asleep",
                 self.actors_max
             ),
         })
@@ -85,12 +85,16 @@ impl Refused {
         match self.0.load(Relaxed) {
             BY_ACTOR => Some(Failure {
                 kind: FailureKind::MemoryExceeded,
-                message: format!("the actor wanted more memory than the {memory_per_actor_bytes} bytes it may have"),
+                message: format!(
+                    "the actor wanted more memory than the {memory_per_actor_bytes} bytes it may have; see --wasm-actor-memory"
+                ),
             }),
             BY_TOTAL => Some(Failure {
                 kind: FailureKind::NoRoom,
-                message: "the memory that this runner has for all its actors is used up; raise the limit or add a runner"
-                    .to_string(),
+                message:
+                    "the memory that all Wasm actors together may have is used up; raise --wasm-memory, or try again when some \
+                          are asleep"
+                        .to_string(),
             }),
             _ => None,
         }

@@ -58,7 +58,7 @@ fn one_actor_more_than_fits_is_refused() {
     let world = World::with(Arc::new(tempfile::tempdir().expect("a folder")), |config| config.actors_max = Some(1));
     let first = world.actor("counter");
     let second = world.start_id(Id::new([9; 16], 1), "counter", 1, |_| {});
-    assert!(matches!(second.stopped(), Outcome::Error(Some(text)) if text.contains("vm.max_map_count")));
+    assert!(matches!(second.stopped(), Outcome::NoRoom(text) if text.contains("vm.max_map_count")));
     first.stop(StopReason::Sleep);
     assert_eq!(first.stopped(), Outcome::Ok);
     let third = world.start_id(Id::new([9; 16], 1), "counter", 2, |_| {});

@@ -396,3 +396,31 @@ fn a_runner_that_does_not_answer_loses_the_actor() {
         "#]],
     );
 }
+
+#[test]
+fn a_runner_without_room_is_not_a_crash() {
+    check(
+        "up
+         request q1 for a
+         full a
+         show a
+         create b restart
+         full b
+         at 1999
+         at 2000
+         create c destroy
+         full c
+         show c",
+        expect![[r#"
+            w <- start v1 created: a@1 #1
+            q1 <- actor.no_room: the runner is full
+            a: generation 1, sleep 0, NoCapacity
+            call 3 <- created b
+            w <- start v1 created: b@1 #1
+            w <- start v1 restarted: b@2 #1
+            call 4 <- created c
+            w <- start v1 created: c@1 #1
+            c: generation 1, sleep 2000, NoCapacity
+        "#]],
+    );
+}

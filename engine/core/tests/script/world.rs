@@ -217,6 +217,7 @@ impl World {
             ["sleep", actor] => self.event(actor, Event::SleepIntent),
             ["stop", actor] => self.event(actor, Event::StopIntent),
             ["stopped", actor] => self.event(actor, Event::Stopped(Outcome::Ok)),
+            ["full", actor] => self.event(actor, Event::Stopped(Outcome::NoRoom("the runner is full".into()))),
             ["crashed", actor, ref text @ ..] => self.event(actor, Event::Stopped(Outcome::Error(Some(text.join(" "))))),
             ["event", index, kind, actor] => {
                 let (actor, generation) = self.generation(actor);
