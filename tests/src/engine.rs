@@ -53,6 +53,22 @@ impl Engine {
 
     /// Starts it on the same data, on another port.
     pub async fn restart(&mut self) {
+        self.spawn();
+        self.url = self.wait_for_ready_line().await;
+        let health =
+            until("GET /health answers", || async { self.try_send(Call::get("/health")).await.map_err(|e| e.to_string()) });
+        let health = health.await.expect_ok("GET /health").json();
+        assert_eq!((&health["runtime"], &health["status"]), (&json!("engine"), &json!("ok")), "{health}");
+    }
+
+    /// Starts it and kills it while it may not be ready yet.
+    pub async fn start_and_kill9(&mut self, after: Duration) {
+        self.spawn();
+        tokio::time::sleep(after).await;
+        self.kill9();
+    }
+
+    fn spawn(&mut self) {
         assert!(self.process.is_none(), "the engine still runs");
         self.starts += 1;
         let log = |name| File::create(name).expect("a file beside the data");
@@ -60,11 +76,6 @@ impl Engine {
         command.args(["start", "--port", "0", "--data-dir"]).arg(self.data_dir());
         command.stdin(Stdio::null()).stdout(log(self.file("out"))).stderr(log(self.file("log")));
         self.process = Some(command.spawn().unwrap_or_else(|error| panic!("{}: {error}", binary().display())));
-        self.url = self.wait_for_ready_line().await;
-        let health =
-            until("GET /health answers", || async { self.try_send(Call::get("/health")).await.map_err(|e| e.to_string()) });
-        let health = health.await.expect_ok("GET /health").json();
-        assert_eq!((&health["runtime"], &health["status"]), (&json!("engine"), &json!("ok")), "{health}");
     }
 
     async fn wait_for_ready_line(&mut self) -> String {

@@ -25,6 +25,9 @@ const ROUNDS_PER_DEPLOYING: u64 = 3;
 /// The plug is pulled at a moment up to here after the clients have begun.
 const KILL_WITHIN_MS: u64 = 400;
 
+/// About as long as a start takes.
+const START_MS: u64 = 60;
+
 /// What is known of one counter.
 #[derive(Default)]
 struct Counted {
@@ -55,7 +58,7 @@ async fn no_acknowledged_write_is_lost_and_none_is_torn() {
     engine.deploy("hostile", "hostile").await;
     let mut counters: Vec<Counted> = (0..COUNTERS).map(|_| Counted::default()).collect();
     let mut writers: Vec<Wrote> = (0..WRITERS).map(|_| Wrote::default()).collect();
-    let (mut lost, mut torn, mut deployed) = (0, 0, 1);
+    let (mut lost, mut torn, mut deployed, mut starts_killed) = (0, 0, 1, 0);
     for round in 1..=kills {
         let shared = Arc::new(engine);
         let mut counting = JoinSet::new();
@@ -87,6 +90,11 @@ async fn no_acknowledged_write_is_lost_and_none_is_torn() {
 
         engine = Arc::into_inner(shared).expect("all clients have ended");
         engine.kill9();
+        if dice.bool() {
+            // Once more, before it has found out what the first time left behind.
+            engine.start_and_kill9(Duration::from_millis(dice.u64(0..START_MS))).await;
+            starts_killed += 1;
+        }
         engine.restart().await;
         let when = format!("round {round}, seed {seed}");
         for (at, counted) in counters.iter().enumerate() {
@@ -103,7 +111,10 @@ async fn no_acknowledged_write_is_lost_and_none_is_torn() {
     }
     let increments: usize = counters.iter().map(|counted| counted.acknowledged.len()).sum();
     let messages: usize = writers.iter().map(|wrote| wrote.acknowledged).sum();
-    println!("kills {kills}, acknowledged {}, lost {lost}, torn {torn}; {deployed} versions deployed", increments + messages);
+    println!(
+        "kills {kills}, acknowledged {}, lost {lost}, torn {torn}; {starts_killed} starts killed, {deployed} versions deployed",
+        increments + messages
+    );
     assert_eq!((lost, torn), (0, 0), "lost and torn, seed {seed}");
     assert!(increments > 0 && messages > 0, "the clients did nothing: {increments} increments, {messages} messages");
 }

@@ -6,11 +6,13 @@
 //! - [`api`]: requests about actors and namespaces.
 //! - [`gateway`]: requests to actors.
 //! - [`guests`]: what actors themselves do.
+//! - [`wire`]: the bytes of connections.
 
 mod api;
 mod deploys;
 mod gateway;
 mod guests;
+mod wire;
 
 use rivet_tests::{Call, Engine};
 
