@@ -27,6 +27,8 @@ const LOG_LINES_SHOWN: usize = 80;
 
 pub struct Engine {
     folder: TempDir,
+    /// Flags of `start` beside those that every engine gets.
+    flags: Vec<String>,
     /// How often it was started.
     starts: u32,
     process: Option<Child>,
@@ -43,10 +45,15 @@ pub struct Done {
 
 impl Engine {
     pub async fn start() -> Engine {
+        Engine::start_with(&[]).await
+    }
+
+    pub async fn start_with(flags: &[&str]) -> Engine {
         // No proxy: what the environment names is for other hosts.
         let http = reqwest::Client::builder().no_proxy().timeout(ANSWER_WITHIN).build().expect("a client without TLS");
         let folder = TempDir::new().expect("a folder for the data");
-        let mut engine = Engine { folder, starts: 0, process: None, url: String::new(), http };
+        let flags = flags.iter().map(|flag| flag.to_string()).collect();
+        let mut engine = Engine { folder, flags, starts: 0, process: None, url: String::new(), http };
         engine.restart().await;
         engine
     }
@@ -73,7 +80,7 @@ impl Engine {
         self.starts += 1;
         let log = |name| File::create(name).expect("a file beside the data");
         let mut command = command();
-        command.args(["start", "--port", "0", "--data-dir"]).arg(self.data_dir());
+        command.args(["start", "--port", "0", "--data-dir"]).arg(self.data_dir()).args(&self.flags);
         command.stdin(Stdio::null()).stdout(log(self.file("out"))).stderr(log(self.file("log")));
         self.process = Some(command.spawn().unwrap_or_else(|error| panic!("{}: {error}", binary().display())));
     }
