@@ -236,6 +236,15 @@ impl Engine {
         lines.lines().map(text).collect()
     }
 
+    /// Waits until the actor has logged something with these words: its lines come by themselves, not before its answers.
+    pub async fn logged(&self, actor: &str, words: &str) {
+        until("the line is in the actor's log", async || {
+            let lines = self.actor_log(actor).await;
+            lines.iter().any(|line| line.contains(words)).then_some(()).ok_or(format!("{lines:?}, and not {words:?}"))
+        })
+        .await;
+    }
+
     /// Runs a command of the binary against this engine.
     pub async fn cli(&self, arguments: &[&str]) -> Done {
         run(&self.url, arguments).await

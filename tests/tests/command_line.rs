@@ -80,6 +80,7 @@ async fn actors_are_listed_shown_and_destroyed() {
     let (first, _) = engine.get_or_create("hostile", "first", None).await;
     let (second, _) = engine.get_or_create("hostile", "second", None).await;
     engine.get(rivet_tests::address::by_id(&first, "/say?value=good%20day%1b[2J")).await.expect_ok("a line to log");
+    engine.logged(&first, "good day").await;
 
     let out = printed(&engine.cli(&["actors", "list"]).await, "actors list");
     holds(&out, &["ACTOR", "KEY", "STATUS", &first, &second, "running"], "actors list");

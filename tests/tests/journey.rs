@@ -147,11 +147,7 @@ async fn fires(engine: &mut Engine, key: &str, meanwhile: Meanwhile) {
         }
     }
     // Its log shows that it fired without anybody asking it; asking would wake it.
-    until("the alarm's handler ran", || async {
-        let lines = engine.actor_log(&actor).await;
-        lines.iter().any(|line| line.starts_with("1 due at ")).then_some(()).ok_or(format!("{key}: {lines:?}"))
-    })
-    .await;
+    engine.logged(&actor, "1 due at ").await;
     assert!(now_ms() >= due, "{key}: it fired early");
     let listed = engine.get(by_key("reminders", key, "/reminders")).await.expect_ok("the list").text();
     assert_eq!(listed, format!("done {due} water the plants\n"), "{key}");
@@ -254,6 +250,7 @@ async fn a_log_can_be_followed() {
     engine.deploy("hostile", "hostile").await;
     let (actor, _) = engine.get_or_create("hostile", "a", None).await;
     engine.get(by_id(&actor, "/say?value=before")).await.expect_ok("a line");
+    engine.logged(&actor, "before").await;
     let target = format!("/actors/{actor}/logs?namespace=default&follow=true&limit=1");
     let mut following = engine.http(reqwest::Method::GET, &target).send().await.expect("an answer");
     let mut next = async || {
