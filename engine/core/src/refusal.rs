@@ -155,7 +155,7 @@ impl fmt::Display for Refusal {
             }
             Refusal::NoRunnerConfig { namespace, pool } => write!(
                 f,
-                "nothing in namespace {namespace:?} can run this actor in pool {pool:?}; deploy a component under its name, or configure a runner"
+                "nothing in namespace {namespace:?} can run this actor (pool {pool:?}); deploy a component under its name"
             ),
             Refusal::ActorReadyTimeout { actor, waited_ms } => {
                 write!(f, "actor {actor} was not running within {waited_ms} ms; GET /actors?actor_ids={actor} shows why")

@@ -162,7 +162,7 @@ fn unknown_things_are_refused() {
             q1 <- actor.not_found: there is no such actor; it was never created or has been destroyed
             q2 <- actor.not_found: there is no such actor; it was never created or has been destroyed
             q3 <- namespace.not_found: there is no namespace "nowhere"; create it with POST /namespaces or use "default"
-            q4 <- actor.no_runner_config_configured: nothing in namespace "default" can run this actor in pool "default"; deploy a component under its name, or configure a runner
+            q4 <- actor.no_runner_config_configured: nothing in namespace "default" can run this actor (pool "default"); deploy a component under its name
             call 3 <- actor.not_found: there is no such actor; it was never created or has been destroyed
             memory: 0 actors, 0 requests
         "#]],
