@@ -22,6 +22,11 @@ pub struct Inbox {
 impl Inbox {
     pub fn push(&self, input: Input) {
         let mut waiting = lock(&self.waiting);
+        // A commit stands for all before it: of a group that became durable at once, the core needs to hear the last only.
+        if let (Some(Input::Committed { commit: last }), Input::Committed { commit }) = (waiting.last_mut(), &input) {
+            *last = *commit;
+            return;
+        }
         waiting.push(input);
         let first = waiting.len() == 1;
         drop(waiting);
