@@ -4,10 +4,10 @@ use protocol::id::{ActorId, NamespaceId};
 use protocol::limits::{ACTOR_INPUT_BYTES_MAX, ACTOR_KEY_BYTES_MAX, ACTOR_NAME_BYTES_MAX};
 use protocol::message::StopReason;
 
-use crate::action::{Action, Answer};
+use crate::action::Answer;
 use crate::core::{Core, Then};
 use crate::input::{CallId, Create, KeyRef, Operation};
-use crate::life::{Actor, After, Life};
+use crate::life::{After, Life};
 use crate::place::Deploying;
 use crate::record::{Change, NamespaceRecord};
 use crate::refusal::Refusal;
@@ -126,15 +126,10 @@ impl Core {
     }
 
     fn operate_when_known(&mut self, id: ActorId, call: ActorCall) {
+        self.load(id);
         match self.actors.get_mut(&id) {
-            None => {
-                let mut actor = Actor::loading(id, None);
-                actor.calls.push(call);
-                self.actors.insert(id, actor);
-                self.act(Action::LoadActor { actor: id });
-            }
             Some(actor) if actor.life == Life::Loading => actor.calls.push(call),
-            Some(_) => self.operate(id, call),
+            _ => self.operate(id, call),
         }
     }
 
@@ -201,10 +196,9 @@ impl Core {
 
     fn call_activate(&mut self, call: CallId, namespace: String, name: String, number: u32) -> Result<(), Refusal> {
         let namespace = self.namespace(&namespace)?;
-        let Some(deployment) = self.deployments.get(&(namespace, name.clone())) else {
+        let Some(record) = self.deployment(namespace, &name) else {
             return Err(Refusal::DeploymentNotFound { name });
         };
-        let record = &deployment.record;
         let Some(version) = record.versions.iter().find(|version| version.number == number) else {
             return Err(Refusal::VersionNotFound { name, version: number });
         };

@@ -14,7 +14,7 @@ use crate::alarms::{ALARMS_IN_MEMORY_MAX, Alarms};
 use crate::api::ActorCall;
 use crate::input::{Boot, CallId, CommitId, Input, KeyRef};
 use crate::life::Actor;
-use crate::place::{Deploying, Deployment, Runner};
+use crate::place::{Deploying, Runner};
 use crate::record::{Alarm, Change, DeploymentRecord, NamespaceRecord};
 use crate::refusal::Refusal;
 use crate::requests::{KeyEntry, KeyLoad, Request};
@@ -77,7 +77,8 @@ pub struct Core {
     actions: VecDeque<Action>,
 
     pub(crate) namespaces: BTreeMap<String, NamespaceRecord>,
-    pub(crate) deployments: BTreeMap<(NamespaceId, String), Deployment>,
+    /// By namespace and actor name.
+    pub(crate) deployments: BTreeMap<NamespaceId, BTreeMap<String, DeploymentRecord>>,
     pub(crate) deploying: Vec<Deploying>,
     /// Deployments as they will be when the last commit about them is durable.
     pub(crate) publishing: BTreeMap<(NamespaceId, String), DeploymentRecord>,
@@ -220,7 +221,7 @@ impl Core {
             self.namespaces.insert(namespace.name.clone(), namespace);
         }
         for record in boot.deployments {
-            self.deployments.insert((record.namespace, record.name.clone()), Deployment { record });
+            self.deployments.entry(record.namespace).or_default().insert(record.name.clone(), record);
         }
         // Whatever was awake ran in a process that is gone.
         let mut changes = Vec::new();

@@ -26,7 +26,7 @@ use protocol::message::{
 };
 
 use crate::action::{Action, Answer};
-use crate::api::{ActorCall, ActorOperation};
+use crate::api::ActorCall;
 use crate::core::{ActorThen, Core, Timer};
 use crate::input::{CallId, KeyRef};
 use crate::place::Place;
@@ -42,7 +42,7 @@ pub(crate) struct Actor {
     pub waiting: BTreeSet<RequestId>,
     /// Requests that its runner has been given and that are not over.
     pub dispatched: BTreeSet<RequestId>,
-    /// API calls that wait: for it to be read, or for its end.
+    /// API calls that wait: while it is Loading for its record, from then on for its end.
     pub calls: Vec<ActorCall>,
     pub commits_in_flight: u32,
     /// When its timer rings; only one is set at a time.
@@ -99,12 +99,6 @@ enum End {
 }
 
 impl Actor {
-    pub fn loading(id: ActorId, request: Option<RequestId>) -> Actor {
-        let mut actor = Actor::new(ActorRecord::unknown(id), None, Life::Loading);
-        actor.waiting.extend(request);
-        actor
-    }
-
     pub fn new(record: ActorRecord, input: Option<Bytes>, life: Life) -> Actor {
         let next_start = if record.start_ms.is_none() { StartReason::Created } else { StartReason::Woken };
         Actor {
@@ -134,7 +128,7 @@ impl Actor {
     /// Destroyed, or certain to be.
     pub fn is_ending(&self) -> bool {
         matches!(self.life, Life::Ending | Life::Gone | Life::Stopping { after: After::Destroy, .. })
-            || self.calls.iter().any(|call| call.operation == ActorOperation::Destroy) && self.life != Life::Loading
+            || self.life != Life::Loading && !self.calls.is_empty()
     }
 
     pub fn key(&self) -> Option<KeyRef> {
@@ -401,11 +395,8 @@ impl Core {
 
     /// The alarm of this actor may be due.
     pub(crate) fn ring(&mut self, id: ActorId) {
-        let Some(actor) = self.actors.get(&id) else {
-            self.alarm_wakes.insert(id);
-            self.actors.insert(id, Actor::loading(id, None));
-            return self.act(Action::LoadActor { actor: id });
-        };
+        self.load(id);
+        let Some(actor) = self.actors.get(&id) else { return };
         match actor.life {
             Life::Loading => {
                 self.alarm_wakes.insert(id);

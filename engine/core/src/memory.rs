@@ -4,11 +4,12 @@
 //! truth about it: asleep (or destroyed), every commit durable, nobody waiting.
 
 use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
 
 use protocol::id::{ActorId, NamespaceId, Partition, RequestId};
 use protocol::message::StartReason;
 
-use crate::action::Answer;
+use crate::action::{Action, Answer};
 use crate::api::{ActorCall, ActorOperation};
 use crate::core::{Core, Timer};
 use crate::input::{CallId, Create, LoadedActor};
@@ -40,14 +41,18 @@ impl Core {
             create_ms: self.now_ms,
             ..ActorRecord::unknown(id)
         };
-        let actor = Actor::new(record.clone(), create.input.clone(), Life::Asleep);
-        if let Some(key) = actor.key() {
-            self.keys.insert(key, KeyEntry::Held(id));
-        }
-        self.actors.insert(id, actor);
+        self.enter(Actor::new(record.clone(), create.input.clone(), Life::Asleep));
         let created = Change::CreateActor { record: Box::new(record), input: create.input };
         self.place(id, vec![created], by);
         id
+    }
+
+    /// Has the actor's record read, unless it is in memory; a placeholder stands there until then.
+    pub(crate) fn load(&mut self, id: ActorId) {
+        if let Entry::Vacant(place) = self.actors.entry(id) {
+            place.insert(Actor::new(ActorRecord::unknown(id), None, Life::Loading));
+            self.act(Action::LoadActor { actor: id });
+        }
     }
 
     /// The answer to the one read that a placeholder stands for.
@@ -78,9 +83,14 @@ impl Core {
 
     /// Takes a sleeping actor into memory, as it was read.
     pub(crate) fn adopt(&mut self, found: LoadedActor, waiting: BTreeSet<RequestId>) {
-        let id = found.record.id;
         let mut actor = Actor::new(found.record, found.input, Life::Asleep);
         actor.waiting = waiting;
+        self.enter(actor);
+    }
+
+    /// From now on its key leads to it.
+    fn enter(&mut self, actor: Actor) {
+        let id = actor.record.id;
         if let Some(key) = actor.key() {
             self.keys.insert(key, KeyEntry::Held(id));
         }
@@ -106,11 +116,8 @@ impl Core {
             if actor.record.start_ms.is_some() {
                 actor.next_start = StartReason::Restarted;
             }
-            if let Some(key) = actor.key() {
-                self.keys.insert(key, KeyEntry::Held(id));
-            }
+            self.enter(actor);
             self.unplaced.insert(id);
-            self.actors.insert(id, actor);
         }
         Some(change)
     }

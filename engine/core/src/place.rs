@@ -22,10 +22,6 @@ pub(crate) struct Runner {
     refused: BTreeMap<ComponentHash, ComponentRefusal>,
 }
 
-pub(crate) struct Deployment {
-    pub record: DeploymentRecord,
-}
-
 /// A deploy that waits until a runner is ready for its component.
 pub(crate) struct Deploying {
     pub call: CallId,
@@ -53,12 +49,11 @@ pub(crate) enum Place {
 impl Core {
     pub(crate) fn place_for(&self, namespace: NamespaceId, name: &str) -> Place {
         let Some(component) = self.live_component(namespace, name) else { return Place::Nowhere };
-        let runners = self.runners.iter().filter(|(_, runner)| runner.profile.components);
         let mut refused = None;
         let mut chosen: Option<(RunnerId, &Runner)> = None;
-        for (id, runner) in runners {
+        for (id, runner) in self.component_runners() {
             if runner.prepared.contains(&component) {
-                chosen = chosen.filter(|(_, best)| best.profile.version >= runner.profile.version).or(Some((*id, runner)));
+                chosen = chosen.filter(|(_, best)| best.profile.version >= runner.profile.version).or(Some((id, runner)));
             } else if let Some(refusal) = runner.refused.get(&component) {
                 refused = Some(refusal.message.clone());
             }
@@ -71,13 +66,20 @@ impl Core {
     }
 
     pub(crate) fn live_component(&self, namespace: NamespaceId, name: &str) -> Option<ComponentHash> {
-        let deployment = self.deployments.get(&(namespace, name.to_string()))?;
-        Some(deployment.record.live_version().component)
+        Some(self.deployment(namespace, name)?.live_version().component)
+    }
+
+    pub(crate) fn deployment(&self, namespace: NamespaceId, name: &str) -> Option<&DeploymentRecord> {
+        self.deployments.get(&namespace)?.get(name)
+    }
+
+    fn component_runners(&self) -> impl Iterator<Item = (RunnerId, &Runner)> {
+        self.runners.iter().filter(|(_, runner)| runner.profile.components).map(|(id, runner)| (*id, runner))
     }
 
     pub(crate) fn runner_joined(&mut self, id: RunnerId, profile: RunnerProfile) {
         // What is live, and what is about to be.
-        let live = self.deployments.values().map(|deployment| &deployment.record).chain(self.publishing.values());
+        let live = self.deployments.values().flat_map(|of_namespace| of_namespace.values()).chain(self.publishing.values());
         let live = live.map(|record| record.live_version().component);
         let components: BTreeSet<ComponentHash> = match profile.components {
             true => live.chain(self.deploying.iter().map(|deploying| deploying.component)).collect(),
@@ -96,7 +98,7 @@ impl Core {
             self.lost(actor, &runner.profile.key);
         }
         self.requests_lost(id);
-        if !self.runners.values().any(|runner| runner.profile.components) {
+        if self.component_runners().next().is_none() {
             for deploying in std::mem::take(&mut self.deploying) {
                 self.reply(deploying.call, Err(Refusal::NoComponentRunner));
             }
@@ -106,8 +108,7 @@ impl Core {
     /// Asks the runners to make the component ready; the deploy goes on in [`Core::prepared`].
     pub(crate) fn deploy(&mut self, deploying: Deploying) {
         let component = deploying.component;
-        let runners: Vec<RunnerId> =
-            self.runners.iter().filter(|(_, runner)| runner.profile.components).map(|(id, _)| *id).collect();
+        let runners: Vec<RunnerId> = self.component_runners().map(|(id, _)| id).collect();
         if runners.is_empty() {
             return self.reply(deploying.call, Err(Refusal::NoComponentRunner));
         }
@@ -146,7 +147,7 @@ impl Core {
         let Deploying { call, namespace, name, pool, component, version } = deploying;
         let place = (namespace, name.clone());
         // Another deploy of this name may be on its way to the disk: this one comes after it.
-        let newest = self.publishing.get(&place).or_else(|| self.deployments.get(&place).map(|deployment| &deployment.record));
+        let newest = self.publishing.get(&place).or_else(|| self.deployment(namespace, &name));
         let mut record = match newest {
             Some(record) => record.clone(),
             None => DeploymentRecord { namespace, name: name.clone(), pool: pool.clone(), live: 0, versions: Vec::new() },
@@ -174,7 +175,7 @@ impl Core {
         if self.publishing.get(&place) == Some(&record) {
             self.publishing.remove(&place);
         }
-        self.deployments.insert(place, Deployment { record: record.clone() });
+        self.deployments.entry(namespace).or_default().insert(name.clone(), record.clone());
         let on_old: Vec<ActorId> = self
             .actors
             .iter()

@@ -11,7 +11,7 @@ use protocol::limits::REQUESTS_PER_ACTOR_MAX;
 use crate::action::Action;
 use crate::core::{Core, Timer};
 use crate::input::{CallId, Create, KeyRef, LoadedActor, Target};
-use crate::life::{Actor, Life};
+use crate::life::Life;
 use crate::refusal::Refusal;
 
 pub(crate) struct Request {
@@ -143,13 +143,8 @@ impl Core {
 
     fn request_actor(&mut self, request: RequestId, id: ActorId, arrived_ms: u64) {
         let ready_by_ms = arrived_ms + self.config.ready_timeout_ms;
-        let Some(actor) = self.actors.get_mut(&id) else {
-            self.actors.insert(id, Actor::loading(id, Some(request)));
-            self.requests.insert(request, Request { actor: id, ready_by_ms, sent: None });
-            self.timers.insert((ready_by_ms, Timer::Request(request)));
-            self.act(Action::LoadActor { actor: id });
-            return;
-        };
+        self.load(id);
+        let Some(actor) = self.actors.get_mut(&id) else { return };
         if actor.is_ending() {
             return self.act(Action::Refuse { request, refusal: Refusal::ActorDestroyedWhileWaiting { actor: id } });
         }
