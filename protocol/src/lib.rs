@@ -11,10 +11,12 @@
 //! - [`key`]: an actor's key, as parts and as text.
 //! - [`limits`]: every number that bounds something, with its unit.
 //! - [`message`]: the messages.
+//! - [`database`]: those about an actor's SQLite database.
 //! - [`component`]: what is known of a deployed component.
 //! - [`link`]: the two doors the messages go through.
 
 pub mod component;
+pub mod database;
 pub mod id;
 pub mod key;
 pub mod limits;

@@ -23,6 +23,22 @@ pub const KV_LIST_ENTRIES_MAX: usize = 16_384;
 /// What one list may return; a longer one is refused, never cut silently.
 pub const KV_LIST_BYTES_MAX: usize = 16 * MIB;
 
+/// Pages of one commit of an actor's database that comes in one message.
+pub const DATABASE_COMMIT_BYTES_MAX: usize = 320 * crate::database::PAGE_BYTES;
+/// A segment of a larger one begins at a page whose number is a multiple of this, and has at most so many pages.
+pub const DATABASE_SEGMENT_ALIGNMENT: u32 = 64;
+pub const DATABASE_SEGMENT_PAGES_MAX: u32 = 320;
+/// Bytes of one larger commit; they are in memory until its end.
+pub const DATABASE_STAGED_BYTES_MAX: usize = 64 * MIB;
+/// 10 GiB.
+pub const DATABASE_PAGES_MAX: u32 = (10 * 1024 * MIB / crate::database::PAGE_BYTES) as u32;
+
+/// One frame of a client's WebSocket.
+pub const SOCKET_MESSAGE_BYTES_MAX: usize = 32 * MIB;
+/// Messages to an actor that are kept until it has them; per socket.
+pub const SOCKET_UNACKED_MESSAGES_MAX: usize = 65_535;
+pub const SOCKET_UNACKED_BYTES_MAX: usize = 128 * MIB;
+
 pub const REQUEST_BODY_BYTES_MAX: u64 = 20 * MIB as u64;
 /// A request body up to this size travels with its head; a longer one, or one of unknown length, is streamed.
 pub const REQUEST_BODY_INLINE_BYTES_MAX: usize = 64 * KIB;

@@ -14,7 +14,8 @@ use http::{HeaderMap, Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use crate::component::{ComponentHash, ComponentInfo, ComponentRefusal};
-use crate::id::{ActorId, Generation, RequestId};
+use crate::database::{DatabaseAnswer, DatabaseError, DatabaseQuestion};
+use crate::id::{ActorId, Generation, NamespaceId, RequestId};
 
 /// How a runner introduces itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,14 +24,44 @@ pub struct RunnerProfile {
     pub key: String,
     /// The deployment version of its code; higher ones are preferred.
     pub version: u32,
-    /// Runs components of any namespace and pool, and speaks the messages marked *ours*.
-    pub components: bool,
+    pub serves: Serves,
+}
+
+/// Which actors a runner takes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Serves {
+    /// *Ours.* Components of any namespace and pool; it speaks the messages marked *ours*.
+    Components,
+    /// The actors of one pool, with code of its own.
+    Pool {
+        namespace: NamespaceId,
+        pool: String,
+        protocol: RunnerProtocol,
+        /// How many actors it takes at one time; none: as many as there are.
+        slots: Option<u32>,
+    },
+}
+
+/// Which wire protocol a runner speaks, and its version.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RunnerProtocol {
+    Envoy(u16),
+    /// The protocol before it, of runners with slots.
+    Legacy(u16),
+}
+
+impl RunnerProfile {
+    pub fn runs_components(&self) -> bool {
+        self.serves == Serves::Components
+    }
 }
 
 /// From the engine to a runner.
 #[derive(Debug)]
 pub enum ToRunner {
     Command(Checkpoint, Command),
+    /// All events of this generation up to this index are durable: they need not be sent again.
+    AckEvents(Checkpoint),
     Request(RequestStart),
     RequestChunk {
         request: RequestId,
@@ -41,16 +72,38 @@ pub enum ToRunner {
     RequestAbort {
         request: RequestId,
     },
+    /// The rest of the request's body is not coming: its response is already whole.
+    RequestBodyCancel {
+        request: RequestId,
+    },
     /// So many bytes of the response's body have been consumed since it began.
     ResponseWindow {
         request: RequestId,
         consumed_bytes: u64,
+    },
+    SocketOpen(SocketOpen),
+    SocketMessage {
+        request: RequestId,
+        /// Counts the messages to the actor, from 1, over all its generations; wraps.
+        index: u16,
+        data: Bytes,
+        binary: bool,
+    },
+    SocketClose {
+        request: RequestId,
+        code: Option<u16>,
+        reason: Option<String>,
     },
     Kv {
         actor: ActorId,
         generation: Generation,
         call: u64,
         result: Result<KvAnswer, String>,
+    },
+    Database {
+        actor: ActorId,
+        call: u64,
+        result: Result<DatabaseAnswer, DatabaseError>,
     },
     /// *Ours.* The alarm is due. The commit of its message says so by `fired`.
     Alarm {
@@ -79,7 +132,13 @@ pub enum ToRunner {
 /// From a runner to the engine.
 #[derive(Debug)]
 pub enum FromRunner {
+    /// The names of the actors that it has code for, each with metadata as JSON text, an object.
+    Names(Vec<(String, String)>),
     Event(Checkpoint, Event),
+    /// It has these commands, and all before them of the same generation: they need not be sent again.
+    AckCommands(Vec<Checkpoint>),
+    /// It is going to end, and takes no more actors; those that it has are to be started elsewhere.
+    Stopping,
     /// Without `stream` it is the whole response.
     ResponseStart {
         request: RequestId,
@@ -103,15 +162,54 @@ pub enum FromRunner {
         request: RequestId,
         consumed_bytes: u64,
     },
+    /// It reads no more of the request's body, and may answer all the same.
+    RequestBodyCancel {
+        request: RequestId,
+    },
     /// *Ours.* The request was never begun: it may be given to the actor's next generation.
     RequestReturned {
         request: RequestId,
+    },
+    /// The actor takes the socket.
+    SocketOpened {
+        request: RequestId,
+        /// The client's side of it outlives this generation of the actor.
+        can_hibernate: bool,
+    },
+    SocketMessage {
+        request: RequestId,
+        data: Bytes,
+        binary: bool,
+    },
+    /// All messages up to this index are durable with the actor: they need not be sent again.
+    SocketAck {
+        request: RequestId,
+        index: u16,
+    },
+    /// The actor closes the socket, or does not take it.
+    SocketClose {
+        request: RequestId,
+        code: Option<u16>,
+        reason: Option<String>,
+        /// The client's side stays open until the actor wakes.
+        hibernate: bool,
     },
     Kv {
         actor: ActorId,
         generation: Generation,
         call: u64,
         question: KvQuestion,
+    },
+    /// Writes that belong to no message of the actor: durable when answered. Of any actor of the runner's namespace.
+    KvWrite {
+        actor: ActorId,
+        call: u64,
+        changes: Vec<KvChange>,
+    },
+    Database {
+        actor: ActorId,
+        call: u64,
+        question: DatabaseQuestion,
     },
     /// *Ours.*
     Commit(Commit),
@@ -157,6 +255,8 @@ pub struct Start {
     pub component: Option<ComponentHash>,
     /// *Ours.* The alarm that is set.
     pub alarm_ms: Option<u64>,
+    /// Sockets of clients that have stayed open while the actor was not running.
+    pub hibernating: Vec<RequestId>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -167,7 +267,7 @@ pub enum StartReason {
     Upgraded,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum StopReason {
     /// It asked to sleep, or the API did.
     Sleep,
@@ -189,6 +289,8 @@ pub enum Event {
     SleepIntent,
     /// It would like to be destroyed.
     StopIntent,
+    /// When it wants to be woken if it sleeps then; none: never. The last word counts.
+    SetAlarm(Option<u64>),
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -212,6 +314,17 @@ pub struct RequestStart {
     pub body: Bytes,
     /// More of the body follows in `RequestChunk`s.
     pub stream: bool,
+}
+
+/// A client wants a WebSocket to an actor.
+#[derive(Debug)]
+pub struct SocketOpen {
+    pub request: RequestId,
+    pub actor: ActorId,
+    pub generation: Generation,
+    /// Path and query as the actor sees them; begins with `/`.
+    pub path: String,
+    pub headers: HeaderMap,
 }
 
 /// Why a request ended without a (whole) response.
@@ -268,6 +381,7 @@ pub struct Commit {
 pub enum KvChange {
     Put { key: Bytes, value: Bytes },
     Delete { key: Bytes },
+    DeleteRange { range: KvRange },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -314,8 +428,17 @@ impl KvRange {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum KvAnswer {
     /// In the order of the keys asked for.
-    Get(Vec<Option<Bytes>>),
-    List(Vec<(Bytes, Bytes)>),
+    Get(Vec<Option<KvEntry>>),
+    List(Vec<KvEntry>),
+    Written,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KvEntry {
+    pub key: Bytes,
+    /// Empty where only keys were asked for.
+    pub value: Bytes,
+    pub update_ms: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]

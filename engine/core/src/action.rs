@@ -1,10 +1,11 @@
 //! What the core asks for.
 
-use protocol::id::{ActorId, Generation, RequestId, RunnerId};
-use protocol::message::ToRunner;
+use protocol::database::DatabaseQuestion;
+use protocol::id::{ActorId, Generation, NamespaceId, RequestId, RunnerId};
+use protocol::message::{Checkpoint, Start, ToRunner};
 
 use crate::input::{CallId, CommitId, KeyRef};
-use crate::record::{ActorRecord, Change, DeploymentRecord, NamespaceRecord};
+use crate::record::{ActorRecord, Change, DeploymentRecord, NamespaceRecord, PoolError};
 use crate::refusal::Refusal;
 
 #[derive(Debug)]
@@ -31,7 +32,48 @@ pub enum Action {
         runner: RunnerId,
         message: ToRunner,
     },
-    /// Send the request, whose head and body the server holds, to this runner.
+    /// Read these pages of the actor's database and send them to the runner as the answer to its call. If the head is another one
+    /// than expected, send that.
+    ReadPages {
+        runner: RunnerId,
+        actor: ActorId,
+        call: u64,
+        pages: Vec<u32>,
+        expected_txid: Option<u64>,
+    },
+    /// Run these statements in the actor's database and answer the runner's call, after this generation's earlier ones.
+    RunSql {
+        runner: RunnerId,
+        actor: ActorId,
+        generation: Generation,
+        call: u64,
+        question: DatabaseQuestion,
+    },
+    /// Close the runner's connection: it is to end, and not to come back.
+    EvictRunner {
+        runner: RunnerId,
+    },
+    /// The runner has been away for too long, or has left in order: who comes under its name is a new one.
+    ForgetRunner {
+        runner: RunnerId,
+    },
+    /// Call the pool's URL to start this actor; answered by `Input::CalledOut`.
+    CallOut {
+        namespace: NamespaceId,
+        pool: String,
+        checkpoint: Checkpoint,
+        start: Box<Start>,
+    },
+    /// Nothing more is wanted of that call.
+    EndCallOut {
+        actor: ActorId,
+        generation: Generation,
+    },
+    /// The socket's actor does not run any more, and the client's side stays open. What the client sends wakes the actor.
+    Hibernate {
+        request: RequestId,
+    },
+    /// Send the request, whose head and body the server holds, to this runner. A socket that hibernated goes on.
     Dispatch {
         request: RequestId,
         runner: RunnerId,
@@ -55,5 +97,8 @@ pub enum Answer {
     Namespace(NamespaceRecord),
     Actor { record: Box<ActorRecord>, created: bool },
     Deployment(Box<DeploymentRecord>),
+    /// Whether the address of the pool's runners has changed.
+    RunnerConfig { endpoint_changed: bool },
+    Runners { actors: Vec<(RunnerId, u32)>, pool_errors: Vec<(String, PoolError)> },
     Done,
 }

@@ -7,9 +7,9 @@ use protocol::message::StopReason;
 use crate::action::Answer;
 use crate::core::{Core, Then};
 use crate::input::{CallId, Create, KeyRef, Operation};
-use crate::life::{After, Life};
+use crate::life::Life;
 use crate::place::Deploying;
-use crate::record::{Change, NamespaceRecord};
+use crate::record::{After, Change, NamespaceRecord};
 use crate::refusal::Refusal;
 use crate::requests::KeyWaiter;
 
@@ -44,6 +44,9 @@ impl Core {
             Operation::RescheduleActor { namespace, actor } => self.call_actor(call, namespace, actor, ActorOperation::Reschedule),
             Operation::Deploy { namespace, name, pool, component } => self.call_deploy(call, namespace, name, pool, component),
             Operation::Activate { namespace, name, version } => self.call_activate(call, namespace, name, version),
+            Operation::PutRunnerConfig { namespace, record } => self.put_runner_config(call, namespace, *record),
+            Operation::DeleteRunnerConfig { namespace, pool } => self.delete_runner_config(call, namespace, pool),
+            Operation::ListRunners { namespace } => self.list_runners(call, namespace),
         };
         if let Err(refusal) = result {
             self.reply(call, Err(refusal));

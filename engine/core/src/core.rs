@@ -15,6 +15,7 @@ use crate::api::ActorCall;
 use crate::input::{Boot, CallId, CommitId, Input, KeyRef};
 use crate::life::Actor;
 use crate::place::{Deploying, Runner};
+use crate::pools::Pool;
 use crate::record::{Alarm, Change, DeploymentRecord, NamespaceRecord};
 use crate::refusal::Refusal;
 use crate::requests::{KeyEntry, KeyLoad, Request};
@@ -83,6 +84,7 @@ pub struct Core {
     /// Deployments as they will be when the last commit about them is durable.
     pub(crate) publishing: BTreeMap<(NamespaceId, String), DeploymentRecord>,
     pub(crate) runners: BTreeMap<RunnerId, Runner>,
+    pub(crate) pools: BTreeMap<(NamespaceId, String), Pool>,
 
     pub(crate) actors: BTreeMap<ActorId, Actor>,
     pub(crate) keys: BTreeMap<KeyRef, KeyEntry>,
@@ -158,6 +160,7 @@ impl Core {
             deploying: Vec::new(),
             publishing: BTreeMap::new(),
             runners: BTreeMap::new(),
+            pools: BTreeMap::new(),
             actors: BTreeMap::new(),
             keys: BTreeMap::new(),
             key_loads: BTreeMap::new(),
@@ -178,7 +181,7 @@ impl Core {
         self.now_ms = self.now_ms.max(now_ms);
         match input {
             Input::Booted(boot) => self.boot(boot),
-            Input::Request { request, target } => self.request_arrived(request, target),
+            Input::Request { request, target, .. } => self.request_arrived(request, target),
             Input::RequestEnded { request } | Input::RequestAborted { request } => self.request_over(request),
             Input::Call { call, operation } => self.call(call, operation),
             Input::RunnerJoined { runner, profile } => self.runner_joined(runner, profile),
@@ -188,6 +191,12 @@ impl Core {
             Input::KeyLoaded { key, found } => self.key_loaded(key, found),
             Input::AlarmsLoaded { alarms, complete } => self.alarms.loaded(alarms, complete),
             Input::Committed { commit } => self.committed(commit),
+            Input::SocketOpened { .. }
+            | Input::SocketWakes { .. }
+            | Input::RunnerFresh { .. }
+            | Input::SqlRan { .. }
+            | Input::CalledOut { .. }
+            | Input::PoolAnnounces { .. } => {}
             Input::Tick => {}
         }
         self.pass_time();
@@ -223,6 +232,9 @@ impl Core {
         for record in boot.deployments {
             self.deployments.entry(record.namespace).or_default().insert(record.name.clone(), record);
         }
+        for record in boot.runner_configs {
+            self.pools.insert((record.namespace, record.pool.clone()), Pool::new(record));
+        }
         // Whatever was awake ran in a process that is gone.
         let mut changes = Vec::new();
         for loaded in boot.awake {
@@ -252,7 +264,17 @@ impl Core {
             | FromRunner::RequestWindow { .. }
             | FromRunner::Kv { .. }
             | FromRunner::GetComponent { .. }
+            | FromRunner::RequestBodyCancel { .. }
+            | FromRunner::SocketOpened { .. }
+            | FromRunner::SocketMessage { .. }
+            | FromRunner::SocketAck { .. }
+            | FromRunner::SocketClose { .. }
             | FromRunner::Log { .. } => {}
+            FromRunner::Names(_)
+            | FromRunner::AckCommands(_)
+            | FromRunner::Stopping
+            | FromRunner::KvWrite { .. }
+            | FromRunner::Database { .. } => {}
         }
     }
 

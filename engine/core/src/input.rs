@@ -2,10 +2,13 @@
 
 use bytes::Bytes;
 use protocol::component::ComponentHash;
-use protocol::id::{ActorId, NamespaceId, RequestId, RunnerId};
+use protocol::database::{DatabaseAnswer, DatabaseError, Page};
+use protocol::id::{ActorId, Generation, NamespaceId, RequestId, RunnerId};
 use protocol::message::{FromRunner, RunnerProfile};
 
-use crate::record::{ActorRecord, CrashPolicy, DeploymentRecord, NamespaceRecord};
+use crate::record::{
+    ActorRecord, CrashPolicy, DatabaseHead, DeploymentRecord, NamespaceRecord, PoolError, RunnerConfigRecord, RunnerRef,
+};
 
 /// One API call that waits for its answer; unique while the engine process lives.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -23,6 +26,18 @@ pub enum Input {
     Request {
         request: RequestId,
         target: Target,
+        kind: RequestKind,
+        /// Goes to a runner that has the actor even if the actor is not running yet, or no more.
+        skip_ready_wait: bool,
+    },
+    /// An actor has taken this socket. One that can hibernate outlives the actor's generation: see `Action::Hibernate`.
+    SocketOpened {
+        request: RequestId,
+        can_hibernate: bool,
+    },
+    /// A hibernating socket has something for its actor.
+    SocketWakes {
+        request: RequestId,
     },
     /// A dispatched request is over: answered to the last byte, or failed on the way.
     RequestEnded {
@@ -37,14 +52,45 @@ pub enum Input {
         call: CallId,
         operation: Operation,
     },
+    /// A runner has connected, for the first time or again: one that calls itself the same has the same id until
+    /// `Action::ForgetRunner`.
     RunnerJoined {
         runner: RunnerId,
         profile: RunnerProfile,
     },
+    /// Its connection is gone. It may come back.
     RunnerLeft {
         runner: RunnerId,
     },
-    /// `Event`, `Commit`, `Prepared` and `RequestReturned`; the other messages do not concern the core.
+    /// Whether the runner has given a sign of life lately; one that has not gets no more actors.
+    RunnerFresh {
+        runner: RunnerId,
+        fresh: bool,
+    },
+    /// What became of `Action::RunSql`: the answer, and what is to be committed before it is given.
+    SqlRan {
+        runner: RunnerId,
+        actor: ActorId,
+        generation: Generation,
+        call: u64,
+        result: Result<DatabaseAnswer, DatabaseError>,
+        changes: Option<DatabaseChanges>,
+    },
+    /// What became of `Action::CallOut`.
+    CalledOut {
+        actor: ActorId,
+        generation: Generation,
+        outcome: CallOutcome,
+    },
+    /// A pool's URL says which versions it has.
+    PoolAnnounces {
+        namespace: NamespaceId,
+        pool: String,
+        envoy_version: Option<u32>,
+        protocol_version: Option<u16>,
+        names: Vec<(String, String)>,
+    },
+    /// Those that concern an actor's life or its state; the other messages go past the core.
     FromRunner {
         runner: RunnerId,
         message: FromRunner,
@@ -76,14 +122,42 @@ pub enum Input {
 pub struct Boot {
     pub namespaces: Vec<NamespaceRecord>,
     pub deployments: Vec<DeploymentRecord>,
+    pub runner_configs: Vec<RunnerConfigRecord>,
     /// Actors that were awake when the engine went down.
     pub awake: Vec<LoadedActor>,
+    /// The runners that these were on and that may come back.
+    pub runners: Vec<(RunnerId, RunnerRef)>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LoadedActor {
     pub record: ActorRecord,
     pub input: Option<Bytes>,
+    pub database: Option<DatabaseHead>,
+}
+
+/// What a transaction wrote, and the database's size after it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DatabaseChanges {
+    pub pages: Vec<Page>,
+    pub size_pages: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RequestKind {
+    Http,
+    Socket,
+}
+
+/// How a call to a pool's URL goes on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CallOutcome {
+    /// It cannot start actors.
+    Failed(PoolError),
+    /// It is about to end; the actor has to go to another call.
+    Stopping,
+    /// It has ended.
+    Ended,
 }
 
 /// Which actor a request is for.
@@ -162,5 +236,18 @@ pub enum Operation {
         namespace: String,
         name: String,
         version: u32,
+    },
+    /// The whole of it; the protocol version that is known stays.
+    PutRunnerConfig {
+        namespace: String,
+        record: Box<RunnerConfigRecord>,
+    },
+    DeleteRunnerConfig {
+        namespace: String,
+        pool: String,
+    },
+    /// How many actors each runner of a namespace has, and each pool's error.
+    ListRunners {
+        namespace: String,
     },
 }

@@ -21,6 +21,7 @@
 //! - [`life`]: the life of one actor.
 //! - [`memory`]: how an actor comes into memory and leaves it.
 //! - [`place`]: runners and components: where an actor can run.
+//! - [`pools`]: how pools get their runners.
 //! - [`alarms`]: which alarm is due next, without holding all of them.
 
 pub mod action;
@@ -31,6 +32,7 @@ pub mod input;
 mod life;
 mod memory;
 mod place;
+mod pools;
 pub mod record;
 pub mod refusal;
 mod requests;

@@ -30,13 +30,14 @@ use crate::api::ActorCall;
 use crate::core::{ActorThen, Core, Timer};
 use crate::input::{CallId, KeyRef};
 use crate::place::Place;
-use crate::record::{ActorError, ActorRecord, Alarm, Change, CrashPolicy};
+use crate::record::{ActorError, ActorRecord, After, Alarm, Change, CrashPolicy, DatabaseHead};
 use crate::refusal::Refusal;
 use crate::requests::KeyEntry;
 
 pub(crate) struct Actor {
     pub record: ActorRecord,
     pub input: Option<Bytes>,
+    pub database: Option<DatabaseHead>,
     pub life: Life,
     /// Requests that wait for it to run, in the order of arrival.
     pub waiting: BTreeSet<RequestId>,
@@ -81,13 +82,6 @@ pub(crate) enum Life {
     Gone,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum After {
-    Sleep,
-    Start,
-    Destroy,
-}
-
 /// How a generation ended.
 enum End {
     /// It stopped because it was told to.
@@ -99,11 +93,12 @@ enum End {
 }
 
 impl Actor {
-    pub fn new(record: ActorRecord, input: Option<Bytes>, life: Life) -> Actor {
+    pub fn new(record: ActorRecord, input: Option<Bytes>, database: Option<DatabaseHead>, life: Life) -> Actor {
         let next_start = if record.start_ms.is_none() { StartReason::Created } else { StartReason::Woken };
         Actor {
             record,
             input,
+            database,
             life,
             waiting: BTreeSet::new(),
             dispatched: BTreeSet::new(),
@@ -169,6 +164,9 @@ impl ActorRecord {
             runner: None,
             alarm: None,
             crashes: 0,
+            stop: None,
+            acked_command: 0,
+            events_taken: 0,
         }
     }
 }
@@ -192,10 +190,10 @@ impl Core {
         let Some(actor) = self.actors.get_mut(&id) else { return };
         actor.record.reschedule_ms = None;
         match place {
-            Place::Runner { on, key } => {
+            Place::Runner { on, runner } => {
                 actor.life = Life::Placing { on };
                 actor.record.generation += 1;
-                actor.record.runner = Some(key);
+                actor.record.runner = Some(runner);
                 actor.record.pending_ms = None;
                 actor.record.error = None;
                 actor.command = 0;
@@ -290,6 +288,7 @@ impl Core {
             reason: actor.next_start,
             component,
             alarm_ms: actor.record.alarm.map(|alarm| alarm.scheduled_ms),
+            hibernating: Vec::new(),
         };
         actor.next_start = StartReason::Woken;
         let message = ToRunner::Command(actor.checkpoint(), Command::Start(Box::new(start)));
@@ -324,7 +323,7 @@ impl Core {
             }
             (Event::Stopped(Outcome::NoRoom(message)), _) => self.ended(id, End::NoRoom(cut(message, FAILURE_TEXT_BYTES_MAX))),
             // It is on its way to stop already, or has not begun.
-            (Event::Running | Event::SleepIntent | Event::StopIntent, _) => {}
+            (Event::Running | Event::SleepIntent | Event::StopIntent | Event::SetAlarm(_), _) => {}
         }
     }
 
@@ -458,7 +457,7 @@ impl Core {
         match actor.life {
             Life::Starting { on } | Life::Stopping { on, .. } => {
                 let message = ToRunner::Command(actor.checkpoint(), Command::Stop(StopReason::Lost));
-                let envoy_key = actor.record.runner.clone();
+                let envoy_key = actor.record.runner.as_ref().map(|runner| runner.key().to_string());
                 self.act(Action::ToRunner { runner: on, message });
                 self.ended(id, End::Lost(ActorError::EnvoyNoResponse { envoy_key }));
             }
@@ -523,7 +522,7 @@ impl Core {
         let (Life::Placing { on } | Life::Starting { on } | Life::Running { on } | Life::Stopping { on, .. }) = life else {
             return false;
         };
-        self.runners.get(&on).is_some_and(|runner| runner.profile.components)
+        self.runners.get(&on).is_some_and(|runner| runner.profile.runs_components())
     }
 
     /// Where an actor goes from the end of a generation.
@@ -602,7 +601,7 @@ impl Core {
             self.alarms.remove((alarm.fire_ms, id));
             changes.push(Change::DeleteAlarm { fire_ms: alarm.fire_ms, actor: id });
         }
-        changes.push(Change::DestroyActor { record: Box::new(actor.record.clone()) });
+        changes.push(Change::DestroyActor { record: Box::new(actor.record.clone()), database: actor.database.is_some() });
         if let Some(key) = key {
             self.keys.insert(key, KeyEntry::Free(id));
         }

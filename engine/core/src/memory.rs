@@ -41,7 +41,7 @@ impl Core {
             create_ms: self.now_ms,
             ..ActorRecord::unknown(id)
         };
-        self.enter(Actor::new(record.clone(), create.input.clone(), Life::Asleep));
+        self.enter(Actor::new(record.clone(), create.input.clone(), None, Life::Asleep));
         let created = Change::CreateActor { record: Box::new(record), input: create.input };
         self.place(id, vec![created], by);
         id
@@ -50,7 +50,7 @@ impl Core {
     /// Has the actor's record read, unless it is in memory; a placeholder stands there until then.
     pub(crate) fn load(&mut self, id: ActorId) {
         if let Entry::Vacant(place) = self.actors.entry(id) {
-            place.insert(Actor::new(ActorRecord::unknown(id), None, Life::Loading));
+            place.insert(Actor::new(ActorRecord::unknown(id), None, None, Life::Loading));
             self.act(Action::LoadActor { actor: id });
         }
     }
@@ -83,7 +83,7 @@ impl Core {
 
     /// Takes a sleeping actor into memory, as it was read.
     pub(crate) fn adopt(&mut self, found: LoadedActor, waiting: BTreeSet<RequestId>) {
-        let mut actor = Actor::new(found.record, found.input, Life::Asleep);
+        let mut actor = Actor::new(found.record, found.input, found.database, Life::Asleep);
         actor.waiting = waiting;
         self.enter(actor);
     }
@@ -99,7 +99,7 @@ impl Core {
 
     /// An actor that was awake when the engine went down: what its record must say now.
     pub(crate) fn resurrect(&mut self, loaded: LoadedActor) -> Option<Change> {
-        let LoadedActor { mut record, input } = loaded;
+        let LoadedActor { mut record, input, database } = loaded;
         if record.destroy_ms.is_some() {
             return None;
         }
@@ -112,7 +112,7 @@ impl Core {
         record.pending_ms = wanted.then_some(self.now_ms);
         let change = Change::PutActor(Box::new(record.clone()));
         if wanted {
-            let mut actor = Actor::new(record, input, Life::Unplaced);
+            let mut actor = Actor::new(record, input, database, Life::Unplaced);
             if actor.record.start_ms.is_some() {
                 actor.next_start = StartReason::Restarted;
             }

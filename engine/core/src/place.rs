@@ -12,12 +12,14 @@ use protocol::message::{RunnerProfile, StopReason, ToRunner};
 use crate::action::{Action, Answer};
 use crate::core::{Core, Then};
 use crate::input::CallId;
-use crate::life::{After, Life};
-use crate::record::{Change, DeploymentRecord, VersionRecord};
+use crate::life::Life;
+use crate::record::{After, Change, DeploymentRecord, RunnerRef, VersionRecord};
 use crate::refusal::Refusal;
 
 pub(crate) struct Runner {
     pub profile: RunnerProfile,
+    /// How many actors are on it.
+    pub actors: u32,
     prepared: BTreeSet<ComponentHash>,
     refused: BTreeMap<ComponentHash, ComponentRefusal>,
 }
@@ -36,7 +38,7 @@ pub(crate) struct Deploying {
 pub(crate) enum Place {
     Runner {
         on: RunnerId,
-        key: String,
+        runner: RunnerRef,
     },
     /// No runner now; one may come.
     Nowhere,
@@ -59,7 +61,7 @@ impl Core {
             }
         }
         match (chosen, refused) {
-            (Some((on, runner)), _) => Place::Runner { on, key: runner.profile.key.clone() },
+            (Some((on, runner)), _) => Place::Runner { on, runner: RunnerRef::of(&runner.profile) },
             (None, Some(message)) => Place::Refused { message },
             (None, None) => Place::Nowhere,
         }
@@ -74,18 +76,18 @@ impl Core {
     }
 
     fn component_runners(&self) -> impl Iterator<Item = (RunnerId, &Runner)> {
-        self.runners.iter().filter(|(_, runner)| runner.profile.components).map(|(id, runner)| (*id, runner))
+        self.runners.iter().filter(|(_, runner)| runner.profile.runs_components()).map(|(id, runner)| (*id, runner))
     }
 
     pub(crate) fn runner_joined(&mut self, id: RunnerId, profile: RunnerProfile) {
         // What is live, and what is about to be.
         let live = self.deployments.values().flat_map(|of_namespace| of_namespace.values()).chain(self.publishing.values());
         let live = live.map(|record| record.live_version().component);
-        let components: BTreeSet<ComponentHash> = match profile.components {
+        let components: BTreeSet<ComponentHash> = match profile.runs_components() {
             true => live.chain(self.deploying.iter().map(|deploying| deploying.component)).collect(),
             false => BTreeSet::new(),
         };
-        self.runners.insert(id, Runner { profile, prepared: BTreeSet::new(), refused: BTreeMap::new() });
+        self.runners.insert(id, Runner { profile, actors: 0, prepared: BTreeSet::new(), refused: BTreeMap::new() });
         for component in components {
             self.act(Action::ToRunner { runner: id, message: ToRunner::Prepare { component } });
         }
@@ -119,7 +121,7 @@ impl Core {
     }
 
     pub(crate) fn prepared(&mut self, id: RunnerId, component: ComponentHash, result: Result<ComponentInfo, ComponentRefusal>) {
-        let Some(runner) = self.runners.get_mut(&id).filter(|runner| runner.profile.components) else { return };
+        let Some(runner) = self.runners.get_mut(&id).filter(|runner| runner.profile.runs_components()) else { return };
         match &result {
             Ok(_) => {
                 runner.refused.remove(&component);

@@ -42,6 +42,7 @@ use crate::logs::LogBook;
 use crate::readers::Readers;
 use crate::requests::Requests;
 use crate::runners::Runners;
+use crate::sockets::Sockets;
 use crate::{api, http, random};
 
 /// The runner inside this process; others that connect get later numbers.
@@ -130,6 +131,7 @@ pub async fn run(
         calls: Calls::default(),
         requests: Requests::default(),
         runners: Runners::default(),
+        sockets: Sockets::default(),
         readers,
         directory,
         components: Arc::new(components),

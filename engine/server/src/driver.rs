@@ -16,8 +16,10 @@ use engine_store::{State, StoreError, Writer};
 use protocol::id::{ActorId, Generation, RequestId, RunnerId};
 use tokio::sync::oneshot;
 
+use crate::database;
 use crate::directory::News;
 use crate::engine::Engine;
+use crate::outbound;
 use crate::requests::Place;
 
 /// From this many commits under way on, submitting one may have to wait for the writer.
@@ -79,6 +81,19 @@ impl Driver {
             }),
             Action::Commit { commit, changes } => self.commit(commit, &changes),
             Action::ToRunner { runner, message } => engine.runners.send(runner, message),
+            Action::ReadPages { runner, actor, call, pages, expected_txid } => {
+                database::read_pages(&engine, runner, actor, call, pages, expected_txid);
+            }
+            Action::RunSql { runner, actor, generation, call, question } => {
+                database::run_sql(&engine, runner, actor, generation, call, question);
+            }
+            Action::EvictRunner { runner } => engine.runners.evict(runner),
+            Action::ForgetRunner { runner } => engine.runners.forget(runner),
+            Action::CallOut { namespace, pool, checkpoint, start } => {
+                outbound::call(&engine, namespace, pool, checkpoint, *start);
+            }
+            Action::EndCallOut { actor, generation } => outbound::end(&engine, actor, generation),
+            Action::Hibernate { request } => engine.sockets.hibernate(request),
             Action::Dispatch { request, runner, actor, generation } => self.dispatch(request, runner, actor, generation),
             Action::Refuse { request, refusal } => engine.requests.refuse_by_core(request, refusal),
             Action::Reply { call, result } => engine.calls.reply(call, result),
@@ -113,7 +128,10 @@ impl Driver {
     fn dispatch(&mut self, request: RequestId, runner: RunnerId, actor: ActorId, generation: Generation) {
         // A runner that has just left: the core is about to hear of it, and will refuse the request or dispatch it again.
         if let Some(link) = self.engine.runners.link(runner) {
-            self.engine.requests.dispatch(request, Place { link, actor, generation });
+            let place = Place { runner, link, actor, generation };
+            if !self.engine.sockets.dispatch(request, &place) {
+                self.engine.requests.dispatch(request, place);
+            }
         }
     }
 }

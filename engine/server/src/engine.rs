@@ -20,6 +20,7 @@ use crate::logs::LogBook;
 use crate::readers::Readers;
 use crate::requests::Requests;
 use crate::runners::Runners;
+use crate::sockets::Sockets;
 
 /// The one datacenter there is.
 pub const DATACENTER: &str = "default";
@@ -31,6 +32,7 @@ pub struct Engine {
     pub calls: Calls,
     pub requests: Requests,
     pub runners: Runners,
+    pub sockets: Sockets,
     pub readers: Readers,
     pub directory: Arc<Directory>,
     pub components: Arc<Components>,

@@ -75,7 +75,15 @@ impl FromRunnerLink for RunnerDoor {
     fn send(&self, message: FromRunner) {
         let requests = &self.engine.requests;
         match message {
-            FromRunner::Event(..) | FromRunner::Commit(_) | FromRunner::Prepared { .. } | FromRunner::RequestReturned { .. } => {
+            FromRunner::Names(_)
+            | FromRunner::Event(..)
+            | FromRunner::AckCommands(_)
+            | FromRunner::Stopping
+            | FromRunner::KvWrite { .. }
+            | FromRunner::Database { .. }
+            | FromRunner::Commit(_)
+            | FromRunner::Prepared { .. }
+            | FromRunner::RequestReturned { .. } => {
                 self.engine.inbox.push(Input::FromRunner { runner: self.runner, message });
             }
             FromRunner::ResponseStart { request, status, headers, body, stream } => {
@@ -86,6 +94,11 @@ impl FromRunnerLink for RunnerDoor {
             }
             FromRunner::ResponseAbort { request, failure } => self.aborted(request, failure),
             FromRunner::RequestWindow { request, consumed_bytes } => requests.request_window(request, consumed_bytes),
+            FromRunner::RequestBodyCancel { request } => requests.request_body_cancel(request),
+            FromRunner::SocketOpened { .. }
+            | FromRunner::SocketMessage { .. }
+            | FromRunner::SocketAck { .. }
+            | FromRunner::SocketClose { .. } => self.engine.sockets.hear(&self.engine, self.runner, message),
             FromRunner::Kv { actor, generation, call, question } => self.kv(actor, generation, call, question),
             FromRunner::GetComponent { component } => {
                 let (engine, runner) = (self.engine.clone(), self.runner);

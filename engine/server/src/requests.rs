@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use bytes::Bytes;
 use engine_core::refusal::Refusal;
 use http::{HeaderMap, Method, StatusCode};
-use protocol::id::{ActorId, Generation, RequestId};
+use protocol::id::{ActorId, Generation, RequestId, RunnerId};
 use protocol::limits::{MIB, REQUEST_BODY_INLINE_BYTES_MAX};
 use protocol::link::ToRunnerLink;
 use protocol::message::{RequestStart, ToRunner};
@@ -53,6 +53,7 @@ pub struct Head {
 /// Where a request was dispatched to.
 #[derive(Clone)]
 pub struct Place {
+    pub runner: RunnerId,
     pub link: Arc<dyn ToRunnerLink>,
     pub actor: ActorId,
     pub generation: Generation,
@@ -229,6 +230,12 @@ impl Requests {
         if let Some(Upload { credit, .. }) = self.shard(request).get(&request).and_then(|entry| entry.upload.as_ref()) {
             credit.consumed(consumed_bytes);
         }
+    }
+
+    /// The runner reads no more of the request's body.
+    pub fn request_body_cancel(&self, request: RequestId) {
+        // The sender goes on into nothing.
+        self.request_window(request, u64::MAX);
     }
 
     pub fn place_of(&self, request: RequestId) -> Option<Place> {

@@ -23,6 +23,16 @@ impl Runners {
         read(&self.links).get(&runner).cloned()
     }
 
+    /// It is to end, and not to come back.
+    pub fn evict(&self, runner: RunnerId) {
+        write(&self.links).remove(&runner);
+    }
+
+    /// Who comes under its name is a new one.
+    pub fn forget(&self, runner: RunnerId) {
+        write(&self.links).remove(&runner);
+    }
+
     /// To a runner that has left there is nothing to say: the core learns of that by itself.
     pub fn send(&self, runner: RunnerId, message: ToRunner) {
         if let Some(link) = self.link(runner) {

@@ -25,6 +25,7 @@ use crate::logs::LogBook;
 use crate::readers::Readers;
 use crate::requests::Requests;
 use crate::runners::Runners;
+use crate::sockets::Sockets;
 
 pub struct TestEngine {
     pub engine: Arc<Engine>,
@@ -46,6 +47,7 @@ pub fn start() -> TestEngine {
         calls: Calls::default(),
         requests: Requests::default(),
         runners: Runners::default(),
+        sockets: Sockets::default(),
         readers: Readers::start(state, 1).expect("a thread can be started"),
         directory,
         components: Arc::new(components),

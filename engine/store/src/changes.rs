@@ -23,7 +23,7 @@ pub fn batch(changes: &[Change]) -> Batch {
         match change {
             Change::PutActor(record) => put_actor(&mut batch, record),
             Change::CreateActor { record, input } => create_actor(&mut batch, record, input.as_ref(), &mut freed),
-            Change::DestroyActor { record } => destroy_actor(&mut batch, record, &mut freed),
+            Change::DestroyActor { record, database } => destroy_actor(&mut batch, record, *database, &mut freed),
             Change::PutAlarm { fire_ms, actor } => batch.put(keys::alarm(*fire_ms, *actor), records::marker()),
             Change::DeleteAlarm { fire_ms, actor } => batch.delete(keys::alarm(*fire_ms, *actor)),
             Change::Kv { actor, now_ms, changes } => {
@@ -31,7 +31,31 @@ pub fn batch(changes: &[Change]) -> Batch {
                     match change {
                         KvChange::Put { key, value } => batch.put(keys::kv(*actor, key), records::kv(*now_ms, value)),
                         KvChange::Delete { key } => batch.delete(keys::kv(*actor, key)),
+                        KvChange::DeleteRange { range } => {
+                            let (start, end) = keys::kv_range(*actor, range);
+                            batch.delete_range(start, end);
+                        }
                     }
+                }
+            }
+            Change::Database { actor, head, pages, shrunk } => {
+                for (number, bytes) in pages {
+                    batch.put(keys::page(*actor, *number), records::page(bytes));
+                }
+                if *shrunk {
+                    let (start, end) = keys::pages_after(*actor, head.size_pages);
+                    batch.delete_range(start, end);
+                }
+                batch.put(keys::database_head(*actor), records::encode(head));
+            }
+            Change::PutRunnerConfig(record) => {
+                batch.put(keys::runner_config(record.namespace, &record.pool), records::encode(&**record));
+            }
+            Change::DeleteRunnerConfig { namespace, pool } => batch.delete(keys::runner_config(*namespace, pool)),
+            Change::PutActorName { namespace, name, metadata } => {
+                batch.put(keys::actor_name(*namespace, name), records::marker());
+                if let Some(metadata) = metadata {
+                    batch.put(keys::actor_name_metadata(*namespace, name), records::actor_name_metadata(metadata));
                 }
             }
             Change::PutNamespace(record) => batch.put(keys::namespace(record.id), records::encode(record)),
@@ -67,7 +91,7 @@ fn create_actor(batch: &mut Batch, record: &ActorRecord, input: Option<&Bytes>, 
     batch.put(keys::actor_name(record.namespace, &record.name), records::marker());
 }
 
-fn destroy_actor(batch: &mut Batch, record: &ActorRecord, freed: &mut BTreeSet<Vec<u8>>) {
+fn destroy_actor(batch: &mut Batch, record: &ActorRecord, database: bool, freed: &mut BTreeSet<Vec<u8>>) {
     put_actor(batch, record);
     if let Some(reservation) = reservation(record) {
         batch.delete(reservation.clone());
@@ -78,6 +102,11 @@ fn destroy_actor(batch: &mut Batch, record: &ActorRecord, freed: &mut BTreeSet<V
     }
     let (first, end) = keys::kv_all(record.id);
     batch.delete_range(first, end);
+    if database {
+        batch.delete(keys::database_head(record.id));
+        let (first, end) = keys::pages_after(record.id, 0);
+        batch.delete_range(first, end);
+    }
     batch.delete(place_in_list(Kind::LivingByName, record));
     batch.put(place_in_list(Kind::DestroyedByName, record), records::listing(record.key.as_deref()));
 }

@@ -5,27 +5,34 @@
 //! | format | `meta/format` | format of the directory, number of partitions |
 //! | namespace | `n` namespace | [`NamespaceRecord`] |
 //! | deployment | `d` namespace, name | [`DeploymentRecord`] |
+//! | runner config | `r` namespace, pool | [`RunnerConfigRecord`] |
 //! | actor name | `a` namespace, name | version |
+//! | metadata of an actor name | `m` namespace, name | version, JSON text |
 //! | actor | `p` partition `a` actor | [`ActorRecord`] |
 //! | input | `p` partition `i` actor | version, bytes |
 //! | reservation of a key | `p` partition `k` namespace, length of name, name, key | version, actor |
 //! | alarm | `p` partition `t` fire_ms, actor | version |
 //! | awake | `p` partition `w` actor | version |
 //! | entry of an actor's KV | `p` partition `v` actor, user key | version, update_ms, bytes |
+//! | head of an actor's database | `p` partition `h` actor | [`DatabaseHead`] |
+//! | page of an actor's database | `p` partition `g` actor, number | version, bytes |
 //! | living actor, by name | `p` partition `l` namespace, length of name, name, descending create_ms, actor | version, key |
 //! | destroyed actor, by name | `p` partition `o` as above | version, key |
 //!
-//! One letter is one byte, and so is the partition. Ids are 19 bytes, times 8 bytes big-endian, lengths 4 bytes big-endian;
+//! One letter is one byte, and so is the partition. Ids are 19 bytes, times 8 bytes big-endian, lengths and page numbers 4 bytes big-endian;
 //! descending means with all bits turned, so that the newest comes first. A name or a key at the end has no length: it is
 //! the rest, which keeps names alphabetical. Everything about an actor lies under its partition's prefix, so that a partition
 //! can have one writer. All of it is on disk: a layout that is here never changes, a new one gets a new letter.
 //!
+//! [`RunnerConfigRecord`]: engine_core::record::RunnerConfigRecord
+//! [`DatabaseHead`]: engine_core::record::DatabaseHead
 //! [`NamespaceRecord`]: engine_core::record::NamespaceRecord
 //! [`DeploymentRecord`]: engine_core::record::DeploymentRecord
 //! [`ActorRecord`]: engine_core::record::ActorRecord
 
 use engine_core::input::KeyRef;
 use protocol::id::{ActorId, Id, NamespaceId, Partition};
+use protocol::message::KvRange;
 
 use crate::error::{StoreError, hex};
 
@@ -34,6 +41,8 @@ pub const FORMAT: &[u8] = b"meta/format";
 const NAMESPACE: u8 = b'n';
 const DEPLOYMENT: u8 = b'd';
 const ACTOR_NAME: u8 = b'a';
+const ACTOR_NAME_METADATA: u8 = b'm';
+const RUNNER_CONFIG: u8 = b'r';
 const PARTITION: u8 = b'p';
 
 /// The third byte of a key in a partition.
@@ -46,6 +55,8 @@ pub enum Kind {
     Alarm = b't',
     Awake = b'w',
     Kv = b'v',
+    DatabaseHead = b'h',
+    Page = b'g',
     LivingByName = b'l',
     DestroyedByName = b'o',
 }
@@ -74,6 +85,18 @@ pub fn deployment(namespace: NamespaceId, name: &str) -> Vec<u8> {
 
 pub fn deployments() -> KeyRange {
     under(vec![DEPLOYMENT])
+}
+
+pub fn runner_config(namespace: NamespaceId, pool: &str) -> Vec<u8> {
+    global(RUNNER_CONFIG, &[namespace.as_bytes(), pool.as_bytes()])
+}
+
+pub fn runner_configs() -> KeyRange {
+    under(vec![RUNNER_CONFIG])
+}
+
+pub fn actor_name_metadata(namespace: NamespaceId, name: &str) -> Vec<u8> {
+    global(ACTOR_NAME_METADATA, &[namespace.as_bytes(), name.as_bytes()])
 }
 
 pub fn actor_name(namespace: NamespaceId, name: &str) -> Vec<u8> {
@@ -143,6 +166,28 @@ pub fn kv(actor: ActorId, user_key: &[u8]) -> Vec<u8> {
 
 pub fn kv_all(actor: ActorId) -> KeyRange {
     under(of_actor(Kind::Kv, actor, &[]))
+}
+
+pub fn database_head(actor: ActorId) -> Vec<u8> {
+    of_actor(Kind::DatabaseHead, actor, &[])
+}
+
+pub fn page(actor: ActorId, number: u32) -> Vec<u8> {
+    of_actor(Kind::Page, actor, &number.to_be_bytes())
+}
+
+/// The pages of an actor's database beyond this one.
+pub fn pages_after(actor: ActorId, number: u32) -> KeyRange {
+    let (_, end) = under(of_actor(Kind::Page, actor, &[]));
+    match number.checked_add(1) {
+        Some(next) => (page(actor, next), end),
+        None => (end.clone(), end),
+    }
+}
+
+pub fn kv_range(actor: ActorId, range: &KvRange) -> KeyRange {
+    let end = range.end.as_ref().map_or_else(|| kv_all(actor).1, |end| kv(actor, end));
+    (kv(actor, &range.start), end)
 }
 
 /// An actor's place in the list of its name.

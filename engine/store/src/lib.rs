@@ -29,6 +29,7 @@ pub mod group;
 pub mod keys;
 pub mod memory;
 pub mod merge;
+mod older;
 pub mod records;
 pub mod rocks;
 pub mod state;

@@ -7,7 +7,7 @@
 //! Bytes that are no record are an error here, never a panic; a version above ours says so by itself.
 
 use bytes::Bytes;
-use engine_core::record::{ActorRecord, DeploymentRecord, NamespaceRecord};
+use engine_core::record::{ActorRecord, DatabaseHead, DeploymentRecord, NamespaceRecord, RunnerConfigRecord};
 use protocol::id::ActorId;
 use protocol::limits::PARTITIONS;
 use serde::Serialize;
@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::StoreError;
 use crate::keys;
+use crate::older::ActorRecordV1;
 
 /// Of the directory as a whole: the table of keys.
 pub const FORMAT_VERSION: u8 = 1;
@@ -30,16 +31,37 @@ pub trait Record: Serialize + DeserializeOwned {
     const VERSION: u8;
     /// For the text of an error.
     const WHAT: &'static str;
+
+    /// What a record of an earlier version says.
+    fn of_version(version: u8, bytes: &[u8]) -> Option<postcard::Result<(Self, &[u8])>> {
+        let _ = (version, bytes);
+        None
+    }
 }
 
 impl Record for ActorRecord {
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
     const WHAT: &'static str = "the record of an actor";
+
+    fn of_version(version: u8, bytes: &[u8]) -> Option<postcard::Result<(ActorRecord, &[u8])>> {
+        let read = |(record, rest): (ActorRecordV1, _)| (record.into(), rest);
+        (version == 1).then(|| postcard::take_from_bytes(bytes).map(read))
+    }
 }
 
 impl Record for NamespaceRecord {
     const VERSION: u8 = 1;
     const WHAT: &'static str = "the record of a namespace";
+}
+
+impl Record for RunnerConfigRecord {
+    const VERSION: u8 = 1;
+    const WHAT: &'static str = "the configuration of a pool's runners";
+}
+
+impl Record for DatabaseHead {
+    const VERSION: u8 = 1;
+    const WHAT: &'static str = "the head of an actor's database";
 }
 
 impl Record for DeploymentRecord {
@@ -53,8 +75,12 @@ pub fn encode<R: Record>(record: &R) -> Bytes {
 }
 
 pub fn decode<R: Record>(bytes: &[u8]) -> Result<R, StoreError> {
-    let rest = after_version(bytes, R::VERSION, R::WHAT)?;
-    match postcard::take_from_bytes(rest) {
+    let older = bytes.split_first().and_then(|(version, rest)| R::of_version(*version, rest));
+    let read = match older {
+        Some(read) => read,
+        None => postcard::take_from_bytes(after_version(bytes, R::VERSION, R::WHAT)?),
+    };
+    match read {
         Ok((record, [])) => Ok(record),
         Ok((_, more)) => Err(damaged(R::WHAT, &format!("{} bytes too many", more.len()))),
         Err(error) => Err(damaged(R::WHAT, &error.to_string())),
@@ -95,6 +121,24 @@ pub fn parse_reservation(value: &[u8]) -> Result<ActorId, StoreError> {
     const WHAT: &str = "the reservation of a key";
     let rest = after_version(value, VALUE_VERSION, WHAT)?;
     keys::read_id(rest).ok_or_else(|| damaged(WHAT, "it names no actor"))
+}
+
+pub fn page(bytes: &[u8]) -> Bytes {
+    [&[VALUE_VERSION], bytes].concat().into()
+}
+
+pub fn parse_page(value: &Bytes) -> Result<Bytes, StoreError> {
+    after_version(value, VALUE_VERSION, "a page of an actor's database").map(|rest| value.slice_ref(rest))
+}
+
+pub fn actor_name_metadata(json: &str) -> Bytes {
+    [&[VALUE_VERSION], json.as_bytes()].concat().into()
+}
+
+pub fn parse_actor_name_metadata(value: &[u8]) -> Result<String, StoreError> {
+    const WHAT: &str = "the metadata of an actor name";
+    let rest = after_version(value, VALUE_VERSION, WHAT)?;
+    String::from_utf8(rest.to_vec()).map_err(|error| damaged(WHAT, &error.to_string()))
 }
 
 pub fn kv(update_ms: u64, value: &[u8]) -> Bytes {

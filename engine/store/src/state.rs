@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use engine_core::input::{Boot, KeyRef, LoadedActor};
-use engine_core::record::{ActorRecord, Change};
+use engine_core::record::{ActorRecord, Change, DatabaseHead};
 use protocol::id::{ActorId, NamespaceId, Partition};
 use protocol::limits::{KV_LIST_BYTES_MAX, KV_LIST_ENTRIES_MAX};
-use protocol::message::KvRange;
+use protocol::message::{KvEntry, KvRange};
 
 use crate::changes;
 use crate::error::StoreError;
@@ -44,6 +44,10 @@ impl State {
             boot.deployments.push(records::decode(&pair.value)?);
             Ok(())
         })?;
+        self.each(keys::runner_configs(), |pair| {
+            boot.runner_configs.push(records::decode(&pair.value)?);
+            Ok(())
+        })?;
         for partition in Partition::all() {
             self.each(keys::all_of(Kind::Awake, partition), |pair| {
                 let actor = keys::parse_awake(&pair.key)?;
@@ -55,16 +59,17 @@ impl State {
     }
 
     pub fn load_actor(&self, actor: ActorId) -> Result<Option<LoadedActor>, StoreError> {
-        let (record, input) = (keys::actor(actor), keys::input(actor));
+        let (record, input, head) = (keys::actor(actor), keys::input(actor), keys::database_head(actor));
         // As of one moment: a destroy takes the input away in the same commit that marks the record.
-        let found = self.store.get_many(&[&record, &input])?;
-        let [Some(record), input] = &found[..] else { return Ok(None) };
+        let found = self.store.get_many(&[&record, &input, &head])?;
+        let [Some(record), input, head] = &found[..] else { return Ok(None) };
         let record = decode_actor(actor, record)?;
         let input = input.as_ref().map(records::parse_input).transpose()?;
         if record.has_input && input.is_none() && record.destroy_ms.is_none() {
             return Err(StoreError::corrupt(format!("the input of actor {actor} is missing")));
         }
-        Ok(Some(LoadedActor { record, input }))
+        let database = head.as_ref().map(|head| records::decode(head)).transpose()?;
+        Ok(Some(LoadedActor { record, input, database }))
     }
 
     /// The living actor that holds this key.
@@ -88,12 +93,17 @@ impl State {
         Ok((alarms, merge.take_next()?.is_none()))
     }
 
-    /// The values of these keys, in their order, as of one moment.
-    pub fn kv_get(&self, actor: ActorId, user_keys: &[Bytes]) -> Result<Vec<Option<Bytes>>, StoreError> {
+    /// The entries of these keys, in their order, as of one moment.
+    pub fn kv_get(&self, actor: ActorId, user_keys: &[Bytes]) -> Result<Vec<Option<KvEntry>>, StoreError> {
         let keys: Vec<Vec<u8>> = user_keys.iter().map(|key| keys::kv(actor, key)).collect();
         let keys: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
         let found = self.store.get_many(&keys)?;
-        found.iter().map(|value| Ok(value.as_ref().map(records::parse_kv).transpose()?.map(|(value, _)| value))).collect()
+        let entry = |(key, value): (&Bytes, &Option<Bytes>)| {
+            let Some(value) = value else { return Ok(None) };
+            let (value, update_ms) = records::parse_kv(value)?;
+            Ok(Some(KvEntry { key: key.clone(), value, update_ms }))
+        };
+        user_keys.iter().zip(&found).map(entry).collect()
     }
 
     /// The value, and when it was written.
@@ -110,11 +120,10 @@ impl State {
         reverse: bool,
         limit: usize,
         keys_only: bool,
-    ) -> Result<Result<Vec<(Bytes, Bytes)>, String>, StoreError> {
+    ) -> Result<Result<Vec<KvEntry>, String>, StoreError> {
         // `limit` is the caller's number.
         let limit = limit.min(KV_LIST_ENTRIES_MAX);
-        let start = keys::kv(actor, &range.start);
-        let end = range.end.as_ref().map_or_else(|| keys::kv_all(actor).1, |end| keys::kv(actor, end));
+        let (start, end) = keys::kv_range(actor, range);
         // With what the store adds to each entry, so that a list that is just small enough is not cut.
         let overhead = keys::KV_PREFIX_BYTES + records::KV_VALUE_OVERHEAD_BYTES;
         let bytes_max = KV_LIST_BYTES_MAX + limit * overhead + 1;
@@ -122,15 +131,26 @@ impl State {
         let mut bytes = 0;
         let mut entries = Vec::with_capacity(pairs.len());
         for pair in pairs {
-            let value = if keys_only { Bytes::new() } else { records::parse_kv(&pair.value)?.0 };
+            let (value, update_ms) = if keys_only { (Bytes::new(), 0) } else { records::parse_kv(&pair.value)? };
             let key = pair.key.slice(keys::KV_PREFIX_BYTES.min(pair.key.len())..);
             bytes += key.len() + value.len();
-            entries.push((key, value));
+            entries.push(KvEntry { key, value, update_ms });
         }
         if bytes > KV_LIST_BYTES_MAX {
             return Ok(Err(format!("the list is longer than {KV_LIST_BYTES_MAX} bytes; ask for a smaller range or a lower limit")));
         }
         Ok(Ok(entries))
+    }
+
+    /// The head of an actor's database and these pages of it, as of one moment. A page that was never written is none.
+    pub fn pages(&self, actor: ActorId, numbers: &[u32]) -> Result<(Option<DatabaseHead>, Vec<Option<Bytes>>), StoreError> {
+        let mut keys = vec![keys::database_head(actor)];
+        keys.extend(numbers.iter().map(|number| keys::page(actor, *number)));
+        let keys: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
+        let mut found = self.store.get_many(&keys)?.into_iter();
+        let head = found.next().flatten().map(|head| records::decode(&head)).transpose()?;
+        let pages = found.map(|page| page.as_ref().map(records::parse_page).transpose()).collect::<Result<_, _>>()?;
+        Ok((head, pages))
     }
 
     /// Actors of a name, newest first, created before a moment if one is given, with this key if one is given.
@@ -173,11 +193,20 @@ impl State {
         Ok(records)
     }
 
-    /// Names that actors of this namespace have or had, alphabetical.
-    pub fn actor_names(&self, namespace: NamespaceId, after: Option<&str>, limit: usize) -> Result<Vec<String>, StoreError> {
+    /// Names that actors of this namespace have or had, or that runners have code for, alphabetical; and their metadata as JSON text.
+    pub fn actor_names(
+        &self,
+        namespace: NamespaceId,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Option<String>)>, StoreError> {
         let (start, end) = keys::actor_names(namespace, after);
         let pairs = self.store.scan(Scan::range(&start, &end, limit))?;
-        pairs.iter().map(|pair| keys::parse_actor_name(&pair.key)).collect()
+        let names = pairs.iter().map(|pair| keys::parse_actor_name(&pair.key)).collect::<Result<Vec<_>, _>>()?;
+        let keys: Vec<Vec<u8>> = names.iter().map(|name| keys::actor_name_metadata(namespace, name)).collect();
+        let metadata = self.store.get_many(&keys.iter().map(|key| &key[..]).collect::<Vec<_>>())?;
+        let parse = |value: Option<Bytes>| value.map(|value| records::parse_actor_name_metadata(&value)).transpose();
+        names.into_iter().zip(metadata).map(|(name, metadata)| Ok((name, parse(metadata)?))).collect()
     }
 
     /// One commit of the core as one batch for the writer.

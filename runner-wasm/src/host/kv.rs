@@ -42,7 +42,7 @@ impl Host {
         match self.actor.ask(KvQuestion::Get { keys: vec![key.clone()] }).await? {
             KvAnswer::Get(mut values) if values.len() == 1 => {
                 // A copy of its own: the answer may be a slice of something large.
-                let value = values.pop().flatten().map(|value| Bytes::copy_from_slice(&value));
+                let value = values.pop().flatten().map(|entry| Bytes::copy_from_slice(&entry.value));
                 self.actor.books().state.learn(key, value.clone());
                 Ok(value.map(Vec::from))
             }
@@ -62,7 +62,7 @@ impl Host {
         while let Some(question) = listing.question() {
             match self.actor.ask(question).await? {
                 KvAnswer::List(entries) => listing.answer(entries)?,
-                KvAnswer::Get(_) => return Err(unexpected_answer()),
+                KvAnswer::Get(_) | KvAnswer::Written => return Err(unexpected_answer()),
             }
         }
         let entry = |(key, value): (Bytes, Bytes)| kv::Entry { key: key.to_vec(), value: value.to_vec() };

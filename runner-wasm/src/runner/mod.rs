@@ -13,7 +13,7 @@ use protocol::id::{ActorId, Generation};
 use protocol::limits::REQUESTS_PER_ACTOR_MAX;
 use protocol::link::{FromRunnerLink, ToRunnerLink};
 use protocol::message::{
-    Checkpoint, Command, Failure, FailureKind, FromRunner, RequestStart, RunnerProfile, Start, StopReason, ToRunner,
+    Checkpoint, Command, Failure, FailureKind, FromRunner, RequestStart, RunnerProfile, Serves, Start, StopReason, ToRunner,
 };
 use tokio::runtime::Handle;
 use wasmtime::Engine;
@@ -97,7 +97,7 @@ impl Runner {
     }
 
     pub fn profile(&self) -> RunnerProfile {
-        RunnerProfile { key: "wasm".to_string(), version: 1, components: true }
+        RunnerProfile { key: "wasm".to_string(), version: 1, serves: Serves::Components }
     }
 
     pub fn metrics(&self) -> Metrics {
@@ -131,6 +131,19 @@ impl ToRunnerLink for Runner {
                     route.credit(consumed_bytes);
                 }
             }
+            // Actors here have no handler for sockets.
+            ToRunner::SocketOpen(open) => shared.link.send(FromRunner::SocketClose {
+                request: open.request,
+                code: Some(1011),
+                reason: Some("actor.not_handled".to_string()),
+                hibernate: false,
+            }),
+            // Events and pages are never sent from here, and a response whose request's body is cut short ends by itself.
+            ToRunner::AckEvents(_)
+            | ToRunner::RequestBodyCancel { .. }
+            | ToRunner::SocketMessage { .. }
+            | ToRunner::SocketClose { .. }
+            | ToRunner::Database { .. } => {}
             ToRunner::Kv { actor, generation, call, result } => {
                 if let Some(actor) = shared.actor(actor, generation) {
                     actor.answered(call, result);

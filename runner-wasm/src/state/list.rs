@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use protocol::limits::{KV_LIST_BYTES_MAX, KV_LIST_ENTRIES_MAX};
-use protocol::message::{KvQuestion, KvRange};
+use protocol::message::{KvEntry, KvQuestion, KvRange};
 
 use super::Refusal;
 use super::pending::Pending;
@@ -60,16 +60,16 @@ impl Listing {
         Some(KvQuestion::List { range: self.range.clone(), reverse: self.reverse, limit: self.asked, keys_only: self.keys_only })
     }
 
-    pub fn answer(&mut self, entries: Vec<Pair>) -> Result<(), Refusal> {
+    pub fn answer(&mut self, entries: Vec<KvEntry>) -> Result<(), Refusal> {
         self.exhausted = entries.len() < self.asked;
-        if let Some((last, _)) = entries.last() {
+        if let Some(KvEntry { key: last, .. }) = entries.last() {
             match self.reverse {
                 true => self.range.end = Some(last.clone()),
                 // The smallest key after a key is that key and a zero byte.
                 false => self.range.start = [last, &[0][..]].concat().into(),
             }
         }
-        for (key, value) in entries {
+        for KvEntry { key, value, .. } in entries {
             if self.stored.len() < self.limit && !self.overlay.contains_key(&key) {
                 self.bytes += key.len() + value.len();
                 self.stored.push((key, value));

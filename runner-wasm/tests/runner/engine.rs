@@ -215,14 +215,14 @@ impl Seen {
 
     fn read(&self, question: KvQuestion) -> KvAnswer {
         match question {
-            KvQuestion::Get { keys } => KvAnswer::Get(keys.iter().map(|key| self.stored.get(key).cloned()).collect()),
+            KvQuestion::Get { keys } => KvAnswer::Get(keys.iter().map(|key| Some(entry(key, self.stored.get(key)?.clone()))).collect()),
             KvQuestion::List { range, reverse, limit, keys_only } => {
                 let mut pairs: Vec<_> = self.stored.iter().filter(|(key, _)| range.contains(key)).collect();
                 if reverse {
                     pairs.reverse();
                 }
                 let value = |value: &Bytes| if keys_only { Bytes::new() } else { value.clone() };
-                KvAnswer::List(pairs.into_iter().take(limit).map(|(key, text)| (key.clone(), value(text))).collect())
+                KvAnswer::List(pairs.into_iter().take(limit).map(|(key, text)| entry(key, value(text))).collect())
             }
         }
     }
@@ -400,4 +400,8 @@ pub fn guest(name: &str) -> Vec<u8> {
         .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/guests")), PathBuf::from);
     let path = built.join(format!("{name}.wasm"));
     std::fs::read(&path).unwrap_or_else(|_| panic!("{} is missing: run scripts/guests first", path.display()))
+}
+
+fn entry(key: &Bytes, value: Bytes) -> KvEntry {
+    KvEntry { key: key.clone(), value, update_ms: 0 }
 }

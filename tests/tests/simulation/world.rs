@@ -377,7 +377,7 @@ impl World {
         self.runners += 1;
         let runner = RunnerId(self.runners);
         self.runner = Some(runner);
-        let profile = RunnerProfile { key: format!("runner-{}", self.runners), version: 1, components: true };
+        let profile = RunnerProfile { key: format!("runner-{}", self.runners), version: 1, serves: Serves::Components };
         self.input(Input::RunnerJoined { runner, profile });
     }
 

@@ -136,7 +136,7 @@ impl World {
                 self.input(Input::Tick);
             }
             ["runner", "joined"] => {
-                let profile = RunnerProfile { key: "w".into(), version: 1, components: true };
+                let profile = RunnerProfile { key: "w".into(), version: 1, serves: Serves::Components };
                 self.input(Input::RunnerJoined { runner: RUNNER, profile });
             }
             ["runner", "left"] => self.input(Input::RunnerLeft { runner: RUNNER }),

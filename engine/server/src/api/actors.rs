@@ -234,7 +234,14 @@ pub struct Names {
 
 #[derive(Serialize)]
 struct Name {
-    metadata: Empty,
+    metadata: serde_json::Value,
+}
+
+impl Name {
+    fn new(metadata: Option<String>) -> Name {
+        let metadata = metadata.and_then(|json| serde_json::from_str(&json).ok());
+        Name { metadata: metadata.unwrap_or_else(|| serde_json::json!({})) }
+    }
 }
 
 pub async fn names(State(engine): State<Arc<Engine>>, uri: Uri) -> Result<Json<Names>, ApiError> {
@@ -246,8 +253,8 @@ pub async fn names(State(engine): State<Arc<Engine>>, uri: Uri) -> Result<Json<N
     let read =
         engine.readers.read("the names could not be listed", move |state| state.actor_names(namespace.id, after.as_deref(), limit));
     let names = read.await?;
-    let cursor = names.last().cloned();
-    let names = names.into_iter().map(|name| (name, Name { metadata: Empty {} })).collect();
+    let cursor = names.last().map(|(name, _)| name.clone());
+    let names = names.into_iter().map(|(name, metadata)| (name, Name::new(metadata))).collect();
     Ok(Json(Names { names, pagination: Pagination { cursor } }))
 }
 

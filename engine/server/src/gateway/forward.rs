@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use engine_core::Input;
-use engine_core::input::{Create, Target};
+use engine_core::input::{Create, RequestKind, Target};
 use http::header::{self, HeaderName};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
@@ -92,7 +92,7 @@ async fn start(
         // Ends by itself with the request's entry, which holds the other end of `dispatched`.
         tokio::spawn(Sending { engine: engine.clone(), request, body, dispatched, credit }.run());
     }
-    engine.inbox.push(Input::Request { request, target: target(wanted) });
+    engine.inbox.push(Input::Request { request, target: target(wanted), kind: RequestKind::Http, skip_ready_wait: false });
     answer(client, reply, deadline, is_head).await
 }
 
