@@ -27,7 +27,7 @@ use crate::gateway::{self, cors};
 use crate::incoming::RequestBody;
 use crate::ray::{self, X_RIVET_RAY_ID};
 
-/// Connections that may be open at one time; more wait to be accepted.
+/// Connections that may be open at one time; more wait to be accepted. One that became a WebSocket is counted elsewhere.
 pub const CONNECTIONS_MAX: usize = 16_384;
 /// How long a client may take to send the head of a request.
 const HEAD_MS_MAX: u64 = 30_000;
@@ -69,7 +69,7 @@ pub async fn serve(
             let mut builder = auto::Builder::new(TokioExecutor::new());
             builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_millis(HEAD_MS_MAX));
             builder.http2().timer(TokioTimer::new());
-            let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+            let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
             if let Err(error) = watcher.watch(connection).await {
                 // Clients come and go as they like.
                 tracing::debug!(%error, "a connection ended badly");
