@@ -9,6 +9,12 @@ use crate::message::{FromRunner, ToRunner};
 /// What the engine holds of a runner.
 pub trait ToRunnerLink: Send + Sync {
     fn send(&self, message: ToRunner);
+
+    /// Whether bodies may go to it, and come from it, in chunks and with credit. One that says no gets each request whole, and
+    /// what it sends is not held back.
+    fn streams(&self) -> bool {
+        true
+    }
 }
 
 /// What a runner holds of the engine.
