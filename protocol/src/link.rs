@@ -15,6 +15,11 @@ pub trait ToRunnerLink: Send + Sync {
     fn streams(&self) -> bool {
         true
     }
+
+    /// Bytes that wait to be sent to it. Clients that could add to them are not read while there are many.
+    fn backlog_bytes(&self) -> usize {
+        0
+    }
 }
 
 /// What a runner holds of the engine.

@@ -98,7 +98,7 @@ impl FromRunnerLink for RunnerDoor {
             FromRunner::SocketOpened { .. }
             | FromRunner::SocketMessage { .. }
             | FromRunner::SocketAck { .. }
-            | FromRunner::SocketClose { .. } => self.engine.sockets.hear(&self.engine, self.runner, message),
+            | FromRunner::SocketClose { .. } => self.engine.sockets.hear(self.runner, message),
             FromRunner::Kv { actor, generation, call, question } => self.kv(actor, generation, call, question),
             FromRunner::GetComponent { component } => {
                 let (engine, runner) = (self.engine.clone(), self.runner);

@@ -124,11 +124,16 @@ impl Requests {
             self.in_flight.fetch_sub(1, Ordering::AcqRel);
             return Err(ApiError::busy(format!("{REQUESTS_IN_FLIGHT_MAX} requests are in flight; try again in a moment")));
         }
-        let request = RequestId(self.last.fetch_add(1, Ordering::Relaxed) + 1);
+        let request = self.next_id();
         let (reply, waiter) = oneshot::channel();
         let entry = Entry { head: Some(head), upload, place: None, reply: Some(reply), response: None };
         self.shard(request).insert(request, entry);
         Ok((request, waiter))
+    }
+
+    /// For a request or a socket: runners and the core know both by the same kind of id.
+    pub fn next_id(&self) -> RequestId {
+        RequestId(self.last.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     /// The core has found the runner for this request.
