@@ -4,6 +4,7 @@
 //! queues, and a link whose queue is full closes itself, which both sides learn as the other's loss. How much can be on its
 //! way is bounded before this point: requests and commits per actor, bytes per body (see [`crate::limits`]).
 
+use crate::limits::BODY_WINDOW_BYTES;
 use crate::message::{FromRunner, ToRunner};
 
 /// What the engine holds of a runner.
@@ -14,6 +15,11 @@ pub trait ToRunnerLink: Send + Sync {
     /// what it sends is not held back.
     fn streams(&self) -> bool {
         true
+    }
+
+    /// How much of a response's body may come from it before it is told that some was consumed.
+    fn response_window_bytes(&self) -> u64 {
+        BODY_WINDOW_BYTES
     }
 }
 
