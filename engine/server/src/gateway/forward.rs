@@ -78,12 +78,7 @@ pub async fn forward(
     }
 }
 
-async fn start(
-    engine: &Arc<Engine>,
-    wish: Wish,
-    head: Head,
-    streamed: Option<RequestBody>,
-) -> Result<Response<Body>, ApiError> {
+async fn start(engine: &Arc<Engine>, wish: Wish, head: Head, streamed: Option<RequestBody>) -> Result<Response<Body>, ApiError> {
     let (upload, sending) = match streamed {
         None => (None, None),
         Some(body) => {

@@ -30,13 +30,7 @@ use crate::incoming::RequestBody;
 const X_RIVET_ERROR: HeaderName = HeaderName::from_static("x-rivet-error");
 
 /// Answers a request to an actor, with an error if need be.
-pub async fn answer(
-    engine: &Arc<Engine>,
-    to: ToActor,
-    parts: Parts,
-    body: RequestBody,
-    ray: &HeaderValue,
-) -> Response<Body> {
+pub async fn answer(engine: &Arc<Engine>, to: ToActor, parts: Parts, body: RequestBody, ray: &HeaderValue) -> Response<Body> {
     let origin = cors::origin(&parts.headers);
     let forwarded = forward::forward(engine, to, parts, body, ray).await;
     let mut response = forwarded.unwrap_or_else(|error| refusal(&error));

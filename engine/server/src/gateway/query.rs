@@ -64,8 +64,9 @@ pub fn parse(name: &str, query: &str) -> Result<Address, ApiError> {
     let method = params.method.ok_or_else(|| missing("rvt-method"))?;
     let skip_ready_wait = match &params.skip_ready_wait {
         None => false,
-        Some(skip) => parse_flag(skip)
-            .ok_or_else(|| invalid(format!("rvt-skip-ready-wait is {skip:?}; true, 1, false or 0 is expected")))?,
+        Some(skip) => {
+            parse_flag(skip).ok_or_else(|| invalid(format!("rvt-skip-ready-wait is {skip:?}; true, 1, false or 0 is expected")))?
+        }
     };
     let has_token = params.token.is_some();
     let create = match &method[..] {

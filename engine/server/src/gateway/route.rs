@@ -149,7 +149,10 @@ fn by_path(method: &Method, address: Address<'_>, headers: &HeaderMap) -> Result
     };
     let upgrade = is_upgrade(method, headers);
     if upgrade && !has_token && !headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL) {
-        return Err(missing_header(&header::SEC_WEBSOCKET_PROTOCOL, "a WebSocket without a token in its address offers a protocol"));
+        return Err(missing_header(
+            &header::SEC_WEBSOCKET_PROTOCOL,
+            "a WebSocket without a token in its address offers a protocol",
+        ));
     }
     let skip_ready_wait = asks_to_skip_ready_wait(headers, upgrade)? || skip_ready_wait;
     Ok(Route::Actor(ToActor { wanted, path, skip_ready_wait }))
@@ -218,7 +221,8 @@ fn known_datacenter(id: ActorId) -> Result<ActorId, ApiError> {
 }
 
 pub fn websocket_not_supported() -> ApiError {
-    let message = "there is no WebSocket at this address; those of actors are below /gateway/, or offer the protocol rivet_target.actor";
+    let message =
+        "there is no WebSocket at this address; those of actors are below /gateway/, or offer the protocol rivet_target.actor";
     ApiError::new("guard", "websocket_not_supported", message)
 }
 

@@ -40,13 +40,7 @@ pub fn answer(engine: &Arc<Engine>, routed: Result<Route, ApiError>, mut parts: 
     response
 }
 
-async fn go_on(
-    engine: &Arc<Engine>,
-    socket: WebSocket,
-    routed: Result<Route, ApiError>,
-    parts: Parts,
-    ray: HeaderValue,
-) {
+async fn go_on(engine: &Arc<Engine>, socket: WebSocket, routed: Result<Route, ApiError>, parts: Parts, ray: HeaderValue) {
     let error = match routed {
         Ok(Route::Actor(ToActor { wanted, path, skip_ready_wait })) => {
             let authority = parts.uri.authority().map(|authority| authority.as_str());

@@ -79,7 +79,11 @@ impl Line {
         }
         self.give_back(bytes);
         state.is_cut = true;
-        state.push(if fits { Word::Ends("guard", "service_unavailable") } else { Word::Ends("guard", "websocket_client_too_slow") });
+        state.push(if fits {
+            Word::Ends("guard", "service_unavailable")
+        } else {
+            Word::Ends("guard", "websocket_client_too_slow")
+        });
     }
 
     pub fn poll_word(&self, context: &mut Context<'_>) -> Poll<Word> {

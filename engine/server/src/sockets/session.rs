@@ -228,8 +228,7 @@ impl Session {
                 return Client::There;
             }
             Some(Err(Error::Capacity(_))) => (Event::Fails("core", "internal_error"), Client::Unreadable),
-            None
-            | Some(Err(Error::Io(_) | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake))) => {
+            None | Some(Err(Error::Io(_) | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake))) => {
                 (Event::ClientLost, Client::Left)
             }
             Some(Err(_)) => (Event::Fails("ws", "invalid_packet"), Client::Unreadable),

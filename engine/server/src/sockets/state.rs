@@ -42,13 +42,25 @@ enum State {
     /// The actor is being found or woken. Next: Opening; how long that may take is the core's to say.
     Waiting,
     /// The actor was asked. Next: Open, or Over after [`OPEN_MS_MAX`].
-    Opening { runner: RunnerId, until_ms: u64 },
+    Opening {
+        runner: RunnerId,
+        until_ms: u64,
+    },
     /// Messages go both ways. Next: Hibernating, when the actor stops and both can go on later.
-    Open { runner: RunnerId, can_hibernate: bool },
+    Open {
+        runner: RunnerId,
+        can_hibernate: bool,
+    },
     /// The actor does not run. Next: Open, when it is dispatched again; `woken` if that was asked for.
-    Hibernating { woken: bool },
+    Hibernating {
+        woken: bool,
+    },
     /// The client has left while the actor slept, and the actor is being woken to hear that. Next: Over.
-    Leaving { code: Option<u16>, reason: Option<String>, until_ms: u64 },
+    Leaving {
+        code: Option<u16>,
+        reason: Option<String>,
+        until_ms: u64,
+    },
     Over,
 }
 
@@ -81,12 +93,18 @@ pub enum Event {
 /// What a runner says about a socket.
 #[derive(Debug)]
 pub enum Said {
-    Opened { can_hibernate: bool },
+    Opened {
+        can_hibernate: bool,
+    },
     Message(Message),
     /// A text message that is no text.
     NoText,
     Ack(u16),
-    Close { code: Option<u16>, reason: Option<String>, hibernate: bool },
+    Close {
+        code: Option<u16>,
+        reason: Option<String>,
+        hibernate: bool,
+    },
 }
 
 #[derive(Debug, PartialEq)]
@@ -94,7 +112,10 @@ pub enum Act {
     /// Ask the actor.
     OpenActor,
     ToActor(Indexed),
-    CloseActor { code: Option<u16>, reason: Option<String> },
+    CloseActor {
+        code: Option<u16>,
+        reason: Option<String>,
+    },
     ToClient(Message),
     /// The last for the client.
     CloseClient(Close),

@@ -143,7 +143,10 @@ fn an_actor_that_does_not_want_it() {
     let rows = [
         ("1 closes", expect!["dispatch 1: ask\n1 closes: close client 1011 guard.websocket_closed_before_open#ray, core: Ended\n"]),
         ("1 closes 4000 no", expect!["dispatch 1: ask\n1 closes 4000 no: close client 4000 no, core: Ended\n"]),
-        ("1 hibernates", expect!["dispatch 1: ask\n1 hibernates: close client 1011 guard.websocket_closed_before_open#ray, core: Ended\n"]),
+        (
+            "1 hibernates",
+            expect!["dispatch 1: ask\n1 hibernates: close client 1011 guard.websocket_closed_before_open#ray, core: Ended\n"],
+        ),
         (
             "at 14999\nat 15000",
             expect![[r#"
@@ -159,10 +162,7 @@ fn an_actor_that_does_not_want_it() {
                 stopped: close actor 1000 -, close client 1011 guard.actor_stopped_while_waiting_for_websocket_open#ray
             "#]],
         ),
-        (
-            "refused",
-            expect!["dispatch 1: ask\nrefused: close actor 1000 -, close client 1011 actor.start_failed#ray\n"],
-        ),
+        ("refused", expect!["dispatch 1: ask\nrefused: close actor 1000 -, close client 1011 actor.start_failed#ray\n"]),
     ];
     for (happens, expected) in rows {
         check(&format!("dispatch 1\n{happens}"), expected);
