@@ -70,7 +70,6 @@ const CATALOGUE: &[Row] = &[
     row("guard", "missing_header", 400, 400),
     row("guard", "invalid_header", 400, 400),
     row("guard", "invalid_request_body", 413, 413),
-    row("guard", "websocket_not_supported", 501, 501),
     row("guard", "query_invalid_params", 400, 400),
     row("guard", "query_path_token_syntax", 400, 400),
     row("guard", "query_get_disallowed_params", 400, 400),
@@ -86,6 +85,23 @@ const CATALOGUE: &[Row] = &[
     row("guard", "tunnel_request_aborted", 400, 503),
     row("guard", "tunnel_response_closed", 400, 503),
     row("guard", "gateway_response_start_timeout", 400, 504),
+];
+
+/// Reasons that only the close of a WebSocket has, and its code. Errors of the catalogue can be reasons too, with 1011.
+#[cfg(test)]
+const CLOSES: &[(u16, &str)] = &[
+    (1000, "ws.closed"),
+    (1000, "actor.stopped"),
+    (1000, "actor.destroyed_while_connected"),
+    (1011, "ws.going_away"),
+    (1011, "ws.invalid_packet"),
+    (1011, "guard.websocket_not_supported"),
+    (1011, "guard.websocket_open_timeout"),
+    (1011, "guard.websocket_closed_before_open"),
+    (1011, "guard.actor_stopped_while_waiting_for_websocket_open"),
+    (1011, "guard.websocket_pending_limit_reached"),
+    (1011, "guard.websocket_garbage_collected"),
+    (1011, "guard.websocket_client_too_slow"),
 ];
 
 /// How long a client should wait before it tries again where there was no room.
@@ -209,6 +225,17 @@ mod tests {
         }
         let rows = document.lines().filter(|line| line.starts_with("| `")).count();
         assert_eq!(rows, CATALOGUE.len(), "docs/errors.md has rows that the catalogue has not");
+    }
+
+    #[test]
+    fn the_document_holds_the_reasons_of_closes() {
+        let document = include_str!("../../../docs/errors.md");
+        for (code, reason) in CLOSES {
+            let expected = format!("| {code} | `{reason}` |");
+            assert!(document.contains(&expected), "docs/errors.md lacks the row: {expected}");
+        }
+        let rows = document.lines().filter(|line| line.starts_with("| 10")).count();
+        assert_eq!(rows, CLOSES.len(), "docs/errors.md has reasons that the list has not");
     }
 
     #[test]

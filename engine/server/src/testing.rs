@@ -3,6 +3,7 @@
 //! Tests that need actors that really run are in the `tests` crate, against the binary.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use engine_core::input::Boot;
@@ -30,14 +31,25 @@ use crate::sockets::Sockets;
 pub struct TestEngine {
     pub engine: Arc<Engine>,
     /// The driver ends with it.
-    _end: oneshot::Sender<()>,
+    _end: Option<oneshot::Sender<()>>,
     folder: TempDir,
 }
 
 /// Inside a runtime of more than one thread.
 pub fn start() -> TestEngine {
     let store = Arc::new(Memory::new());
-    let state = State::new(store.clone());
+    let mut started = without_core(store.clone());
+    started.engine.inbox.push(Input::Booted(Boot::default()));
+    let core = Core::new(engine_core::Config::default());
+    let (end, ended) = oneshot::channel();
+    tokio::spawn(Driver::new(core, started.engine.clone(), Writer::start(store, Durability::Relaxed)).run(ended));
+    started._end = Some(end);
+    started
+}
+
+/// For tests that play the core themselves: they read what it would be told from the inbox.
+pub fn without_core(store: Arc<Memory>) -> TestEngine {
+    let state = State::new(store);
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let directory = Arc::new(Directory::default());
     let components = Components::open(folder.path().join("components"), directory.clone()).expect("an empty folder opens");
@@ -54,11 +66,7 @@ pub fn start() -> TestEngine {
         logs: LogBook::default(),
         public_url: "http://127.0.0.1:6420/".to_string(),
     });
-    engine.inbox.push(Input::Booted(Boot::default()));
-    let core = Core::new(engine_core::Config::default());
-    let (end, ended) = oneshot::channel();
-    tokio::spawn(Driver::new(core, engine.clone(), Writer::start(store, Durability::Relaxed)).run(ended));
-    TestEngine { engine, _end: end, folder }
+    TestEngine { engine, _end: None, folder }
 }
 
 impl TestEngine {
@@ -68,17 +76,39 @@ impl TestEngine {
 }
 
 /// A runner that only listens.
-#[derive(Default)]
-pub struct Heard(Mutex<Vec<ToRunner>>);
+pub struct Heard {
+    messages: Mutex<Vec<ToRunner>>,
+    streams: bool,
+    pub backlog_bytes: AtomicUsize,
+}
+
+impl Default for Heard {
+    fn default() -> Heard {
+        Heard { messages: Mutex::default(), streams: true, backlog_bytes: AtomicUsize::new(0) }
+    }
+}
 
 impl ToRunnerLink for Heard {
     fn send(&self, message: ToRunner) {
-        lock(&self.0).push(message);
+        lock(&self.messages).push(message);
+    }
+
+    fn streams(&self) -> bool {
+        self.streams
+    }
+
+    fn backlog_bytes(&self) -> usize {
+        self.backlog_bytes.load(Ordering::Relaxed)
     }
 }
 
 impl Heard {
+    /// One that takes each request whole.
+    pub fn without_streams() -> Heard {
+        Heard { streams: false, ..Heard::default() }
+    }
+
     pub fn take(&self) -> Vec<ToRunner> {
-        std::mem::take(&mut lock(&self.0))
+        std::mem::take(&mut lock(&self.messages))
     }
 }
