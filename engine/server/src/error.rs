@@ -8,6 +8,7 @@ use engine_core::refusal::Refusal;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use protocol::limits::{ACTOR_INPUT_BYTES_MAX, ACTOR_KEY_BYTES_MAX, ACTOR_NAME_BYTES_MAX, cut};
+use protocol::message::FailureKind;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -106,6 +107,8 @@ const CLOSES: &[(u16, &str)] = &[
 
 /// How long a client should wait before it tries again where there was no room.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
+/// The original's name for the time in which a request can fail as a whole; errors say it.
+pub const WAITING: &str = "waiting_for_response_start";
 /// As in the original.
 const KEY_PREVIEW_BYTES_MAX: usize = 64;
 
@@ -184,11 +187,14 @@ impl From<Refusal> for ApiError {
             Refusal::DuplicateKey { key, existing } => Some(json!({ "key": key, "existing_actor_id": existing.to_string() })),
             Refusal::NoRunnerConfig { namespace, pool } => Some(json!({ "namespace": namespace, "pool_name": pool })),
             Refusal::VersionNotFound { name, version } => Some(json!({ "name": name, "version": version })),
+            Refusal::Failed { actor, failure } if matches!(failure.kind, FailureKind::Stopped | FailureKind::Cancelled) => {
+                Some(json!({ "actor_id": actor.to_string(), "phase": WAITING }))
+            }
+            Refusal::RunnerLost { actor } => Some(json!({ "actor_id": actor.to_string(), "phase": WAITING })),
             Refusal::ActorReadyTimeout { actor, .. }
             | Refusal::ActorDestroyedWhileWaiting { actor }
             | Refusal::StartFailed { actor, .. }
             | Refusal::Failed { actor, .. }
-            | Refusal::RunnerLost { actor }
             | Refusal::Overloaded { actor } => Some(json!({ "actor_id": actor.to_string() })),
             _ => None,
         };
@@ -212,7 +218,7 @@ impl IntoResponse for ApiError {
 #[cfg(test)]
 mod tests {
     use protocol::id::Id;
-    use protocol::message::{Failure, FailureKind};
+    use protocol::message::Failure;
 
     use super::*;
 
