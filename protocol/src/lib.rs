@@ -13,6 +13,7 @@
 //! - [`message`]: the messages.
 //! - [`component`]: what is known of a deployed component.
 //! - [`link`]: the two doors the messages go through.
+//! - [`wire`]: the same as bytes, for runners elsewhere.
 
 pub mod component;
 pub mod id;
@@ -20,3 +21,4 @@ pub mod key;
 pub mod limits;
 pub mod link;
 pub mod message;
+pub mod wire;
