@@ -4,11 +4,13 @@
 //! - [`examples`]: every message there is, with a name.
 //! - [`golden`]: bytes that were recorded from the original.
 //! - [`versions`]: every message in every version.
+//! - [`interop`]: the bytes that the original's own codecs write.
 //! - [`hostile`]: bytes that are no message, and many random ones.
 
 mod examples;
 mod golden;
 mod hostile;
+mod interop;
 mod versions;
 
 use bytes::Bytes;
