@@ -260,7 +260,9 @@ impl Core {
             return self.lose_runner(id);
         }
         if replaced && away_ms >= self.config.runner_replaced_ms {
-            let wanted = |actor: &&ActorId| self.actors.get(actor).is_some_and(|actor| actor.is_wanted());
+            let wanted = |id: &&ActorId| {
+                self.actors.get(id).is_some_and(|actor| actor.is_wanted() || !actor.dispatched.is_empty())
+            };
             let error = self.loss_of(id);
             for actor in runner.actors.iter().filter(wanted).copied().collect::<Vec<_>>() {
                 self.lost(actor, error.clone());
