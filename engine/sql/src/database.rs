@@ -141,6 +141,11 @@ impl Database {
         self.host.state().begin_call(within);
         let working = self.connection.work(self.limits.heap_bytes_max);
         let result = work(self);
+        if matches!(result, Err(SqlError::HeldExhausted { .. })) && !self.connection.in_transaction() {
+            // SQLite undoes what it has written to the temporary tables only when it reads them next, and until then they are
+            // held. If it cannot even read, that was said already.
+            let _ = self.control(c"SELECT 1 FROM temp.sqlite_schema");
+        }
         drop(working);
         let mut state = self.host.state();
         state.end_limits();
@@ -216,25 +221,35 @@ impl Database {
 
     /// To its end. `left` is what the result may still take.
     fn run(&self, mut statement: Compiled<'_>, left: &mut usize) -> Result<Rows, SqlError> {
-        let too_large = || SqlError::ResultTooLarge { bytes_max: self.limits.result_bytes_max };
         let before = self.begin_run()?;
         let mut rows = Vec::new();
         while statement.step().map_err(|failure| self.explain(failure))? {
-            let columns = statement.column_count();
-            *left = left.checked_sub(ROW_BYTES + columns * VALUE_BYTES).ok_or_else(too_large)?;
-            let mut row = Vec::with_capacity(columns);
-            for column in 0..columns {
-                let value = statement.value(column, *left).map_err(|failure| self.explain(failure))?;
-                let value = value.ok_or_else(too_large)?;
-                *left = left.checked_sub(value.content_bytes()).ok_or_else(too_large)?;
-                row.push(value);
+            match self.row(&statement, left) {
+                Ok(row) => rows.push(row),
+                Err(error) => {
+                    statement.abandon();
+                    return Err(error);
+                }
             }
-            rows.push(row);
         }
         self.host.state().within = before;
         // After it has run, because it may have been compiled again for a schema that has changed since.
         let columns = (0..statement.column_count()).map(|column| statement.column_name(column)).collect();
         Ok(Rows { columns, rows })
+    }
+
+    fn row(&self, statement: &Compiled<'_>, left: &mut usize) -> Result<Vec<Value>, SqlError> {
+        let too_large = || SqlError::ResultTooLarge { bytes_max: self.limits.result_bytes_max };
+        let columns = statement.column_count();
+        *left = left.checked_sub(ROW_BYTES + columns * VALUE_BYTES).ok_or_else(too_large)?;
+        let mut row = Vec::with_capacity(columns);
+        for column in 0..columns {
+            let value = statement.value(column, *left).map_err(|failure| self.explain(failure))?;
+            let value = value.ok_or_else(too_large)?;
+            *left = left.checked_sub(value.content_bytes()).ok_or_else(too_large)?;
+            row.push(value);
+        }
+        Ok(row)
     }
 
     /// Each statement counts, as SQLite asks nobody about one that is short.

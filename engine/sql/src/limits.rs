@@ -33,8 +33,8 @@ pub struct Limits {
     pub cache_bytes_max: usize,
     /// What a call returns, as it lies in memory: contents, and 40 bytes for each value.
     pub result_bytes_max: usize,
-    /// One value or one row inside SQLite. Bounds also the longest work that nothing can interrupt: a function such as `instr`
-    /// takes up to the product of its two arguments' lengths; measured, 5 s for two halves of 1 MiB.
+    /// One value or one row inside SQLite. Bounds also the longest work that nothing can interrupt: a single `instr` or `replace`
+    /// takes up to the product of its arguments' lengths; measured, 6 s for 1 MB and half of it, a quarter for half the limit.
     pub value_bytes_max: usize,
     /// The text of a call.
     pub sql_bytes_max: usize,

@@ -183,6 +183,15 @@ impl Statement<'_> {
         }
     }
 
+    /// Ends it before its end, undoing what it has written: just dropping it would commit that. As with every failure of this
+    /// kind, SQLite then rolls back the whole transaction, unless the statement only reads.
+    pub fn abandon(mut self) {
+        // SAFETY: the connection is open.
+        unsafe { sqlite::sqlite3_interrupt(self.connection.db.as_ptr()) };
+        // It fails, which is what is wanted.
+        let _ = self.step();
+    }
+
     pub fn column_count(&self) -> usize {
         // SAFETY: the statement is alive.
         unsafe { sqlite::sqlite3_column_count(self.statement.as_ptr()) }.try_into().unwrap_or(0)
