@@ -76,12 +76,7 @@ impl Database {
             });
             // Some failures make SQLite roll back by itself.
             if done.is_err() && database.connection.in_transaction() {
-                let _work = database.connection.work(usize::MAX);
-                let mut state = database.host.state();
-                state.within = Within::Statement;
-                state.end_limits();
-                drop(state);
-                database.control(c"ROLLBACK")?;
+                database.roll_back()?;
             }
             done
         })
@@ -196,6 +191,16 @@ impl Database {
         Ok(())
     }
 
+    /// Whatever the limits were, as it ends what they have stopped.
+    fn roll_back(&self) -> Result<(), SqlError> {
+        let _work = self.connection.work(usize::MAX);
+        let mut state = self.host.state();
+        state.within = Within::Statement;
+        state.end_limits();
+        drop(state);
+        self.control(c"ROLLBACK")
+    }
+
     fn text(&self, sql: &str) -> Result<CString, SqlError> {
         let bytes_max = self.limits.sql_bytes_max;
         if sql.len() > bytes_max {
@@ -220,7 +225,17 @@ impl Database {
     }
 
     /// To its end. `left` is what the result may still take.
-    fn run(&self, mut statement: Compiled<'_>, left: &mut usize) -> Result<Rows, SqlError> {
+    fn run(&self, statement: Compiled<'_>, left: &mut usize) -> Result<Rows, SqlError> {
+        let was_writing = self.connection.is_writing();
+        let result = self.run_to_end(statement, left);
+        // A RELEASE that cannot commit loses what the transaction has written, and leaves it open. It would go on without that.
+        if result.is_err() && was_writing && self.connection.in_transaction() && !self.connection.is_writing() {
+            self.roll_back()?;
+        }
+        result
+    }
+
+    fn run_to_end(&self, mut statement: Compiled<'_>, left: &mut usize) -> Result<Rows, SqlError> {
         let before = self.begin_run()?;
         let mut rows = Vec::new();
         while statement.step().map_err(|failure| self.explain(failure))? {
@@ -233,9 +248,21 @@ impl Database {
             }
         }
         self.host.state().within = before;
+        // PRAGMA integrity_check takes a page that it could not read for a damaged one. What writes or commits has succeeded,
+        // whatever was refused on the way.
+        if statement.only_reads() && statement.column_count() > 0 {
+            self.nothing_refused()?;
+        }
         // After it has run, because it may have been compiled again for a schema that has changed since.
         let columns = (0..statement.column_count()).map(|column| statement.column_name(column)).collect();
         Ok(Rows { columns, rows })
+    }
+
+    fn nothing_refused(&self) -> Result<(), SqlError> {
+        let heap = || SqlError::HeapExhausted { bytes_max: self.limits.heap_bytes_max };
+        let refused = self.connection.take_heap_refused().then(heap);
+        let trouble = self.host.state().take_trouble();
+        trouble.or(refused).map_or(Ok(()), Err)
     }
 
     fn row(&self, statement: &Compiled<'_>, left: &mut usize) -> Result<Vec<Value>, SqlError> {
@@ -254,6 +281,7 @@ impl Database {
 
     /// Each statement counts, as SQLite asks nobody about one that is short.
     fn begin_run(&self) -> Result<Within, SqlError> {
+        self.connection.take_heap_refused();
         let mut state = self.host.state();
         if state.stops()
             && let Some(trouble) = state.take_trouble()

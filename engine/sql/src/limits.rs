@@ -19,7 +19,8 @@ pub(crate) const PROGRAM_STEPS_MAX: u32 = 1_000_000;
 /// SQLite's steps between two looks at the limits.
 pub(crate) const STEPS_PER_LOOK: u32 = 1000;
 
-/// What one [`Database`](crate::Database) may take. All of a call: `exec` and `execute_batch` count all their statements together.
+/// What one [`Database`](crate::Database) may take. A statement that is stopped has changed nothing; if it writes, SQLite may roll
+/// back its whole transaction, which [`Database::in_transaction`](crate::Database::in_transaction) shows. All of a call: `exec` and `execute_batch` count all their statements together.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// Size of the database. One that is larger already can be read, and made smaller.

@@ -1,4 +1,6 @@
-//! What statements may not do, and that no file is ever touched. One test in one process: it changes the working directory.
+//! What statements may not do, and that no file is ever touched.
+//!
+//! Changes the working directory of its process: no test here may depend on it.
 
 mod common;
 
