@@ -51,6 +51,8 @@ pub const WIRE_ITEMS_MAX: usize = 1 << 20;
 
 /// Requests of one actor that may be parked, queued or running at one time.
 pub const REQUESTS_PER_ACTOR_MAX: usize = 1024;
+/// Sockets of clients to one actor.
+pub const SOCKETS_PER_ACTOR_MAX: usize = 16_384;
 /// Messages of one actor whose commits may be on their way to the disk while the next one already runs.
 pub const COMMITS_IN_FLIGHT_PER_ACTOR_MAX: usize = 64;
 

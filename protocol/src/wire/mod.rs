@@ -9,9 +9,9 @@
 //! Bodies and values are slices of the frame that they came in. Whoever keeps one for long copies it, or it keeps the frame.
 //!
 //! In reading order:
-//! - [`bare`]: the encoding of plain values.
-//! - [`version`]: the versions, and all that differs between them.
-//! - [`schema`]: how a message is declared, once, for reading and writing.
+//! - `bare`: the encoding of plain values.
+//! - `version`: the versions, and all that differs between them.
+//! - `schema`: how a message is declared, once, for reading and writing.
 //! - [`envoy`]: the messages of an envoy.
 //! - [`actor`], [`kv`], [`sqlite`], [`tunnel`]: what they carry.
 //! - [`runner`]: the messages of a legacy runner.
