@@ -259,7 +259,7 @@ impl Session {
                     let (index, data, binary) = (message.index, message.data, message.binary);
                     self.to_runner(ToRunner::SocketMessage { request, index, data, binary });
                 }
-                Act::CloseActor { code, reason } => self.to_runner(ToRunner::SocketClose { request, code, reason }),
+                Act::CloseActor { index, code, reason } => self.to_runner(ToRunner::SocketClose { request, index, code, reason }),
                 Act::ToClient(message) => self.send(message),
                 Act::CloseClient(close) => {
                     tracing::debug!(request = request.0, code = close.code, reason = close.reason, "a client's socket is closed");

@@ -139,7 +139,7 @@ fn shown(message: &ToRunner) -> String {
         ToRunner::SocketMessage { index, data, binary, .. } => {
             format!("{index} {} {}", if *binary { "binary" } else { "text" }, String::from_utf8_lossy(data))
         }
-        ToRunner::SocketClose { code, reason, .. } => format!("close {code:?} {reason:?}"),
+        ToRunner::SocketClose { index, code, reason, .. } => format!("{index} close {code:?} {reason:?}"),
         other => panic!("{other:?}"),
     }
 }
@@ -261,13 +261,13 @@ async fn a_client_that_leaves() {
     let mut stage = stage().await;
     let (mut client, _) = stage.opened(false).await;
     client.close(Some(CloseFrame { code: 4002.into(), reason: "enough".into() })).await.expect("it is open");
-    assert_eq!(stage.heard("close").await, "close Some(4002) Some(\"enough\")");
+    assert_eq!(stage.heard("close").await, "1 close Some(4002) Some(\"enough\")");
     stage.told_core("aborted", |input| matches!(input, Input::RequestAborted { .. })).await;
     assert_eq!(closed(&mut client).await, (4002, "enough".to_string()));
 
     let (client, _) = stage.opened(true).await;
     drop(client);
-    assert_eq!(stage.heard("close").await, "close Some(1011) Some(\"ws.downstream_closed\")");
+    assert_eq!(stage.heard("close").await, "1 close Some(1011) Some(\"ws.downstream_closed\")");
     stage.told_core("aborted", |input| matches!(input, Input::RequestAborted { .. })).await;
     let sockets = &stage.engine.engine.sockets;
     until("all room is given back", || (sockets.open_now() == 0).then_some(())).await;
@@ -318,7 +318,7 @@ async fn a_message_that_is_too_long() {
     stream.write_all(&header).await.expect("it is open");
     let client = WebSocketStream::from_raw_socket(stream, Role::Client, None);
     assert_eq!(without_ray(closed(&mut client.await).await), "1011 core.internal_error");
-    assert!(stage.heard("close").await.starts_with("close Some(1011)"));
+    assert!(stage.heard("close").await.starts_with("1 close Some(1011)"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -330,7 +330,7 @@ async fn a_client_that_does_not_read_is_let_go() {
         stage.says(FromRunner::SocketMessage { request, data: chunk.clone(), binary: true });
     }
     let heard = stage.heard("close").await;
-    assert!(heard.starts_with("close Some(1011) Some(\"guard.websocket_client_too_slow#"), "{heard}");
+    assert!(heard.starts_with("1 close Some(1011) Some(\"guard.websocket_client_too_slow#"), "{heard}");
     stage.told_core("aborted", |input| matches!(input, Input::RequestAborted { .. })).await;
     let sockets = &stage.engine.engine.sockets;
     until("all room is given back", || (sockets.open_now() == 0).then_some(())).await;
