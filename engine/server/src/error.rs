@@ -70,6 +70,7 @@ const CATALOGUE: &[Row] = &[
     row("guard", "missing_header", 400, 400),
     row("guard", "invalid_header", 400, 400),
     row("guard", "invalid_request_body", 413, 413),
+    row("guard", "invalid_response_body", 502, 502),
     row("guard", "websocket_not_supported", 501, 501),
     row("guard", "query_invalid_params", 400, 400),
     row("guard", "query_path_token_syntax", 400, 400),
@@ -209,6 +210,26 @@ mod tests {
         }
         let rows = document.lines().filter(|line| line.starts_with("| `")).count();
         assert_eq!(rows, CATALOGUE.len(), "docs/errors.md has rows that the catalogue has not");
+    }
+
+    /// Those that runners are refused or closed with, which no request is ever answered with.
+    #[test]
+    fn the_document_holds_what_runners_are_closed_with() {
+        let document = include_str!("../../../docs/errors.md");
+        let codes = [
+            (1011, "ws.invalid_request"),
+            (1011, "ws.invalid_packet"),
+            (1011, "ws.invalid_initial_packet"),
+            (1011, "ws.timed_out_waiting_for_init"),
+            (1011, "ws.no_runner_config"),
+            (1011, "ws.timed_out"),
+            (1011, "ws.too_slow"),
+            (1011, "ws.going_away"),
+            (1000, "ws.eviction"),
+        ];
+        for (code, reason) in codes {
+            assert!(document.contains(&format!("| {code} | `{reason}` |")), "docs/errors.md lacks {code} {reason}");
+        }
     }
 
     #[test]
