@@ -57,10 +57,19 @@ impl ActorRecord {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum RunnerRef {
     /// One that runs components.
-    Components { key: String },
-    Envoy { namespace: NamespaceId, key: String },
+    Components {
+        key: String,
+    },
+    Envoy {
+        namespace: NamespaceId,
+        key: String,
+    },
     /// Of the protocol before envoys. These name themselves per pool.
-    Legacy { namespace: NamespaceId, pool: String, key: String },
+    Legacy {
+        namespace: NamespaceId,
+        pool: String,
+        key: String,
+    },
 }
 
 impl RunnerRef {
