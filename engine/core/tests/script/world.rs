@@ -6,9 +6,11 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use protocol::component::{ComponentHash, ComponentInfo, ComponentRefusal, ComponentRefusalKind, Handler};
 use protocol::id::{ActorId, Id, RequestId, RunnerId};
-use protocol::message::{AlarmChange, Checkpoint, Command, Commit, Event, FromRunner, KvChange, Outcome, RunnerProfile, ToRunner};
+use protocol::message::{
+    AlarmChange, Checkpoint, Command, Commit, Event, FromRunner, KvChange, Outcome, RunnerProfile, Serves, ToRunner,
+};
 use rivet_engine_core::action::{Action, Answer};
-use rivet_engine_core::input::{Boot, CallId, CommitId, Create, Input, KeyRef, LoadedActor, Operation, Target};
+use rivet_engine_core::input::{Boot, CallId, CommitId, Create, Input, KeyRef, LoadedActor, Operation, RequestKind, Target};
 use rivet_engine_core::record::{ActorRecord, Change, CrashPolicy, DeploymentRecord, NamespaceRecord};
 use rivet_engine_core::refusal::Refusal;
 use rivet_engine_core::{Config, Core};
@@ -32,21 +34,25 @@ impl Disk {
                 if let Some(key) = key_of(&record) {
                     assert!(self.keys.insert(key, record.id).is_none(), "two actors with one key");
                 }
-                self.actors.insert(record.id, LoadedActor { record: *record, input });
+                self.actors.insert(record.id, LoadedActor { record: *record, input, database: None });
             }
             Change::PutActor(record) => {
                 let actor = self.actors.get_mut(&record.id).expect("it was created");
                 actor.record = *record;
             }
-            Change::DestroyActor { record } => {
+            Change::DestroyActor { record, .. } => {
                 if let Some(key) = key_of(&record) {
                     assert_eq!(self.keys.remove(&key), Some(record.id));
                 }
-                self.actors.insert(record.id, LoadedActor { record: *record, input: None });
+                self.actors.insert(record.id, LoadedActor { record: *record, input: None, database: None });
             }
             Change::PutAlarm { fire_ms, actor } => assert!(self.alarms.insert((fire_ms, actor))),
             Change::DeleteAlarm { fire_ms, actor } => assert!(self.alarms.remove(&(fire_ms, actor))),
-            Change::Kv { .. } => {}
+            Change::Kv { .. }
+            | Change::Database { .. }
+            | Change::PutRunnerConfig(_)
+            | Change::DeleteRunnerConfig { .. }
+            | Change::PutActorName { .. } => {}
             Change::PutNamespace(record) => self.namespaces.push(record),
             Change::PutDeployment(record) => {
                 self.deployments.insert(record.name.clone(), *record);
@@ -114,7 +120,7 @@ impl World {
                 let awake = self.disk.actors.values().filter(|actor| actor.record.is_awake()).cloned().collect();
                 let namespaces = self.disk.namespaces.clone();
                 let deployments = self.disk.deployments.values().cloned().collect();
-                self.input(Input::Booted(Boot { namespaces, deployments, awake }));
+                self.input(Input::Booted(Boot { namespaces, deployments, awake, ..Boot::default() }));
                 self.step("runner joined");
                 self.step("prepared");
             }
@@ -191,24 +197,24 @@ impl World {
             ["request", request, "for", key] => {
                 let create = Some(Box::new(self.how(CrashPolicy::Sleep)));
                 let target = Target::Key { namespace: "default".into(), name: "counter".into(), key: key.into(), create };
-                self.input(Input::Request { request: request_named(request), target });
+                self.request(request, target);
             }
             ["request", request, "to", actor] => {
                 let target = Target::Id(self.actor(actor));
-                self.input(Input::Request { request: request_named(request), target });
+                self.request(request, target);
             }
             ["request", request, "to-existing", key] => {
                 let target = Target::Key { namespace: "default".into(), name: "counter".into(), key: key.into(), create: None };
-                self.input(Input::Request { request: request_named(request), target });
+                self.request(request, target);
             }
             ["request", request, "in", namespace] => {
                 let target = Target::Key { namespace: namespace.into(), name: "counter".into(), key: "k".into(), create: None };
-                self.input(Input::Request { request: request_named(request), target });
+                self.request(request, target);
             }
             ["request", request, "named", name] => {
                 let create = Some(Box::new(self.how(CrashPolicy::Sleep)));
                 let target = Target::Key { namespace: "default".into(), name: name.into(), key: "k".into(), create };
-                self.input(Input::Request { request: request_named(request), target });
+                self.request(request, target);
             }
             ["ended", request] => self.input(Input::RequestEnded { request: request_named(request) }),
             ["aborted", request] => self.input(Input::RequestAborted { request: request_named(request) }),
@@ -339,6 +345,13 @@ impl World {
                 let line = format!("{} <- {}", name_of(request), self.say_refusal(&refusal));
                 self.say(&line);
             }
+            Action::ReadPages { .. }
+            | Action::RunSql { .. }
+            | Action::EvictRunner { .. }
+            | Action::ForgetRunner { .. }
+            | Action::CallOut { .. }
+            | Action::EndCallOut { .. }
+            | Action::Hibernate { .. } => self.say(&format!("{action:?}")),
             Action::Reply { call, result } => {
                 let answer = match result {
                     Ok(Answer::Actor { record, created }) => {
@@ -349,12 +362,18 @@ impl World {
                         format!("{} version {} of {} is live", record.name, record.live, record.versions.len())
                     }
                     Ok(Answer::Done) => "done".to_string(),
+                    Ok(other) => format!("{other:?}"),
                     Err(refusal) => self.say_refusal(&refusal),
                 };
                 let line = format!("call {} <- {answer}", call.0);
                 self.say(&line);
             }
         }
+    }
+
+    fn request(&mut self, name: &str, target: Target) {
+        let request = request_named(name);
+        self.input(Input::Request { request, target, kind: RequestKind::Http, skip_ready_wait: false });
     }
 
     fn say_message(&mut self, message: ToRunner) {
@@ -421,7 +440,7 @@ impl World {
             }
         }
         if let Some(runner) = runner {
-            let _ = write!(line, ", on {runner}");
+            let _ = write!(line, ", on {}", runner.key());
         }
         if let Some(error) = error {
             let _ = write!(line, ", {error:?}");

@@ -165,6 +165,9 @@ mod tests {
             runner: None,
             alarm: None,
             crashes: 0,
+            stop: None,
+            acked_command: 0,
+            events_taken: 0,
         };
         let text = |record: ActorRecord| serde_json::to_string(&Actor::from(record)).expect("a record is JSON");
         let (id, namespace) = (record.id, record.namespace);

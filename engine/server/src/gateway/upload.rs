@@ -185,7 +185,7 @@ mod tests {
     use futures_util::stream;
     use http::{HeaderMap, Method};
     use http_body_util::StreamBody;
-    use protocol::id::Id;
+    use protocol::id::{Id, RunnerId};
     use tokio::sync::oneshot;
 
     use super::*;
@@ -215,7 +215,7 @@ mod tests {
 
     impl Case {
         fn dispatch(&self, generation: u32) {
-            let place = Place { link: self.link.clone(), actor: Id::new([1; 16], 1), generation };
+            let place = Place { runner: RunnerId(1), link: self.link.clone(), actor: Id::new([1; 16], 1), generation };
             self.engine.engine.requests.dispatch(self.request, place);
         }
 
