@@ -44,6 +44,8 @@ pub struct ActorRecord {
     pub acked_command: u64,
     /// How many of its runner's events have been taken.
     pub events_taken: u64,
+    /// This generation was started by a call to its pool's URL.
+    pub by_url: bool,
 }
 
 impl ActorRecord {

@@ -76,12 +76,7 @@ impl Database {
             });
             // Some failures make SQLite roll back by itself.
             if done.is_err() && database.connection.in_transaction() {
-                let _work = database.connection.work(usize::MAX);
-                let mut state = database.host.state();
-                state.within = Within::Statement;
-                state.end_limits();
-                drop(state);
-                database.control(c"ROLLBACK")?;
+                database.roll_back()?;
             }
             done
         })
@@ -141,6 +136,11 @@ impl Database {
         self.host.state().begin_call(within);
         let working = self.connection.work(self.limits.heap_bytes_max);
         let result = work(self);
+        if matches!(result, Err(SqlError::HeldExhausted { .. })) && !self.connection.in_transaction() {
+            // SQLite undoes what it has written to the temporary tables only when it reads them next, and until then they are
+            // held. If it cannot even read, that was said already.
+            let _ = self.control(c"SELECT 1 FROM temp.sqlite_schema");
+        }
         drop(working);
         let mut state = self.host.state();
         state.end_limits();
@@ -191,6 +191,16 @@ impl Database {
         Ok(())
     }
 
+    /// Whatever the limits were, as it ends what they have stopped.
+    fn roll_back(&self) -> Result<(), SqlError> {
+        let _work = self.connection.work(usize::MAX);
+        let mut state = self.host.state();
+        state.within = Within::Statement;
+        state.end_limits();
+        drop(state);
+        self.control(c"ROLLBACK")
+    }
+
     fn text(&self, sql: &str) -> Result<CString, SqlError> {
         let bytes_max = self.limits.sql_bytes_max;
         if sql.len() > bytes_max {
@@ -215,30 +225,63 @@ impl Database {
     }
 
     /// To its end. `left` is what the result may still take.
-    fn run(&self, mut statement: Compiled<'_>, left: &mut usize) -> Result<Rows, SqlError> {
-        let too_large = || SqlError::ResultTooLarge { bytes_max: self.limits.result_bytes_max };
+    fn run(&self, statement: Compiled<'_>, left: &mut usize) -> Result<Rows, SqlError> {
+        let was_writing = self.connection.is_writing();
+        let result = self.run_to_end(statement, left);
+        // A RELEASE that cannot commit loses what the transaction has written, and leaves it open. It would go on without that.
+        if result.is_err() && was_writing && self.connection.in_transaction() && !self.connection.is_writing() {
+            self.roll_back()?;
+        }
+        result
+    }
+
+    fn run_to_end(&self, mut statement: Compiled<'_>, left: &mut usize) -> Result<Rows, SqlError> {
         let before = self.begin_run()?;
         let mut rows = Vec::new();
         while statement.step().map_err(|failure| self.explain(failure))? {
-            let columns = statement.column_count();
-            *left = left.checked_sub(ROW_BYTES + columns * VALUE_BYTES).ok_or_else(too_large)?;
-            let mut row = Vec::with_capacity(columns);
-            for column in 0..columns {
-                let value = statement.value(column, *left).map_err(|failure| self.explain(failure))?;
-                let value = value.ok_or_else(too_large)?;
-                *left = left.checked_sub(value.content_bytes()).ok_or_else(too_large)?;
-                row.push(value);
+            match self.row(&statement, left) {
+                Ok(row) => rows.push(row),
+                Err(error) => {
+                    statement.abandon();
+                    return Err(error);
+                }
             }
-            rows.push(row);
         }
         self.host.state().within = before;
+        // PRAGMA integrity_check takes a page that it could not read for a damaged one. What writes or commits has succeeded,
+        // whatever was refused on the way.
+        if statement.only_reads() && statement.column_count() > 0 {
+            self.nothing_refused()?;
+        }
         // After it has run, because it may have been compiled again for a schema that has changed since.
         let columns = (0..statement.column_count()).map(|column| statement.column_name(column)).collect();
         Ok(Rows { columns, rows })
     }
 
+    fn nothing_refused(&self) -> Result<(), SqlError> {
+        let heap = || SqlError::HeapExhausted { bytes_max: self.limits.heap_bytes_max };
+        let refused = self.connection.take_heap_refused().then(heap);
+        let trouble = self.host.state().take_trouble();
+        trouble.or(refused).map_or(Ok(()), Err)
+    }
+
+    fn row(&self, statement: &Compiled<'_>, left: &mut usize) -> Result<Vec<Value>, SqlError> {
+        let too_large = || SqlError::ResultTooLarge { bytes_max: self.limits.result_bytes_max };
+        let columns = statement.column_count();
+        *left = left.checked_sub(ROW_BYTES + columns * VALUE_BYTES).ok_or_else(too_large)?;
+        let mut row = Vec::with_capacity(columns);
+        for column in 0..columns {
+            let value = statement.value(column, *left).map_err(|failure| self.explain(failure))?;
+            let value = value.ok_or_else(too_large)?;
+            *left = left.checked_sub(value.content_bytes()).ok_or_else(too_large)?;
+            row.push(value);
+        }
+        Ok(row)
+    }
+
     /// Each statement counts, as SQLite asks nobody about one that is short.
     fn begin_run(&self) -> Result<Within, SqlError> {
+        self.connection.take_heap_refused();
         let mut state = self.host.state();
         if state.stops()
             && let Some(trouble) = state.take_trouble()

@@ -19,7 +19,8 @@ pub(crate) const PROGRAM_STEPS_MAX: u32 = 1_000_000;
 /// SQLite's steps between two looks at the limits.
 pub(crate) const STEPS_PER_LOOK: u32 = 1000;
 
-/// What one [`Database`](crate::Database) may take. All of a call: `exec` and `execute_batch` count all their statements together.
+/// What one [`Database`](crate::Database) may take. A statement that is stopped has changed nothing; if it writes, SQLite may roll
+/// back its whole transaction, which [`Database::in_transaction`](crate::Database::in_transaction) shows. All of a call: `exec` and `execute_batch` count all their statements together.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// Size of the database. One that is larger already can be read, and made smaller.
@@ -33,8 +34,8 @@ pub struct Limits {
     pub cache_bytes_max: usize,
     /// What a call returns, as it lies in memory: contents, and 40 bytes for each value.
     pub result_bytes_max: usize,
-    /// One value or one row inside SQLite. Bounds also the longest work that nothing can interrupt: a function such as `instr`
-    /// takes up to the product of its two arguments' lengths; measured, 5 s for two halves of 1 MiB.
+    /// One value or one row inside SQLite. Bounds also the longest work that nothing can interrupt: a single `instr` or `replace`
+    /// takes up to the product of its arguments' lengths; measured, 6 s for 1 MB and half of it, a quarter for half the limit.
     pub value_bytes_max: usize,
     /// The text of a call.
     pub sql_bytes_max: usize,

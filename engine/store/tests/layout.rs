@@ -93,6 +93,7 @@ fn small_actor() -> ActorRecord {
         stop: None,
         acked_command: 0,
         events_taken: 0,
+        by_url: false,
     }
 }
 
@@ -145,15 +146,15 @@ fn actor_records() {
         "small",
         &small_actor(),
         "02010707070707074707870707070707070500010109090909090949098909090909090905000107636f756e746572000764 \
-         656661756c74000080d095ffbc310000000000000000000000000000",
+         656661756c74000080d095ffbc31000000000000000000000000000000",
     );
     let stop = Some(Stop { reason: StopReason::GoingAway, after: After::Start });
     check(
         "full",
-        &ActorRecord { stop, acked_command: 300, events_taken: 7, ..full_actor() },
+        &ActorRecord { stop, acked_command: 300, events_taken: 7, by_url: true, ..full_actor() },
         "02010707070707074707870707070707070500010109090909090949098909090909090905000107636f756e746572010361 \
          2f620764656661756c74010180d095ffbc31010101020103010401ffffffffffffffffff0101ac0201010104626f6f6df0a2 \
-         0401000872756e6e65722d3101e807d00f0305 01 03 01 ac02 07",
+         0401000872756e6e65722d3101e807d00f0305 01 03 01 ac02 07 01",
     );
 }
 
@@ -161,7 +162,7 @@ fn actor_records() {
 fn check_variants(error: (Option<ActorError>, &str), runner: (Option<RunnerRef>, &str), stop: (Option<Stop>, &str)) {
     let before = "02010707070707074707870707070707070500010109090909090949098909090909090905000107636f756e74657200 \
          0764656661756c74020080d095ffbc31000000000000";
-    let fixture = format!("{before} {} 00 {} 00 00 {} 00 00", error.1, runner.1, stop.1);
+    let fixture = format!("{before} {} 00 {} 00 00 {} 00 00 00", error.1, runner.1, stop.1);
     let record =
         ActorRecord { error: error.0, runner: runner.0, stop: stop.0, crash_policy: CrashPolicy::Destroy, ..small_actor() };
     check(&fixture, &record, &fixture);

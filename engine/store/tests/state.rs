@@ -83,6 +83,7 @@ fn actor(number: u64, name: &str, key: Option<&str>) -> ActorRecord {
         stop: None,
         acked_command: 0,
         events_taken: 0,
+        by_url: false,
     }
 }
 

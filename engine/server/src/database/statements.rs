@@ -104,16 +104,19 @@ struct Asker {
     call: u64,
 }
 
-/// What a thread takes from an entry, and gives back.
+/// One turn of an actor on a thread: what the thread takes from the entry, and gives back but for the call.
 struct Job {
     actor: ActorId,
     generation: Generation,
     connection: Option<Connection>,
     lost: Option<DatabaseError>,
+    committed: Option<bool>,
+    /// None if the connection is only to be told that it is committed.
+    call: Option<Call>,
 }
 
 enum Next {
-    Run { job: Job, committed: Option<bool>, call: Option<Call> },
+    Run(Box<Job>),
     Sweep,
     Stop,
 }
@@ -206,7 +209,7 @@ impl Queue {
     fn work(&self, state: &State) {
         loop {
             match self.next(Instant::now()) {
-                Next::Run { job, committed, call } => self.run(state, job, committed, call),
+                Next::Run(job) => self.run(state, *job),
                 Next::Sweep => self.sweep(Instant::now()),
                 Next::Stop => return,
             }
@@ -224,8 +227,8 @@ impl Queue {
                 return Next::Sweep;
             }
             while let Some(actor) = inner.ready.pop_front() {
-                if let Some(next) = inner.take(actor) {
-                    return next;
+                if let Some(job) = inner.take(actor) {
+                    return Next::Run(Box::new(job));
                 }
             }
             inner = match inner.actors.is_empty() {
@@ -236,9 +239,9 @@ impl Queue {
         }
     }
 
-    fn run(&self, state: &State, mut job: Job, committed: Option<bool>, call: Option<Call>) {
-        job.refresh(committed);
-        let Some(Call { asker, question, .. }) = call else { return self.give_back(job, None) };
+    fn run(&self, state: &State, mut job: Job) {
+        job.refresh();
+        let Some(Call { asker, question, .. }) = job.call.take() else { return self.give_back(job, None) };
         let ran = job.ask(state, &self.time, question).unwrap_or_else(|error| (Err(error), None));
         let committing = ran.1.is_some().then(|| Phase::Committing { call: asker.call, error: ran.0.as_ref().err().cloned() });
         if committing.is_some() {
@@ -332,14 +335,13 @@ impl Inner {
         }
     }
 
-    fn take(&mut self, actor: ActorId) -> Option<Next> {
+    fn take(&mut self, actor: ActorId) -> Option<Job> {
         let entry = self.actors.get_mut(&actor).filter(|entry| matches!(entry.phase, Phase::Ready))?;
         entry.phase = Phase::Running;
         let call = entry.calls.pop_front();
         self.waiting_bytes -= call.as_ref().map_or(0, |call| call.bytes);
-        let (connection, lost) = (entry.connection.take(), entry.lost.take());
-        let job = Job { actor, generation: entry.generation, connection, lost };
-        Some(Next::Run { job, committed: entry.committed.take(), call })
+        let (connection, lost, committed) = (entry.connection.take(), entry.lost.take(), entry.committed.take());
+        Some(Job { actor, generation: entry.generation, connection, lost, committed, call })
     }
 
     fn remove(&mut self, actor: ActorId) -> Option<Entry> {
@@ -372,9 +374,9 @@ impl Entry {
 
 impl Job {
     /// Closes the connection if it does not stand on what is on disk.
-    fn refresh(&mut self, committed: Option<bool>) {
+    fn refresh(&mut self) {
         let Some(open) = &mut self.connection else { return };
-        let refreshed = match committed {
+        let refreshed = match self.committed.take() {
             Some(false) => Err(transaction_lost("what the statements before it wrote was refused")),
             Some(true) => open.refresh(true),
             None => open.refresh(false),

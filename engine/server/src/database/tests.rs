@@ -1,18 +1,21 @@
 //! Statements and pages against a store, with a core that says yes to everything but what the test says no to.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use engine_core::Input;
-use engine_core::input::DatabaseChanges;
-use engine_core::record::{Change, DatabaseHead};
+use engine_core::action::Answer;
+use engine_core::input::{Create, DatabaseChanges, Operation};
+use engine_core::record::{Change, CrashPolicy, DatabaseHead, PoolKind, Rate, RunnerConfigRecord};
 use engine_store::{Memory, Persist, Rocks, State, Store};
-use protocol::database::{DatabaseAnswer, DatabaseError, DatabaseQuestion, Executed, PAGE_BYTES, Page, Rows, SqlValue, Statement};
+use protocol::database::{
+    DatabaseAnswer, DatabaseError, DatabaseQuestion, Executed, Fence, PAGE_BYTES, Page, Rows, SqlValue, Statement,
+};
 use protocol::id::{ActorId, Generation, Id, RunnerId};
 use protocol::limits::DATABASE_READ_PAGES_MAX;
-use protocol::message::ToRunner;
+use protocol::message::{Event, FromRunner, RunnerProfile, RunnerProtocol, Serves, ToRunner};
 use tempfile::TempDir;
 
 use super::connection::{Connection, Time};
@@ -22,8 +25,9 @@ use crate::engine::Engine;
 use crate::testing::{self, Heard};
 
 const RUNNER: RunnerId = RunnerId(2);
+const PATIENCE: Duration = Duration::from_secs(30);
 
-type Answer = Result<DatabaseAnswer, DatabaseError>;
+type Told = Result<DatabaseAnswer, DatabaseError>;
 
 struct World {
     engine: Arc<Engine>,
@@ -62,7 +66,7 @@ fn statement(sql: &str, parameters: &[SqlValue]) -> Statement {
     Statement { sql: sql.to_owned(), parameters: parameters.to_vec() }
 }
 
-fn text(answer: &Answer) -> String {
+fn text(answer: &Told) -> String {
     let value = |value: &SqlValue| match value {
         SqlValue::Null => "null".to_owned(),
         SqlValue::Integer(number) => number.to_string(),
@@ -89,17 +93,17 @@ impl World {
 
     async fn hear(&mut self) -> Input {
         while self.heard.is_empty() {
-            self.engine.inbox.filled_within(Some(Duration::from_secs(30))).await;
+            self.engine.inbox.filled_within(Some(PATIENCE)).await;
             let mut inputs = Vec::new();
             self.engine.inbox.take(&mut inputs);
-            assert!(!inputs.is_empty(), "no answer within 30 s");
+            assert!(!inputs.is_empty(), "no answer came");
             self.heard.extend(inputs);
         }
         self.heard.pop_front().expect("there is one")
     }
 
     /// What a statement has become, before the core has done anything about it.
-    async fn ran(&mut self) -> (ActorId, u64, Answer, Option<DatabaseChanges>) {
+    async fn ran(&mut self) -> (ActorId, u64, Told, Option<DatabaseChanges>) {
         match self.hear().await {
             Input::SqlRan { runner, actor, call, result, changes, .. } => {
                 assert_eq!(runner, RUNNER);
@@ -110,7 +114,7 @@ impl World {
     }
 
     /// The core commits and answers.
-    async fn settle(&mut self) -> (u64, Answer) {
+    async fn settle(&mut self) -> (u64, Told) {
         let (actor, call, result, changes) = self.ran().await;
         if let Some(changes) = changes {
             self.write(actor, changes);
@@ -119,7 +123,7 @@ impl World {
         (call, result)
     }
 
-    async fn ask(&mut self, actor: ActorId, generation: Generation, question: DatabaseQuestion) -> Answer {
+    async fn ask(&mut self, actor: ActorId, generation: Generation, question: DatabaseQuestion) -> Told {
         let asked = self.begin(actor, generation, question);
         let (call, result) = self.settle().await;
         assert_eq!(call, asked);
@@ -131,7 +135,9 @@ impl World {
     }
 
     async fn rest(&self) {
+        let begun = Instant::now();
         while !self.engine.databases.rests() {
+            assert!(begun.elapsed() < PATIENCE, "statements are still running");
             tokio::task::yield_now().await;
         }
     }
@@ -532,4 +538,79 @@ async fn the_end_of_the_engine_does_not_wait_for_a_statement() {
     world.engine.databases.stop();
     let (_, _, result, _) = world.ran().await;
     assert!(text(&result).starts_with("core/internal_error: stopped after 20000 ms"), "{result:?}");
+}
+
+/// With the driver and the core in between: a runner of a pool, whose actor has the engine run its SQL.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_actor_of_a_pool_speaks_sql() {
+    let test = testing::start();
+    let engine = &test.engine;
+    let (name, display_name) = ("default".to_owned(), "Default".to_owned());
+    let made = engine.call(Operation::CreateNamespace { random: [9; 16], name, display_name }).await.expect("it is made");
+    let Answer::Namespace(namespace) = made else { panic!("{made:?}") };
+    let link = Arc::new(Heard::default());
+    let serves = Serves::Pool { namespace: namespace.id, pool: "p".to_owned(), protocol: RunnerProtocol::Envoy(8), slots: None };
+    engine.runners.join(RUNNER, link.clone());
+    let profile = RunnerProfile { key: "r".to_owned(), version: 1, serves };
+    engine.inbox.push(Input::RunnerJoined { runner: RUNNER, profile });
+    let record = RunnerConfigRecord {
+        namespace: namespace.id,
+        pool: "p".to_owned(),
+        kind: PoolKind::Normal,
+        drain_on_version_upgrade: false,
+        actor_eviction_delay_s: 0,
+        actor_eviction_period_s: 0,
+        actor_eviction_rate: Rate::new(1.0),
+        metadata: None,
+        protocol_version: None,
+    };
+    let put = Operation::PutRunnerConfig { namespace: "default".to_owned(), record: Box::new(record) };
+    engine.call(put).await.expect("it is taken");
+    let create = Create { random: [1; 16], pool: "p".to_owned(), input: None, crash_policy: CrashPolicy::Sleep };
+    let (namespace, name) = ("default".to_owned(), "a".to_owned());
+    engine.call(Operation::CreateActor { namespace, name, key: None, create }).await.expect("it is made");
+
+    let mut heard = VecDeque::new();
+    let begun = Instant::now();
+    let mut hear = async || loop {
+        assert!(begun.elapsed() < PATIENCE, "nothing more was said");
+        match heard.pop_front() {
+            Some(message) => return message,
+            None => tokio::task::yield_now().await,
+        }
+        heard.extend(link.take());
+    };
+    let ToRunner::Command(checkpoint, _) = hear().await else { panic!("it is started first") };
+    let say = |message| engine.inbox.push(Input::FromRunner { runner: RUNNER, message });
+    say(FromRunner::Event(checkpoint, Event::Running));
+    let (actor, generation) = (checkpoint.actor, u64::from(checkpoint.generation));
+    let fence = Fence { generation: Some(generation), head_txid: Some(2) };
+    let exec = |sql: &str| DatabaseQuestion::Exec { generation, sql: sql.to_owned() };
+    let questions = [
+        exec("CREATE TABLE t (a); INSERT INTO t VALUES (1)"),
+        exec("SELECT a FROM t"),
+        exec("INSERT INTO t VALUES (2) RETURNING a"),
+        exec("BEGIN; INSERT INTO t VALUES (3)"),
+        exec("SELECT sum(a) FROM t"),
+        DatabaseQuestion::Exec { generation: generation + 1, sql: "SELECT 1".to_owned() },
+    ];
+    let expected = ["", "1", "2", "", "6", "core/internal_error: actor does not exist"];
+    for (call, question) in (1..).zip(questions) {
+        say(FromRunner::Database { actor, call, question });
+    }
+    let mut answers = BTreeMap::new();
+    while answers.len() < expected.len() {
+        if let ToRunner::Database { call, result, .. } = hear().await {
+            answers.insert(call, text(&result));
+        }
+    }
+    assert_eq!(answers.into_values().collect::<Vec<_>>(), expected);
+    say(FromRunner::Database { actor, call: 7, question: DatabaseQuestion::GetPages { fence, pages: vec![1, 2, 3] } });
+    match hear().await {
+        ToRunner::Database { call: 7, result: Ok(DatabaseAnswer::Pages { pages, head_txid: 2 }), .. } => {
+            assert!(pages[0].1.as_ref().is_some_and(|page| page.starts_with(b"SQLite format 3\0")));
+            assert!(pages[1].1.is_some() && pages[2].1.is_none(), "it has two pages");
+        }
+        other => panic!("{other:?}"),
+    }
 }

@@ -63,6 +63,11 @@ impl Connection {
         Work { _entered: vfs::enter(&self.host), _allowance: heap::allow(heap_bytes_max) }
     }
 
+    /// Whether this thread was refused memory since it last asked. SQLite may have done without.
+    pub fn take_heap_refused(&self) -> bool {
+        heap::take_refused()
+    }
+
     /// `SQLITE_LIMIT_*`.
     pub fn limit(&self, limit: c_int, value: u32) {
         // SAFETY: the connection is open; SQLite cuts values that are too large.
@@ -107,6 +112,12 @@ impl Connection {
     pub fn in_transaction(&self) -> bool {
         // SAFETY: the connection is open.
         unsafe { sqlite::sqlite3_get_autocommit(self.db.as_ptr()) == 0 }
+    }
+
+    /// Whether the transaction has begun to write to the database.
+    pub fn is_writing(&self) -> bool {
+        // SAFETY: the connection is open; the name ends with a zero byte.
+        unsafe { sqlite::sqlite3_txn_state(self.db.as_ptr(), c"main".as_ptr()) == sqlite::SQLITE_TXN_WRITE }
     }
 
     pub fn changes(&self) -> i64 {
@@ -181,6 +192,20 @@ impl Statement<'_> {
             sqlite::SQLITE_DONE => Ok(false),
             code => Err(self.connection.failure(code)),
         }
+    }
+
+    pub fn only_reads(&self) -> bool {
+        // SAFETY: the statement is alive.
+        unsafe { sqlite::sqlite3_stmt_readonly(self.statement.as_ptr()) != 0 }
+    }
+
+    /// Ends it before its end, undoing what it has written: just dropping it would commit that. As with every failure of this
+    /// kind, SQLite then rolls back the whole transaction, unless the statement only reads.
+    pub fn abandon(mut self) {
+        // SAFETY: the connection is open.
+        unsafe { sqlite::sqlite3_interrupt(self.connection.db.as_ptr()) };
+        // It fails, which is what is wanted.
+        let _ = self.step();
     }
 
     pub fn column_count(&self) -> usize {

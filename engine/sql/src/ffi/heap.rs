@@ -12,6 +12,21 @@ use libsqlite3_sys as sqlite;
 thread_local! {
     /// Bytes that may still be taken.
     static LEFT: Cell<i64> = const { Cell::new(i64::MAX / 2) };
+    /// Something was refused since this was last asked.
+    static REFUSED: Cell<bool> = const { Cell::new(false) };
+}
+
+pub(super) fn take_refused() -> bool {
+    REFUSED.replace(false)
+}
+
+/// Whether so much more may be taken.
+fn has_room(bytes: i64) -> bool {
+    let room = bytes <= LEFT.get();
+    if !room {
+        REFUSED.set(true);
+    }
+    room
 }
 
 /// Until it is dropped, this thread may take `bytes_max` more.
@@ -72,7 +87,7 @@ pub(super) fn install() -> Result<(), String> {
 }
 
 unsafe extern "C" fn counted_malloc(bytes: c_int) -> *mut c_void {
-    let Some(inner) = INNER.get().filter(|_| i64::from(bytes) <= LEFT.get()) else { return std::ptr::null_mut() };
+    let Some(inner) = INNER.get().filter(|_| has_room(i64::from(bytes))) else { return std::ptr::null_mut() };
     // SAFETY: what SQLite asks of us it may ask of its own allocator.
     let block = unsafe { (inner.malloc)(bytes) };
     if !block.is_null() {
@@ -96,7 +111,7 @@ unsafe extern "C" fn counted_realloc(block: *mut c_void, bytes: c_int) -> *mut c
     let Some(inner) = INNER.get() else { return std::ptr::null_mut() };
     // SAFETY: SQLite reallocates only a living block, and it is one of this allocator.
     let before = i64::from(unsafe { (inner.size)(block) });
-    if i64::from(bytes) - before > LEFT.get() {
+    if !has_room(i64::from(bytes) - before) {
         return std::ptr::null_mut();
     }
     // SAFETY: as above; on failure the old block stays valid, which is also what SQLite expects of us.
