@@ -35,7 +35,7 @@ export function test(name, body, { timeout = 60_000 } = {}) {
 			if (!differs) showLogs(name, marks);
 			throw error;
 		}
-		if (differs) t.diagnostic(`differences.mjs is out of date: the original passes "${name}"`);
+		if (differs && !differs.startsWith("sometimes")) t.diagnostic(`differences.mjs is out of date: the original passes "${name}"`);
 	});
 }
 
@@ -121,8 +121,8 @@ function inherited() {
 
 function showLogs(test, marks) {
 	for (const [p, from] of marks) {
-		const lines = p.text(from).trimEnd().split("\n").slice(-60);
-		if (lines.length > 1) console.error(`--- ${p.name} during "${test}" ---\n${lines.join("\n")}`);
+		const lines = p.text(from).trimEnd().split("\n").slice(-25);
+		if (lines.length > 1) console.error(`--- ${p.name} during "${test}" ---\n${lines.map((line) => line.slice(0, 300)).join("\n")}`);
 	}
 }
 

@@ -1,6 +1,6 @@
 // Queues, SQLite and the old key-value interface.
 import assert from "node:assert/strict";
-import { Engine, key, refused, test } from "./harness.mjs";
+import { Engine, key, test } from "./harness.mjs";
 
 const engine = await Engine.start();
 await engine.app();
@@ -37,10 +37,6 @@ test("queued messages survive sleep", async () => {
 	await worker.send("quiet", "b");
 	await engine.sleep(await worker.resolve());
 	assert.deepEqual(await worker.take(), ["a", "b"]);
-});
-
-test("a queue that does not exist is refused", async () => {
-	await assert.rejects(client.worker.getOrCreate([key()]).send("nonsense", 1), (error) => error.group === "queue");
 });
 
 test("SQLite keeps rows over sleep", async () => {

@@ -28,6 +28,8 @@ export const counter = actor({
 		count: (c) => c.state.count,
 		state: (c) => ({ ...c.state }),
 		where: () => where(),
+		// Without it state is written within a second.
+		save: (c) => c.saveState({ immediate: true }),
 		about: (c) => ({ actorId: c.actorId, name: c.name, key: c.key, region: c.region }),
 		tellMe: (c, text) => {
 			c.conn.send("told", text);
@@ -38,7 +40,6 @@ export const counter = actor({
 		finish: (c) => {
 			c.destroy();
 		},
-		pid: () => process.pid,
 	},
 });
 
@@ -142,6 +143,7 @@ export const notes = actor({
 		insert: async (c, text, real = null) => {
 			await c.db.execute("INSERT INTO note (text, real) VALUES (?, ?)", text, real);
 		},
+		where: () => where(),
 		all: (c) => c.db.execute("SELECT id, text, real FROM note ORDER BY id"),
 		query: (c, sql, ...args) => c.db.execute(sql, ...args),
 		// One transaction over `rows` pages and more: too much for one commit message.
@@ -331,18 +333,18 @@ export const life = actor({
 	},
 });
 
+// Not in state: what a failed wake writes there is lost with it.
+const failNextWake = new Set();
+
 /// Things that go wrong.
 export const clumsy = actor({
 	createState: (_c, input) => {
 		if (input?.failToStart) throw new Error("could not be born");
-		return { failWake: false, calls: 0, runs: 0 };
+		return { calls: 0 };
 	},
 	options: { ...steady, actionTimeout: 400 },
 	onWake: (c) => {
-		if (c.state.failWake) {
-			c.state.failWake = false;
-			throw new Error("could not get up");
-		}
+		if (failNextWake.delete(c.actorId)) throw new Error("could not get up");
 	},
 	actions: {
 		ok: (c) => {
@@ -357,7 +359,7 @@ export const clumsy = actor({
 		},
 		hang: () => new Promise(() => {}),
 		failNextWake: (c) => {
-			c.state.failWake = true;
+			failNextWake.add(c.actorId);
 		},
 		nap: (c) => {
 			c.sleep();

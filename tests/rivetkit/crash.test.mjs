@@ -1,0 +1,123 @@
+// kill -9 of the engine, of an app, and of both, in the middle of work.
+import assert from "node:assert/strict";
+import { Engine, key, pause, test, until } from "./harness.mjs";
+
+const engine = await Engine.start();
+let app = await engine.app();
+const client = engine.client();
+
+/// Milliseconds until `call` answers; each try is given up after a while.
+async function timeUntil(what, call, within = 60_000) {
+	const started = Date.now();
+	await until(what, () => Promise.race([call(), pause(5_000).then(() => assert.fail("no answer"))]), within);
+	return Date.now() - started;
+}
+
+test("an actor goes on in the same life after the engine was killed", async (t) => {
+	const counter = client.counter.getOrCreate([key()]);
+	await counter.add(5);
+	await counter.save();
+	await engine.crashAndRestart();
+	const took = await timeUntil("the actor answers", () => counter.add(1).then(() => true), 30_000);
+	t.diagnostic(`answered ${took} ms after the engine was healthy`);
+	const { count, wakes } = await counter.state();
+	assert.equal(wakes, 1);
+	assert.ok(count >= 6);
+	assert.equal((await counter.where()).pid, app.pid);
+});
+
+test("sleeping actors, keys and deployments survive the engine's death", async () => {
+	const k = key();
+	const counter = client.counter.getOrCreate([k]);
+	await counter.add(7);
+	const id = await counter.resolve();
+	await engine.sleep(id);
+	await engine.crashAndRestart();
+	assert.ok((await engine.actor(id)).sleep_ts);
+	assert.equal(await client.counter.getOrCreate([k]).resolve(), id);
+	await timeUntil("the actor answers", async () => (await counter.count()) === 7, 30_000);
+});
+
+test("a connection opens itself again after the engine was killed", async () => {
+	const handle = client.counter.getOrCreate([key()]);
+	const connection = handle.connect();
+	const heard = [];
+	connection.on("changed", (count) => heard.push(count));
+	await connection.add(1);
+	await until("the first event", () => heard.length === 1);
+	await engine.crashAndRestart();
+	await until("the connection hears again", async () => {
+		await connection.add(1).catch(() => {});
+		return heard.length > 1;
+	}, 45_000);
+	await connection.dispose();
+});
+
+test("what SQLite has acknowledged survives the engine's death in the middle of writes", async () => {
+	const notes = client.notes.getOrCreate([key()]);
+	await notes.insert("0");
+	let acknowledged = 1;
+	const killed = pause(400).then(() => engine.crash());
+	while (!engine.process.gone) {
+		const done = await Promise.race([notes.insert(String(acknowledged)).then(() => true, () => false), engine.process.exited.then(() => false)]);
+		if (done) acknowledged += 1;
+	}
+	await killed;
+	await engine.launch();
+	const rows = await until("the database answers", () => Promise.race([notes.all(), pause(5_000).then(() => null)]), 60_000);
+	assert.ok(rows.length >= acknowledged, `${rows.length} rows of ${acknowledged} acknowledged`);
+	assert.deepEqual(rows.slice(0, acknowledged).map((row) => row.text), Array.from({ length: acknowledged }, (_, n) => String(n)));
+}, { timeout: 90_000 });
+
+test("an alarm that came due while the engine was dead runs soon after its start", async (t) => {
+	const timer = client.timer.getOrCreate([key()]);
+	const due = Date.now() + 1_500;
+	await timer.at(due, "overdue");
+	await timer.nap();
+	const id = await timer.resolve();
+	await engine.asleep(id);
+	await engine.crash();
+	await until("it is overdue", () => Date.now() > due + 500);
+	await engine.launch();
+	const healthy = Date.now();
+	await until("the alarm wakes it", async () => (await engine.actor(id)).connectable_ts, 45_000);
+	await until("it ran", async () => (await timer.ran()).length === 1);
+	const late = (await timer.ran())[0].at - healthy;
+	t.diagnostic(`ran ${late} ms after the engine was healthy`);
+	assert.ok(late < 5_000, `ran ${late} ms after the engine was healthy`);
+});
+
+test("another app takes over after an app was killed", async (t) => {
+	const notes = client.notes.getOrCreate([key()]);
+	await notes.insert("before");
+	const second = await engine.app();
+	await app.crash();
+	const took = await timeUntil("the actor answers", async () => (await notes.all()).length === 1);
+	t.diagnostic(`answered ${took} ms after the app was killed`);
+	assert.equal((await notes.where()).pid, second.pid);
+	await notes.insert("after");
+	assert.deepEqual((await notes.all()).map((note) => note.text), ["before", "after"]);
+	app = second;
+}, { timeout: 90_000 });
+
+test("an app that was killed and started again serves its actors", async (t) => {
+	const notes = client.notes.getOrCreate([key()]);
+	await notes.insert("before");
+	await app.crash();
+	const killed = Date.now();
+	app = await engine.app();
+	await timeUntil("the actor answers", async () => (await notes.all()).length === 1);
+	t.diagnostic(`answered ${Date.now() - killed} ms after the app was killed`);
+	assert.equal((await notes.where()).pid, app.pid);
+}, { timeout: 90_000 });
+
+test("a sleeping actor wakes at once in a new app", async (t) => {
+	const notes = client.notes.getOrCreate([key()]);
+	await notes.insert("before");
+	await engine.sleep(await notes.resolve());
+	await app.crash();
+	app = await engine.app();
+	const took = await timeUntil("the actor answers", async () => (await notes.all()).length === 1);
+	t.diagnostic(`answered ${took} ms after the new app was ready`);
+	assert.ok(took < 5_000, `took ${took} ms`);
+});
