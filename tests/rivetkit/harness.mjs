@@ -45,7 +45,8 @@ export async function until(what, probe, within = 15_000) {
 	for (;;) {
 		let reason;
 		try {
-			const value = await probe();
+			const left = deadline - Date.now();
+			const value = await Promise.race([probe(), pause(left + 10)]);
 			if (value) return value;
 		} catch (error) {
 			reason = error;
@@ -78,7 +79,7 @@ class Process {
 		this.name = name;
 		this.log = join(folder, `${name}-${Math.random().toString(36).slice(2, 8)}.log`);
 		const out = openSync(this.log, "w");
-		this.child = spawn(command, args, { env: { ...inherited(), ...env }, stdio: ["ignore", out, out], cwd: folder });
+		this.child = spawn(command, args, { env: defined({ ...inherited(), ...env }), stdio: ["ignore", out, out], cwd: folder });
 		closeSync(out);
 		this.exited = new Promise((done) => this.child.once("exit", (code, signal) => done({ code, signal })));
 		this.exited.then(() => (this.gone = true));
@@ -118,6 +119,8 @@ function inherited() {
 	const kept = Object.entries(process.env).filter(([name]) => !/^_?RIVET|^NODE_|^RUST_/.test(name));
 	return Object.fromEntries(kept);
 }
+
+const defined = (env) => Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined));
 
 function showLogs(test, marks) {
 	for (const [p, from] of marks) {
@@ -246,6 +249,19 @@ export class Engine {
 		}, within);
 	}
 
+	/// Puts an actor to sleep and waits until it has stopped in its app. An actor that was told to sleep shows as
+	/// asleep before that, and still gets messages.
+	async sleepIn(app, id, generation = 1) {
+		await this.api("POST", `/actors/${id}/sleep`, {});
+		await this.stopped(app, id, generation);
+	}
+
+	async stopped(app, id, generation = 1) {
+		const parts = ["new=Terminated", id, `generation=${generation} `];
+		await until("the actor has stopped", () => app.text().split("\n").some((line) => parts.every((part) => line.includes(part))));
+		await this.asleep(id);
+	}
+
 	client(options = {}) {
 		const client = createClient({ endpoint: this.url, ...options });
 		clients.add(client);
@@ -261,11 +277,12 @@ export class Engine {
 			RIVET_POOL: pool,
 			RIVET_ENVOY_VERSION: String(version),
 			RIVET_RUN_SERVICES: "0",
-			RIVET_LOG_LEVEL: "warn",
+			// RivetKit says at this level when an actor has stopped; `stopped` reads it.
+			RIVET_LOG_LEVEL: "info",
 			APP_NAME: name,
 			...env,
 		});
-		if (wait) await app_ready(app);
+		if (wait) await appReady(app);
 		return app;
 	}
 
@@ -283,16 +300,13 @@ export class Engine {
 		return `/gateway/${name}/${path}?${query ? `${query}&` : ""}${rvt}`;
 	}
 
-	async stop() {
-		await this.process.crash();
-	}
 }
 
 /// The original engine sheds load on a busy machine until nothing moves, and reports to its makers. Neither is wanted.
-const ORIGINAL_ENV = { RIVET__RUNTIME__WORKER_CPU_MAX: "64000", RIVET__TELEMETRY__ENABLED: "false" };
+export const ORIGINAL_ENV = { RIVET__RUNTIME__WORKER_CPU_MAX: "64000", RIVET__TELEMETRY__ENABLED: "false" };
 
 let apps = 0;
-export async function app_ready(app, within = 30_000) {
+export async function appReady(app, within = 30_000) {
 	await until(`${app.name} is ready`, () => {
 		if (app.gone) throw new Error(`${app.name} ended:\n${app.text().slice(-4000)}`);
 		return app.text().includes("app is ready");

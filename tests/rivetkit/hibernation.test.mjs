@@ -3,22 +3,9 @@ import assert from "node:assert/strict";
 import { Engine, key, test, until } from "./harness.mjs";
 
 const engine = await Engine.start();
-const app = await engine.app({ env: { RIVET_LOG_LEVEL: "info" } });
+const app = await engine.app();
 const client = engine.client();
-
-// The engine shows an actor as asleep once it was told to sleep; until it has stopped, it still gets messages.
-async function stopped(id, generation = 1) {
-	await engine.asleep(id);
-	const lines = () => app.text().split("\n");
-	await until("the actor has stopped", () =>
-		lines().some((line) => ["new=Terminated", id, `generation=${generation} `].every((part) => line.includes(part))),
-	);
-}
-
-async function sleep(id, generation = 1) {
-	await engine.api("POST", `/actors/${id}/sleep`, {});
-	await stopped(id, generation);
-}
+const sleep = (id, generation) => engine.sleepIn(app, id, generation);
 
 async function opened(k) {
 	const socket = await engine.socket(engine.path("sleeper", k, "websocket/"));
@@ -31,7 +18,7 @@ async function opened(k) {
 test("messages sent while the actor sleeps arrive after it woke, in order", async () => {
 	const { socket, handle, id } = await opened(key());
 	await handle.nap();
-	await stopped(id);
+	await engine.stopped(app, id);
 	for (let n = 0; n < 20; n += 1) socket.send(`while asleep ${n}`);
 	for (let n = 0; n < 20; n += 1) assert.deepEqual(JSON.parse(await socket.next()), { echo: `while asleep ${n}`, wake: 2 });
 	assert.equal(socket.how, undefined);
@@ -99,7 +86,7 @@ test("a connection and its state live through sleep", async () => {
 	ada.on("said", (user, text) => heard.push(`${user}: ${text}`));
 	assert.equal(await ada.say("one"), 1);
 	await room.nap();
-	await stopped(await room.resolve());
+	await engine.stopped(app, await room.resolve());
 	assert.equal(await ada.say("two"), 2);
 	assert.deepEqual(await ada.me(), { user: "ada", said: 2, params: { user: "ada" } });
 	await until("both were heard", () => heard.length === 2);

@@ -40,6 +40,8 @@ async function runner({ name = key(), Kind = Runner, handlers = {}, slots = 100,
 	});
 	await runner.start();
 	await ready;
+	// The engine makes the pool of a runner soon after it has greeted it.
+	await until("the pool exists", async () => (await engine.api("GET", `/runner-configs?runner_name=${name}`)).runner_configs[name]);
 	return { runner, name, seen };
 }
 
@@ -158,7 +160,7 @@ test("an actor on a runner is destroyed by the API and by itself", async () => {
 test("an actor waits while the runner is full, and starts when there is room", async () => {
 	const host = await runner({ slots: 1 });
 	const first = await actorOf(host);
-	const { actor } = await engine.api("POST", "/actors", { name: "thing", key: key(), runner_name_selector: host.name, crash_policy: "sleep" });
+	const { actor } = await engine.api("POST", "/actors", { name: "thing", key: key(), runner_name_selector: host.name, crash_policy: "restart" });
 	const second = actor.actor_id;
 	await until("it waits", async () => (await engine.actor(second)).pending_allocation_ts);
 	await engine.api("DELETE", `/actors/${first}`);

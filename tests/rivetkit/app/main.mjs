@@ -10,6 +10,10 @@ const registry = setup({
 	noWelcome: true,
 	maxIncomingMessageSize: 8 * 1024 * 1024,
 	maxOutgoingMessageSize: 8 * 1024 * 1024,
+	configurePool: process.env.APP_CONFIGURES && {
+		name: process.env.RIVET_POOL,
+		url: `http://127.0.0.1:${process.env.APP_PORT}/api/rivet`,
+	},
 });
 
 if (process.env.APP_MODE === "serverless") {
