@@ -75,9 +75,15 @@ test("actors are listed by ids, the destroyed too", async () => {
 });
 
 test("the names of actors are known, with what the app says of them", async () => {
-	await create({ name: "made-up-name", key: key() });
-	const { names } = await engine.api("GET", "/actors/names");
-	for (const name of ["counter", "web", "made-up-name"]) assert.ok(names[name], name);
+	// A name no app knows is listed too, where the pool has not yet told which names there are.
+	const pool = key();
+	await engine.api("PUT", `/runner-configs/${pool}`, { datacenters: { default: { normal: {} } } });
+	await create({ name: "made-up-name", key: key(), runner_name_selector: pool });
+	const names = await until("the new name is listed", async () => {
+		const { names } = await engine.api("GET", "/actors/names");
+		return names["made-up-name"] && names;
+	});
+	for (const name of ["counter", "web"]) assert.ok(names[name], name);
 	assert.ok(typeof names.counter.metadata === "object");
 	assert.deepEqual(Object.keys(names), [...Object.keys(names)].sort());
 });

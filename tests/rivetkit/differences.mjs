@@ -11,4 +11,6 @@ export const differences = {
 	"an event reaches a connection whose actor slept in between": "sometimes forgets the connection when something else wakes the actor, and closes it later with guard.websocket_garbage_collected",
 	"an alarm that came due while the engine was dead runs soon after its start": "runs it about 26 to 30 s after the start",
 	"a sleeping actor, its key and its state survive the engine's death": "wakes it only about 30 s after the engine is back",
+	"an actor waits while the runner is full, and starts when there is room": "leaves the actor waiting although a place is free",
+	"the close of a client reaches an actor that sleeps": "sometimes does not wake the actor",
 };

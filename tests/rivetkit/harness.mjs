@@ -1,6 +1,6 @@
 // Engines and apps for the tests: real processes, fresh data, free ports; all gone when the test file ends.
 //
-// Nothing here knows a test. No sleep is used to wait for something: `until` polls with a deadline.
+// Which engine is the original is seen by its path: npm's package of it. Nothing here knows a test. No sleep is used to wait for something: `until` polls with a deadline.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -14,8 +14,9 @@ import WebSocket from "ws";
 import { differences } from "./differences.mjs";
 
 export const BINARY = process.env.RIVET_ENGINE_BINARY;
-export const ORIGINAL = process.env.RIVET_ENGINE_KIND === "original";
+const isOriginal = (binary) => binary.includes("/@rivetkit/engine-cli-");
 if (!BINARY || !existsSync(BINARY)) throw new Error("RIVET_ENGINE_BINARY names no engine; start the tests with tests/rivetkit/run");
+export const ORIGINAL = isOriginal(BINARY);
 
 const APP = fileURLToPath(new URL("app/main.mjs", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "rivetkit-tests-"));
@@ -174,7 +175,7 @@ export class Engine {
 			RIVET__METRICS__HOST: "127.0.0.1",
 			RIVET__METRICS__PORT: String(metrics),
 			RIVET__FILE_SYSTEM__PATH: engine.data,
-			...(ORIGINAL || binary !== BINARY ? ORIGINAL_ENV : {}),
+			...(isOriginal(binary) ? ORIGINAL_ENV : {}),
 			...env,
 		};
 		engine.args = ["start"];
