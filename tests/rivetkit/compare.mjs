@@ -124,7 +124,7 @@ for (let round = 1; round <= rounds; round += 1) {
 
 const round3 = (value) => (value >= 100 ? value.toFixed(0) : value.toPrecision(3));
 console.log(`${cpus().length} cores, ${cpus()[0].model.trim()}; node ${process.versions.node}; medians of ${rounds} rounds, engines in turn; load at the end ${loadavg()[0].toFixed(1)}.`);
-console.log(`\n| | ${ours} | ${other} | ratio |\n|---|---:|---:|---:|`);
+console.log(`\nEngine: ${ours}\nAgainst: ${other}\n\n| | engine | against | ratio |\n|---|---:|---:|---:|`);
 for (const name of Object.keys(results.get(ours)[0])) {
 	const [a, b] = [ours, other].map((binary) => median(results.get(binary).map((figures) => figures[name])));
 	console.log(`| ${name} | ${round3(a)} | ${round3(b)} | ${(a / b).toFixed(2)} |`);

@@ -92,7 +92,8 @@ test("an actor created before any app is there says so, and answers when one has
 test("the envoys are listed while they are there", async () => {
 	const { name, apps: [app] } = await pool(7);
 	const list = async () => (await engine.api("GET", `/envoys?name=${name}`)).envoys;
-	const [envoy] = await until("it is listed", async () => ((await list()).length ? list() : null));
+	// What it says of itself arrives after it.
+	const envoy = await until("it is listed", async () => (await list()).find((envoy) => envoy.metadata));
 	assert.deepEqual([envoy.pool_name, envoy.version, envoy.datacenter, envoy.stop_ts], [name, 7, "default", null]);
 	assert.equal(envoy.metadata.rivetkit.version, "2.3.19");
 	await app.terminate();
