@@ -25,10 +25,13 @@ const clients = new Set();
 
 // ---- tests ----
 
+let started = false;
+
 /// A test. One that the table of differences names is expected to fail against the original engine.
 export function test(name, body, { timeout = 60_000 } = {}) {
 	const differs = ORIGINAL ? differences[name] : undefined;
 	nodeTest(name, { timeout, todo: differs && `the original: ${differs}` }, async (t) => {
+		started = true;
 		const marks = [...processes].map((p) => [p, p.logLength()]);
 		try {
 			await body(t);
@@ -135,6 +138,12 @@ function killAll() {
 	rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
 }
 process.on("exit", killAll);
+// What fails before the first test ends the file without an exit event.
+process.prependListener("uncaughtException", () => {
+	if (started) return;
+	showLogs("the preparation", [...processes].map((p) => [p, 0]));
+	killAll();
+});
 for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(1));
 // Not when a script measures with what is here.
 if (process.env.NODE_TEST_CONTEXT) after(async () => {
