@@ -11,6 +11,7 @@
 //!
 //! The only file that names the runner for components: everything else knows runners by their links.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -19,7 +20,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use engine_core::input::Operation;
+use engine_core::input::{Boot, Operation};
+use engine_core::record::RunnerRef;
 use engine_core::{Core, Input};
 use engine_store::rocks::Tuning;
 use engine_store::{Rocks, State, StoreError, Writer};
@@ -54,6 +56,9 @@ const READERS_EXTRA: usize = 2;
 const SQL_THREADS_EXTRA: usize = 2;
 /// How long requests under way may take once the engine is told to stop.
 const FINISH_MS_MAX: u64 = 10_000;
+
+/// And how long runners may take to hear that it stops.
+const LEAVE_MS_MAX: u64 = 3_000;
 
 /// Why the engine could not start, or go on: one sentence each.
 #[derive(Debug)]
@@ -118,7 +123,7 @@ pub async fn run(
     make_folder(&config.data_dir)?;
     let store = Arc::new(Rocks::open(&config.data_dir.join("store"), &Tuning::default()).map_err(EngineError::Store)?);
     let state = State::new(store.clone());
-    let boot = state.boot().map_err(EngineError::Store)?;
+    let mut boot = state.boot().map_err(EngineError::Store)?;
     let writer = Writer::start(store.clone(), config.durability);
 
     let directory = Arc::new(Directory::default());
@@ -143,6 +148,7 @@ pub async fn run(
         logs: LogBook::default(),
         public_url: public_url(&config.host, address),
     });
+    boot.runners = away(&engine.runners, &boot);
     engine.inbox.push(Input::Booted(boot));
     join_own_runner(&engine, &config.data_dir, &config.wasm)?;
 
@@ -171,6 +177,8 @@ pub async fn run(
         tracing::warn!(connections = cut_off, "stopped while requests were under way: {FINISH_MS_MAX} ms were not enough");
     }
 
+    // After the requests under way: some of them are theirs to answer.
+    engine.runners.leave(Duration::from_millis(LEAVE_MS_MAX)).await;
     drop(end);
     let writer = driver.await.map_err(|error| EngineError::Driver(Some(error)))?;
     // Joins threads that are waiting for the disk.
@@ -187,6 +195,13 @@ fn close(writer: Writer, engine: &Engine, store: Arc<Rocks>) {
     if let Err(error) = store.close() {
         tracing::warn!(%error, "the store could not be written out; the next start reads its log instead");
     }
+}
+
+/// The runners that connected to the process before this one, and had actors: they get an id before they are back.
+fn away(runners: &Runners, boot: &Boot) -> Vec<(RunnerId, RunnerRef)> {
+    let names = boot.awake.iter().filter_map(|actor| actor.record.runner.clone());
+    let names: BTreeSet<RunnerRef> = names.filter(|name| !matches!(name, RunnerRef::Components { .. })).collect();
+    names.into_iter().map(|name| (runners.id_of(&name), name)).collect()
 }
 
 fn join_own_runner(engine: &Arc<Engine>, data_dir: &Path, wasm: &WasmConfig) -> Result<(), EngineError> {
