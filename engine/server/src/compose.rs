@@ -34,6 +34,7 @@ use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::components::Components;
 use crate::config::{Config, DirGrant, WasmConfig};
+use crate::database::Databases;
 use crate::directory::{Directory, News};
 use crate::driver::Driver;
 use crate::engine::{DATACENTER_LABEL, Engine};
@@ -51,6 +52,8 @@ use crate::{api, http, random};
 const OWN_RUNNER: RunnerId = RunnerId(1);
 /// Reads wait for the disk, not for a processor: a few more than processors.
 const READERS_EXTRA: usize = 2;
+/// Statements do need one; but while one of them takes long, others go on.
+const SQL_THREADS_EXTRA: usize = 2;
 /// How long requests under way may take once the engine is told to stop.
 const FINISH_MS_MAX: u64 = 10_000;
 
@@ -128,7 +131,8 @@ pub async fn run(
     let folder = config.data_dir.join("components");
     let components =
         Components::open(folder.clone(), directory.clone()).map_err(|cause| EngineError::Folder { path: folder, cause })?;
-    let readers = Readers::start(state, processors() + READERS_EXTRA).map_err(EngineError::Readers)?;
+    let readers = Readers::start(state.clone(), processors() + READERS_EXTRA).map_err(EngineError::Readers)?;
+    let databases = Databases::start(state, processors() + SQL_THREADS_EXTRA).map_err(EngineError::Readers)?;
 
     let engine = Arc::new(Engine {
         clock: Clock::default(),
@@ -138,6 +142,7 @@ pub async fn run(
         runners: Runners::default(),
         sockets: Sockets::default(),
         readers,
+        databases,
         directory,
         components: Arc::new(components),
         logs: LogBook::default(),
@@ -185,6 +190,7 @@ pub async fn run(
 fn close(writer: Writer, engine: &Engine, store: Arc<Rocks>) {
     writer.close();
     engine.readers.stop();
+    engine.databases.stop();
     let Some(store) = Arc::into_inner(store) else { return };
     if let Err(error) = store.close() {
         tracing::warn!(%error, "the store could not be written out; the next start reads its log instead");

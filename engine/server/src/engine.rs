@@ -13,6 +13,7 @@ use protocol::message::ToRunner;
 use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::components::Components;
+use crate::database::Databases;
 use crate::directory::Directory;
 use crate::error::ApiError;
 use crate::inbox::Inbox;
@@ -34,6 +35,7 @@ pub struct Engine {
     pub runners: Runners,
     pub sockets: Sockets,
     pub readers: Readers,
+    pub databases: Databases,
     pub directory: Arc<Directory>,
     pub components: Arc<Components>,
     pub logs: LogBook,

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::components::Components;
+use crate::database::Databases;
 use crate::directory::Directory;
 use crate::driver::Driver;
 use crate::engine::Engine;
@@ -31,25 +32,23 @@ use crate::sockets::Sockets;
 pub struct TestEngine {
     pub engine: Arc<Engine>,
     /// The driver ends with it.
-    _end: Option<oneshot::Sender<()>>,
+    _end: oneshot::Sender<()>,
     folder: TempDir,
 }
 
 /// Inside a runtime of more than one thread.
 pub fn start() -> TestEngine {
     let store = Arc::new(Memory::new());
-    let mut started = without_core(store.clone());
-    started.engine.inbox.push(Input::Booted(Boot::default()));
+    let (engine, folder) = without_driver(State::new(store.clone()));
+    engine.inbox.push(Input::Booted(Boot::default()));
     let core = Core::new(engine_core::Config::default());
     let (end, ended) = oneshot::channel();
-    tokio::spawn(Driver::new(core, started.engine.clone(), Writer::start(store, Durability::Relaxed)).run(ended));
-    started._end = Some(end);
-    started
+    tokio::spawn(Driver::new(core, engine.clone(), Writer::start(store, Durability::Relaxed)).run(ended));
+    TestEngine { engine, _end: end, folder }
 }
 
-/// For tests that play the core themselves: they read what it would be told from the inbox.
-pub fn without_core(store: Arc<Memory>) -> TestEngine {
-    let state = State::new(store);
+/// What the core would be told lies in the inbox.
+pub fn without_driver(state: State) -> (Arc<Engine>, TempDir) {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let directory = Arc::new(Directory::default());
     let components = Components::open(folder.path().join("components"), directory.clone()).expect("an empty folder opens");
@@ -60,13 +59,14 @@ pub fn without_core(store: Arc<Memory>) -> TestEngine {
         requests: Requests::default(),
         runners: Runners::default(),
         sockets: Sockets::default(),
-        readers: Readers::start(state, 1).expect("a thread can be started"),
+        readers: Readers::start(state.clone(), 1).expect("a thread can be started"),
+        databases: Databases::start(state, 2).expect("a thread can be started"),
         directory,
         components: Arc::new(components),
         logs: LogBook::default(),
         public_url: "http://127.0.0.1:6420/".to_string(),
     });
-    TestEngine { engine, _end: None, folder }
+    (engine, folder)
 }
 
 impl TestEngine {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use engine_core::Input;
 use engine_core::input::RequestKind;
-use engine_store::Memory;
+use engine_store::{Memory, State};
 use futures_util::{SinkExt, StreamExt};
 use http::HeaderMap;
 use protocol::id::Id;
@@ -18,14 +18,16 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
 
 use super::*;
-use crate::testing::{self, Heard, TestEngine};
+use crate::engine::Engine;
+use crate::testing::{self, Heard};
 use crate::{api, http as server};
 
 const RUNNER: RunnerId = RunnerId(7);
 const WITHIN: Duration = Duration::from_secs(10);
 
 struct Stage {
-    engine: TestEngine,
+    engine: Arc<Engine>,
+    _folder: tempfile::TempDir,
     port: u16,
     link: Arc<Heard>,
     told: Vec<Input>,
@@ -36,14 +38,14 @@ struct Stage {
 type Client = WebSocketStream<TcpStream>;
 
 async fn stage() -> Stage {
-    let engine = testing::without_core(Arc::new(Memory::new()));
+    let (engine, folder) = testing::without_driver(State::new(Arc::new(Memory::new())));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let port = listener.local_addr().expect("it is bound").port();
     let (stop, stopped) = oneshot::channel();
-    let router = api::router(engine.engine.clone());
+    let router = api::router(engine.clone());
     let stopped = async move { drop(stopped.await) };
-    let served = tokio::spawn(server::serve(listener, engine.engine.clone(), router, stopped, WITHIN));
-    Stage { engine, port, link: Arc::default(), told: Vec::new(), stop: Some(stop), served }
+    let served = tokio::spawn(server::serve(listener, engine.clone(), router, stopped, WITHIN));
+    Stage { engine, _folder: folder, port, link: Arc::default(), told: Vec::new(), stop: Some(stop), served }
 }
 
 /// Polls until there is one.
@@ -92,15 +94,15 @@ impl Stage {
 
     fn dispatch(&self, request: RequestId, runner: RunnerId, generation: u32) {
         let place = Place { runner, link: self.link.clone(), actor: Id::new([3; 16], 1), generation };
-        assert!(self.engine.engine.sockets.dispatch(request, &place), "it is a socket");
+        assert!(self.engine.sockets.dispatch(request, &place), "it is a socket");
     }
 
     fn says(&self, message: FromRunner) {
-        self.engine.engine.sockets.hear(RUNNER, message);
+        self.engine.sockets.hear(RUNNER, message);
     }
 
     async fn told_core(&mut self, what: &str, mut wanted: impl FnMut(&Input) -> bool) -> Input {
-        let inbox = &self.engine.engine.inbox;
+        let inbox = &self.engine.inbox;
         let told = &mut self.told;
         until(what, || {
             let mut more = Vec::new();
@@ -247,13 +249,13 @@ async fn messages_go_both_ways_and_the_actor_closes() {
     assert_eq!(stage.heard("b").await, "2 binary b");
     stage.says(FromRunner::SocketMessage { request, data: "zażółć".into(), binary: false });
     stage.says(FromRunner::SocketMessage { request, data: vec![0, 255].into(), binary: true });
-    stage.engine.engine.sockets.hear(RunnerId(8), FromRunner::SocketMessage { request, data: "foreign".into(), binary: false });
+    stage.engine.sockets.hear(RunnerId(8), FromRunner::SocketMessage { request, data: "foreign".into(), binary: false });
     stage.says(FromRunner::SocketClose { request, code: Some(4001), reason: Some("as you wish".to_string()), hibernate: false });
     assert_eq!(next(&mut client).await, Message::text("zażółć"));
     assert_eq!(next(&mut client).await, Message::binary(vec![0, 255]));
     assert_eq!(closed(&mut client).await, (4001, "as you wish".to_string()));
     stage.told_core("ended", |input| matches!(input, Input::RequestEnded { .. })).await;
-    assert!(!stage.engine.engine.sockets.refuse(request, &Refusal::ActorNotFound), "it is forgotten");
+    assert!(!stage.engine.sockets.refuse(request, &Refusal::ActorNotFound), "it is forgotten");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -269,7 +271,7 @@ async fn a_client_that_leaves() {
     drop(client);
     assert_eq!(stage.heard("close").await, "1 close Some(1011) Some(\"ws.downstream_closed\")");
     stage.told_core("aborted", |input| matches!(input, Input::RequestAborted { .. })).await;
-    let sockets = &stage.engine.engine.sockets;
+    let sockets = &stage.engine.sockets;
     until("all room is given back", || (sockets.open_now() == 0).then_some(())).await;
     assert_eq!(sockets.held.0.load(Ordering::Relaxed), 0);
 }
@@ -283,7 +285,7 @@ async fn a_socket_outlives_its_actors_sleep() {
     }
     assert_eq!(stage.heard_all(2).await, ["1 text a", "2 text b"]);
     stage.says(FromRunner::SocketAck { request, index: 2 });
-    stage.engine.engine.sockets.hibernate(request);
+    stage.engine.sockets.hibernate(request);
 
     client.send(Message::Ping(vec![1].into())).await.expect("it is open");
     assert_eq!(next(&mut client).await, Message::Pong(vec![1].into()));
@@ -294,7 +296,7 @@ async fn a_socket_outlives_its_actors_sleep() {
     stage.told_core("wakes", |input| matches!(input, Input::SocketWakes { .. })).await;
     // The next one speaks before the core knows that it runs.
     let next_runner = RunnerId(9);
-    let hear = |message| stage.engine.engine.sockets.hear(next_runner, message);
+    let hear = |message| stage.engine.sockets.hear(next_runner, message);
     hear(FromRunner::SocketOpened { request, can_hibernate: true });
     hear(FromRunner::SocketMessage { request, data: "back".into(), binary: false });
     stage.dispatch(request, next_runner, 2);
@@ -302,7 +304,7 @@ async fn a_socket_outlives_its_actors_sleep() {
     assert_eq!(next(&mut client).await, Message::text("back"));
 
     let stopped = Refusal::ActorDestroyedWhileWaiting { actor: Id::new([3; 16], 1) };
-    assert!(stage.engine.engine.sockets.refuse(request, &stopped));
+    assert!(stage.engine.sockets.refuse(request, &stopped));
     assert_eq!(closed(&mut client).await, (1000, "actor.destroyed_while_connected".to_string()));
     assert!(!stage.told.iter().any(|input| matches!(input, Input::SocketWakes { .. })), "it was said once");
 }
@@ -332,7 +334,7 @@ async fn a_client_that_does_not_read_is_let_go() {
     let heard = stage.heard("close").await;
     assert!(heard.starts_with("1 close Some(1011) Some(\"guard.websocket_client_too_slow#"), "{heard}");
     stage.told_core("aborted", |input| matches!(input, Input::RequestAborted { .. })).await;
-    let sockets = &stage.engine.engine.sockets;
+    let sockets = &stage.engine.sockets;
     until("all room is given back", || (sockets.open_now() == 0).then_some(())).await;
     assert_eq!(sockets.held.0.load(Ordering::Relaxed), 0);
 }
@@ -359,12 +361,12 @@ async fn all_clients_are_told_when_the_server_stops() {
     let (waiting, _) = stage.asked().await;
     let (awake, _) = stage.opened(false).await;
     let (asleep, request) = stage.opened(true).await;
-    stage.engine.engine.sockets.hibernate(request);
+    stage.engine.sockets.hibernate(request);
     drop(stage.stop.take());
     for mut client in [waiting, awake, asleep] {
         assert_eq!(without_ray(closed(&mut client).await), "1011 ws.going_away");
     }
     let cut_off = tokio::time::timeout(WITHIN, stage.served).await.expect("in time").expect("it does not panic");
     assert_eq!(cut_off, 0);
-    assert!(stage.engine.engine.sockets.room().is_err());
+    assert!(stage.engine.sockets.room().is_err());
 }
