@@ -281,7 +281,7 @@ mod tests {
         };
         let (request, reply) = requests.open(head, None).expect("there is room");
         let link = Arc::new(testing::Heard::default());
-        requests.dispatch(request, Place { link: link.clone(), actor: Id::new([1; 16], 1), generation: 3 });
+        requests.dispatch(request, Place { runner: RunnerId(1), link: link.clone(), actor: Id::new([1; 16], 1), generation: 3 });
         (request, reply, link)
     }
 
@@ -289,7 +289,7 @@ mod tests {
     fn a_returned_request_is_dispatched_again_as_it_was() {
         let requests = Requests::default();
         let (request, _reply, link) = opened(&requests);
-        requests.dispatch(request, Place { link: link.clone(), actor: Id::new([1; 16], 1), generation: 4 });
+        requests.dispatch(request, Place { runner: RunnerId(1), link: link.clone(), actor: Id::new([1; 16], 1), generation: 4 });
         let sent = link.take();
         let starts: Vec<_> = sent
             .iter()

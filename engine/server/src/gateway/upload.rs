@@ -215,7 +215,8 @@ mod tests {
 
     impl Case {
         fn dispatch(&self, generation: u32) {
-            let place = Place { link: self.link.clone(), actor: Id::new([1; 16], 1), generation };
+            let place =
+                Place { runner: protocol::id::RunnerId(1), link: self.link.clone(), actor: Id::new([1; 16], 1), generation };
             self.engine.engine.requests.dispatch(self.request, place);
         }
 
