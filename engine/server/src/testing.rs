@@ -16,15 +16,19 @@ use tokio::sync::oneshot;
 use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::components::Components;
+use crate::config::{Datacenter, RunnerTimes};
 use crate::directory::Directory;
 use crate::driver::Driver;
 use crate::engine::Engine;
 use crate::inbox::Inbox;
 use crate::lock::lock;
 use crate::logs::LogBook;
+use crate::metrics::Metrics;
 use crate::readers::Readers;
 use crate::requests::Requests;
 use crate::runners::Runners;
+use crate::serverless::client::Client;
+use crate::serverless::policy::Policy;
 use crate::sockets::Sockets;
 
 pub struct TestEngine {
@@ -43,6 +47,7 @@ pub fn start() -> TestEngine {
     let components = Components::open(folder.path().join("components"), directory.clone()).expect("an empty folder opens");
     let engine = Arc::new(Engine {
         clock: Clock::default(),
+        started_ms: 0,
         inbox: Inbox::default(),
         calls: Calls::default(),
         requests: Requests::default(),
@@ -52,6 +57,11 @@ pub fn start() -> TestEngine {
         directory,
         components: Arc::new(components),
         logs: LogBook::default(),
+        metrics: Metrics::default(),
+        outbound: Client::new(Policy::default()).expect("TLS can be set up"),
+        admin_token: None,
+        datacenter: Datacenter::default(),
+        runner_times: RunnerTimes::default(),
         public_url: "http://127.0.0.1:6420/".to_string(),
     });
     engine.inbox.push(Input::Booted(Boot::default()));
