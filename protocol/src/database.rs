@@ -78,19 +78,10 @@ pub enum SqlValue {
 
 #[derive(Clone, PartialEq, Debug)]
 pub enum DatabaseAnswer {
-    Pages {
-        pages: Vec<(u32, Option<Bytes>)>,
-        head_txid: u64,
-    },
-    Committed {
-        head_txid: u64,
-    },
-    Staging {
-        txid: u64,
-    },
-    Staged {
-        bytes: u64,
-    },
+    Pages { pages: Vec<(u32, Option<Bytes>)>, head_txid: u64 },
+    Committed { head_txid: u64 },
+    Staging { txid: u64 },
+    Staged { bytes: u64 },
     Rows(Rows),
     Executed(Executed),
     ExecutedBatch(Vec<Executed>),

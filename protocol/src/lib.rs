@@ -14,6 +14,7 @@
 //! - [`database`]: those about an actor's SQLite database.
 //! - [`component`]: what is known of a deployed component.
 //! - [`link`]: the two doors the messages go through.
+//! - [`wire`]: the same as bytes, for runners elsewhere.
 
 pub mod component;
 pub mod database;
@@ -22,3 +23,4 @@ pub mod key;
 pub mod limits;
 pub mod link;
 pub mod message;
+pub mod wire;

@@ -46,8 +46,13 @@ pub const REQUEST_BODY_INLINE_BYTES_MAX: usize = 64 * KIB;
 pub const BODY_WINDOW_BYTES: u64 = 256 * KIB as u64;
 pub const BODY_CHUNK_BYTES_MAX: usize = 64 * KIB;
 
+/// Items of all lists that one message of the wire may have: of 32 MiB of one-byte items memory would need forty times as much.
+pub const WIRE_ITEMS_MAX: usize = 1 << 20;
+
 /// Requests of one actor that may be parked, queued or running at one time.
 pub const REQUESTS_PER_ACTOR_MAX: usize = 1024;
+/// Sockets of clients to one actor.
+pub const SOCKETS_PER_ACTOR_MAX: usize = 16_384;
 /// Messages of one actor whose commits may be on their way to the disk while the next one already runs.
 pub const COMMITS_IN_FLIGHT_PER_ACTOR_MAX: usize = 64;
 
@@ -60,6 +65,7 @@ pub const FAILURE_TEXT_BYTES_MAX: usize = 4 * KIB;
 const _: () = assert!(256 % PARTITIONS as usize == 0, "one byte of an id must spread evenly over the partitions");
 const _: () = assert!(KV_KEY_BYTES_MAX + KV_VALUE_BYTES_MAX <= KV_WRITE_BYTES_MAX, "the largest entry must fit in a message");
 const _: () = assert!(BODY_CHUNK_BYTES_MAX as u64 <= BODY_WINDOW_BYTES, "a chunk must fit in the window, or it never leaves");
+const _: () = assert!(KV_LIST_ENTRIES_MAX * 3 <= WIRE_ITEMS_MAX, "a list answers with keys, values and metadata");
 const _: () = assert!(REQUEST_BODY_INLINE_BYTES_MAX as u64 <= REQUEST_BODY_BYTES_MAX);
 
 /// At most `max` bytes of `text`, cut at a character.

@@ -95,10 +95,18 @@ pub enum Action {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Answer {
     Namespace(NamespaceRecord),
-    Actor { record: Box<ActorRecord>, created: bool },
+    Actor {
+        record: Box<ActorRecord>,
+        created: bool,
+    },
     Deployment(Box<DeploymentRecord>),
     /// Whether the address of the pool's runners has changed.
-    RunnerConfig { endpoint_changed: bool },
-    Runners { actors: Vec<(RunnerId, u32)>, pool_errors: Vec<(String, PoolError)> },
+    RunnerConfig {
+        endpoint_changed: bool,
+    },
+    Runners {
+        actors: Vec<(RunnerId, u32)>,
+        pool_errors: Vec<(String, PoolError)>,
+    },
     Done,
 }

@@ -102,7 +102,7 @@ impl Core {
         if name.len() > ACTOR_NAME_BYTES_MAX {
             return Err(Refusal::NameTooLarge { bytes: name.len() });
         }
-        if self.live_component(id, name).is_none() {
+        if !self.is_placeable(id, name, &create.pool) {
             return Err(Refusal::NoRunnerConfig { namespace: namespace.to_string(), pool: create.pool.clone() });
         }
         match key {
@@ -151,8 +151,8 @@ impl Core {
                 match life {
                     Life::Asleep | Life::Unplaced | Life::Pausing => self.end(id, Vec::new()),
                     Life::Starting { .. } | Life::Running { .. } => self.stop(id, StopReason::Destroy, After::Destroy),
-                    Life::Stopping { on, .. } => actor.life = Life::Stopping { on, after: After::Destroy },
-                    Life::Loading | Life::Placing { .. } | Life::Ending | Life::Gone => {}
+                    Life::Stopping { .. } => self.change_after(id, After::Destroy),
+                    Life::Loading | Life::Placing { .. } | Life::Calling | Life::Ending | Life::Gone => {}
                 }
             }
             _ if actor.is_ending() => self.reply(call.call, Err(Refusal::ActorDestroyedWhileWaiting { actor: id })),

@@ -7,18 +7,19 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use protocol::id::{ActorId, Id, NamespaceId, RequestId, RunnerId};
-use protocol::message::FromRunner;
+use protocol::message::{FromRunner, ToRunner};
 
 use crate::action::{Action, Answer};
 use crate::alarms::{ALARMS_IN_MEMORY_MAX, Alarms};
 use crate::api::ActorCall;
 use crate::input::{Boot, CallId, CommitId, Input, KeyRef};
 use crate::life::Actor;
-use crate::place::{Deploying, Runner};
+use crate::place::Deploying;
 use crate::pools::Pool;
 use crate::record::{Alarm, Change, DeploymentRecord, NamespaceRecord};
 use crate::refusal::Refusal;
-use crate::requests::{KeyEntry, KeyLoad, Request};
+use crate::requests::{KeyEntry, KeyLoad, Request, Wish};
+use crate::runners::Runner;
 
 /// Actors that alarms may be waking at one time, so that a million overdue ones do not all start at once.
 pub const ALARM_WAKES_IN_FLIGHT_MAX: usize = 256;
@@ -34,6 +35,14 @@ pub struct Config {
     pub start_timeout_ms: u64,
     /// How long a runner may take to stop an actor.
     pub stop_timeout_ms: u64,
+    /// How long a runner of a pool may be away before its actors are given up.
+    pub runner_lost_ms: u64,
+    /// The same for actors that somebody waits for, once another runner has joined the pool. Longer than a client's first try to
+    /// connect again after its connection broke.
+    pub runner_replaced_ms: u64,
+    /// How often a pool's URL is called again for an actor that somebody waits for, and the pause before each.
+    pub call_retries_max: u32,
+    pub call_retry_ms: u64,
     /// The pause before the second restart after a crash, and before an alarm whose handler failed fires again; doubled each time.
     pub retry_base_ms: u64,
     /// How often that pause is doubled at most.
@@ -51,6 +60,10 @@ impl Default for Config {
             ready_timeout_ms: 30_000,
             start_timeout_ms: 30_000,
             stop_timeout_ms: 30 * 60_000,
+            runner_lost_ms: 15_000,
+            runner_replaced_ms: 1_500,
+            call_retries_max: 8,
+            call_retry_ms: 400,
             retry_base_ms: 2_000,
             retry_doublings_max: 8,
             retry_reset_ms: 10 * 60_000,
@@ -85,6 +98,8 @@ pub struct Core {
     pub(crate) publishing: BTreeMap<(NamespaceId, String), DeploymentRecord>,
     pub(crate) runners: BTreeMap<RunnerId, Runner>,
     pub(crate) pools: BTreeMap<(NamespaceId, String), Pool>,
+    /// Actors of a pool that its URL was called for.
+    pub(crate) running_by_url: BTreeMap<(NamespaceId, String), u32>,
 
     pub(crate) actors: BTreeMap<ActorId, Actor>,
     pub(crate) keys: BTreeMap<KeyRef, KeyEntry>,
@@ -111,6 +126,10 @@ pub(crate) enum Timer {
     Request(RequestId),
     /// The actor has taken too long to start or stop, or its pause is over.
     Actor(ActorId),
+    /// The runner may have been away for too long.
+    RunnerAway(RunnerId),
+    /// More of its actors may be told to go elsewhere.
+    RunnerDrain(RunnerId),
 }
 
 /// What happens when a commit is durable.
@@ -144,6 +163,11 @@ pub(crate) enum ActorThen {
         generation: u32,
         commit: u64,
     },
+    /// What its runner asked for is: tell it.
+    Answered {
+        runner: RunnerId,
+        answer: Box<ToRunner>,
+    },
     /// Its end is.
     Destroyed,
 }
@@ -161,6 +185,7 @@ impl Core {
             publishing: BTreeMap::new(),
             runners: BTreeMap::new(),
             pools: BTreeMap::new(),
+            running_by_url: BTreeMap::new(),
             actors: BTreeMap::new(),
             keys: BTreeMap::new(),
             key_loads: BTreeMap::new(),
@@ -181,7 +206,11 @@ impl Core {
         self.now_ms = self.now_ms.max(now_ms);
         match input {
             Input::Booted(boot) => self.boot(boot),
-            Input::Request { request, target, .. } => self.request_arrived(request, target),
+            Input::Request { request, target, kind, skip_ready_wait } => {
+                self.request_arrived(request, target, Wish { kind, skip_ready_wait });
+            }
+            Input::SocketOpened { request, can_hibernate } => self.socket_opened(request, can_hibernate),
+            Input::SocketWakes { request } => self.socket_wakes(request),
             Input::RequestEnded { request } | Input::RequestAborted { request } => self.request_over(request),
             Input::Call { call, operation } => self.call(call, operation),
             Input::RunnerJoined { runner, profile } => self.runner_joined(runner, profile),
@@ -191,12 +220,14 @@ impl Core {
             Input::KeyLoaded { key, found } => self.key_loaded(key, found),
             Input::AlarmsLoaded { alarms, complete } => self.alarms.loaded(alarms, complete),
             Input::Committed { commit } => self.committed(commit),
-            Input::SocketOpened { .. }
-            | Input::SocketWakes { .. }
-            | Input::RunnerFresh { .. }
-            | Input::SqlRan { .. }
-            | Input::CalledOut { .. }
-            | Input::PoolAnnounces { .. } => {}
+            Input::RunnerFresh { runner, fresh } => self.runner_fresh(runner, fresh),
+            Input::SqlRan { runner, actor, generation, call, result, changes } => {
+                self.sql_ran(runner, actor, generation, call, result, changes);
+            }
+            Input::CalledOut { actor, generation, outcome } => self.called_out(actor, generation, outcome),
+            Input::PoolAnnounces { namespace, pool, envoy_version, protocol_version, names } => {
+                self.pool_announces(namespace, pool, envoy_version, protocol_version, names);
+            }
             Input::Tick => {}
         }
         self.pass_time();
@@ -235,10 +266,10 @@ impl Core {
         for record in boot.runner_configs {
             self.pools.insert((record.namespace, record.pool.clone()), Pool::new(record));
         }
-        // Whatever was awake ran in a process that is gone.
+        let expected = self.expect_runners(boot.runners);
         let mut changes = Vec::new();
         for loaded in boot.awake {
-            if let Some(change) = self.resurrect(loaded) {
+            if let Some(change) = self.resurrect(loaded, &expected) {
                 changes.push(change);
             }
             if changes.len() >= BOOT_COMMIT_ACTORS_MAX {
@@ -270,11 +301,11 @@ impl Core {
             | FromRunner::SocketAck { .. }
             | FromRunner::SocketClose { .. }
             | FromRunner::Log { .. } => {}
-            FromRunner::Names(_)
-            | FromRunner::AckCommands(_)
-            | FromRunner::Stopping
-            | FromRunner::KvWrite { .. }
-            | FromRunner::Database { .. } => {}
+            FromRunner::Names(names) => self.runner_names(runner, names),
+            FromRunner::AckCommands(checkpoints) => self.commands_acked(runner, checkpoints),
+            FromRunner::Stopping => self.drain(runner, false),
+            FromRunner::KvWrite { actor, call, changes } => self.kv_write(runner, actor, call, changes),
+            FromRunner::Database { actor, call, question } => self.database(runner, actor, call, question),
         }
     }
 
@@ -285,6 +316,8 @@ impl Core {
             match timer {
                 Timer::Request(request) => self.request_waited_too_long(request),
                 Timer::Actor(actor) => self.actor_timer(actor),
+                Timer::RunnerAway(runner) => self.runner_away(runner),
+                Timer::RunnerDrain(runner) => self.drain_on(runner),
             }
         }
         if !self.booted {

@@ -31,42 +31,22 @@ pub enum Input {
         skip_ready_wait: bool,
     },
     /// An actor has taken this socket. One that can hibernate outlives the actor's generation: see `Action::Hibernate`.
-    SocketOpened {
-        request: RequestId,
-        can_hibernate: bool,
-    },
+    SocketOpened { request: RequestId, can_hibernate: bool },
     /// A hibernating socket has something for its actor.
-    SocketWakes {
-        request: RequestId,
-    },
+    SocketWakes { request: RequestId },
     /// A dispatched request is over: answered to the last byte, or failed on the way.
-    RequestEnded {
-        request: RequestId,
-    },
+    RequestEnded { request: RequestId },
     /// The client is gone.
-    RequestAborted {
-        request: RequestId,
-    },
+    RequestAborted { request: RequestId },
     /// An API call. Ends with exactly one `Reply`.
-    Call {
-        call: CallId,
-        operation: Operation,
-    },
+    Call { call: CallId, operation: Operation },
     /// A runner has connected, for the first time or again: one that calls itself the same has the same id until
     /// `Action::ForgetRunner`.
-    RunnerJoined {
-        runner: RunnerId,
-        profile: RunnerProfile,
-    },
+    RunnerJoined { runner: RunnerId, profile: RunnerProfile },
     /// Its connection is gone. It may come back.
-    RunnerLeft {
-        runner: RunnerId,
-    },
+    RunnerLeft { runner: RunnerId },
     /// Whether the runner has given a sign of life lately; one that has not gets no more actors.
-    RunnerFresh {
-        runner: RunnerId,
-        fresh: bool,
-    },
+    RunnerFresh { runner: RunnerId, fresh: bool },
     /// What became of `Action::RunSql`: the answer, and what is to be committed before it is given.
     SqlRan {
         runner: RunnerId,
@@ -77,11 +57,7 @@ pub enum Input {
         changes: Option<DatabaseChanges>,
     },
     /// What became of `Action::CallOut`.
-    CalledOut {
-        actor: ActorId,
-        generation: Generation,
-        outcome: CallOutcome,
-    },
+    CalledOut { actor: ActorId, generation: Generation, outcome: CallOutcome },
     /// A pool's URL says which versions it has.
     PoolAnnounces {
         namespace: NamespaceId,
@@ -91,29 +67,15 @@ pub enum Input {
         names: Vec<(String, String)>,
     },
     /// Those that concern an actor's life or its state; the other messages go past the core.
-    FromRunner {
-        runner: RunnerId,
-        message: FromRunner,
-    },
+    FromRunner { runner: RunnerId, message: FromRunner },
     /// The answer to `Action::LoadActor`.
-    ActorLoaded {
-        actor: ActorId,
-        found: Option<Box<LoadedActor>>,
-    },
+    ActorLoaded { actor: ActorId, found: Option<Box<LoadedActor>> },
     /// The answer to `Action::LoadKey`.
-    KeyLoaded {
-        key: KeyRef,
-        found: Option<Box<LoadedActor>>,
-    },
+    KeyLoaded { key: KeyRef, found: Option<Box<LoadedActor>> },
     /// The answer to `Action::LoadAlarms`: in order of (moment, actor), and whether these are all there are from there on.
-    AlarmsLoaded {
-        alarms: Vec<(u64, ActorId)>,
-        complete: bool,
-    },
+    AlarmsLoaded { alarms: Vec<(u64, ActorId)>, complete: bool },
     /// This commit is durable, and so are all that were asked for before it.
-    Committed {
-        commit: CommitId,
-    },
+    Committed { commit: CommitId },
     /// Time has passed.
     Tick,
 }

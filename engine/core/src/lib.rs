@@ -18,9 +18,12 @@
 //! - [`core`]: the value; routes each input to the part it concerns.
 //! - [`requests`]: how a request finds its actor and waits for it.
 //! - [`api`]: what the API may ask for.
-//! - [`life`]: the life of one actor.
 //! - [`memory`]: how an actor comes into memory and leaves it.
-//! - [`place`]: runners and components: where an actor can run.
+//! - [`life`], [`start`], [`words`]: the life of one actor; how it starts; what its runner says.
+//! - [`sockets`]: clients' sockets that outlive a generation of their actor.
+//! - [`database`]: who may write an actor's database, and on what.
+//! - [`place`]: where an actor can run, and the components that are deployed.
+//! - [`runners`]: who is there, who is away, who is on its way out.
 //! - [`pools`]: how pools get their runners.
 //! - [`alarms`]: which alarm is due next, without holding all of them.
 
@@ -28,6 +31,7 @@ pub mod action;
 mod alarms;
 mod api;
 pub mod core;
+mod database;
 pub mod input;
 mod life;
 mod memory;
@@ -36,6 +40,10 @@ mod pools;
 pub mod record;
 pub mod refusal;
 mod requests;
+mod runners;
+mod sockets;
+mod start;
+mod words;
 
 pub use action::Action;
 pub use core::{Config, Core};

@@ -3,34 +3,32 @@
 //! ```text
 //!            found                wanted, a runner can take it            durable
 //! Loading ----------> Asleep ---------------------------------> Placing ---------> Starting
-//!    | not found        ^  | wanted, no runner: Unplaced           ^                  | running
-//!    v                  |  +---------------> Unplaced -------------+ runner ready     v
-//!  (gone)               |                                          |               Running
-//!                       | stopped, nobody wants it                 |                  | sleep, destroy, reschedule
-//!                       +------------------------- Stopping <------------------------ +
-//!                       |                             |  stopped, wanted: Placing     | crashed, lost: Asleep, Pausing,
-//!                       |                             v  stopped, unwanted: destroyed v Placing or destroyed
+//!    | not found        ^  | wanted, no runner: Unplaced           ^  | its pool's     ^ | running
+//!    v                  |  +---------------> Unplaced -------------+  | URL is called  | v
+//!  (gone)               |                                          |  +---> Calling ---+ Running
+//!                       | stopped, nobody wants it                 |    a runner has it  | sleep, destroy, reschedule
+//!                       +------------------------- Stopping <-------------------------- +
+//!                       |                             |  stopped, wanted: Placing       | crashed, lost: Asleep, Pausing,
+//!                       |                             v  stopped, unwanted: destroyed   v Placing or destroyed
 //!                       +---- Pausing (restart later)    Ending ----> (gone)
 //! ```
 //!
-//! Every start has the next generation and is durable before the runner hears of it. [`Core::current`] is the one place that drops
-//! what an older generation says.
+//! Every start has the next generation and is durable before the runner hears of it. How it starts is in [`crate::start`], what its
+//! runner says in [`crate::words`]; how it ends is here.
 
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use protocol::id::{ActorId, Generation, RequestId, RunnerId};
-use protocol::limits::{FAILURE_TEXT_BYTES_MAX, cut};
-use protocol::message::{
-    AlarmChange, Checkpoint, Command, Commit, Event, Failure, FailureKind, Outcome, Start, StartReason, StopReason, ToRunner,
-};
+use protocol::id::{ActorId, RequestId, RunnerId};
+use protocol::limits::{REQUESTS_PER_ACTOR_MAX, SOCKETS_PER_ACTOR_MAX};
+use protocol::message::{Checkpoint, Command, Failure, FailureKind, FromRunner, StartReason, StopReason, ToRunner};
 
-use crate::action::{Action, Answer};
+use crate::action::Action;
 use crate::api::ActorCall;
 use crate::core::{ActorThen, Core, Timer};
-use crate::input::{CallId, KeyRef};
-use crate::place::Place;
-use crate::record::{ActorError, ActorRecord, After, Alarm, Change, CrashPolicy, DatabaseHead};
+use crate::database::Stage;
+use crate::input::{CallId, KeyRef, RequestKind};
+use crate::record::{ActorError, ActorRecord, After, Change, CrashPolicy, DatabaseHead, RunnerRef, Stop};
 use crate::refusal::Refusal;
 use crate::requests::KeyEntry;
 
@@ -50,12 +48,24 @@ pub(crate) struct Actor {
     pub timer_ms: Option<u64>,
     /// Why its next start happens.
     pub next_start: StartReason,
+    /// Sockets whose clients are there while it does not run.
+    pub hibernating: BTreeSet<RequestId>,
+    /// One of these has something for it.
+    pub socket_wakes: bool,
+    /// What runners said about it while its record was being read.
+    pub words: Vec<(RunnerId, FromRunner)>,
+    /// A commit of its database that comes in pieces.
+    pub stage: Option<Box<Stage>>,
     /// The last command sent to this generation.
-    command: u64,
-    /// The next event index expected from this generation, at least.
-    next_event: u64,
+    pub command: u64,
+    /// The last event that its runner was told need not be sent again, plus one.
+    pub events_acked: u64,
     /// This generation has been told of the alarm.
-    alarm_sent: bool,
+    pub alarm_sent: bool,
+    /// How often in a row its pool's URL could not start it.
+    pub calls_failed: u32,
+    requests: usize,
+    sockets: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,6 +78,8 @@ pub(crate) enum Life {
     Unplaced,
     /// Its start is being made durable. Next: Starting; Ending if it is to be destroyed.
     Placing { on: RunnerId },
+    /// Its pool's URL has been called. Next: Starting, when a runner of the pool says that it has it; or as from Starting.
+    Calling,
     /// The runner has been told. Next: Running; or Asleep with an error after `start_timeout_ms`.
     Starting { on: RunnerId },
     /// Next: Stopping on an intent, an API call or an upgrade; Asleep, Pausing, Placing or Ending if it crashes or is lost.
@@ -83,7 +95,7 @@ pub(crate) enum Life {
 }
 
 /// How a generation ended.
-enum End {
+pub(crate) enum End {
     /// It stopped because it was told to.
     Told,
     Crashed(Option<String>),
@@ -106,9 +118,16 @@ impl Actor {
             commits_in_flight: 0,
             timer_ms: None,
             next_start,
+            hibernating: BTreeSet::new(),
+            socket_wakes: false,
+            words: Vec::new(),
+            stage: None,
             command: 0,
-            next_event: 0,
+            events_acked: 0,
             alarm_sent: false,
+            calls_failed: 0,
+            requests: 0,
+            sockets: 0,
         }
     }
 
@@ -116,7 +135,7 @@ impl Actor {
     pub fn on(&self) -> Option<RunnerId> {
         match self.life {
             Life::Placing { on } | Life::Starting { on } | Life::Running { on } | Life::Stopping { on, .. } => Some(on),
-            Life::Loading | Life::Asleep | Life::Unplaced | Life::Pausing | Life::Ending | Life::Gone => None,
+            Life::Loading | Life::Asleep | Life::Unplaced | Life::Pausing | Life::Calling | Life::Ending | Life::Gone => None,
         }
     }
 
@@ -126,17 +145,49 @@ impl Actor {
             || self.life != Life::Loading && !self.calls.is_empty()
     }
 
+    /// Nothing of it is kept any more, or soon.
+    pub fn is_gone(&self) -> bool {
+        matches!(self.life, Life::Ending | Life::Gone)
+    }
+
     pub fn key(&self) -> Option<KeyRef> {
         let ActorRecord { namespace, name, key, .. } = &self.record;
         Some(KeyRef { namespace: *namespace, name: name.clone(), key: key.clone()? })
     }
 
-    fn checkpoint(&mut self) -> Checkpoint {
+    /// The next command to this generation.
+    pub fn checkpoint(&mut self) -> Checkpoint {
         self.command += 1;
         Checkpoint { actor: self.record.id, generation: self.record.generation, index: self.command }
     }
 
-    fn alarm_due(&self, now_ms: u64) -> bool {
+    /// A start that a URL is called with has the index 0, any other 1.
+    pub fn start_index(&self) -> u64 {
+        u64::from(!self.record.by_url)
+    }
+
+    /// Something waits for it to run.
+    pub fn is_wanted(&self) -> bool {
+        !self.waiting.is_empty() || self.socket_wakes
+    }
+
+    /// It may not have one more of these at one time.
+    pub fn is_full(&self, kind: RequestKind) -> bool {
+        match kind {
+            RequestKind::Http => self.requests >= REQUESTS_PER_ACTOR_MAX,
+            RequestKind::Socket => self.sockets >= SOCKETS_PER_ACTOR_MAX,
+        }
+    }
+
+    pub fn count(&mut self, kind: RequestKind, change: isize) {
+        let count = match kind {
+            RequestKind::Http => &mut self.requests,
+            RequestKind::Socket => &mut self.sockets,
+        };
+        *count = count.saturating_add_signed(change);
+    }
+
+    pub fn alarm_due(&self, now_ms: u64) -> bool {
         self.record.alarm.is_some_and(|alarm| alarm.fire_ms <= now_ms)
     }
 }
@@ -167,270 +218,8 @@ impl ActorRecord {
             stop: None,
             acked_command: 0,
             events_taken: 0,
+            by_url: false,
         }
-    }
-}
-
-// Starting.
-impl Core {
-    /// Something wants the actor to run.
-    pub(crate) fn wake(&mut self, id: ActorId) {
-        if self.actors.get(&id).is_some_and(|actor| matches!(actor.life, Life::Asleep | Life::Pausing)) {
-            self.place(id, Vec::new(), None);
-        }
-    }
-
-    /// Finds a runner and makes the start durable, together with `changes` that led to it.
-    pub(crate) fn place(&mut self, id: ActorId, mut changes: Vec<Change>, created_by: Option<CallId>) {
-        let Some(actor) = self.actors.get(&id) else { return };
-        let place = self.place_for(actor.record.namespace, &actor.record.name);
-        self.set_timer(id, None);
-        self.unplaced.remove(&id);
-        let now_ms = self.now_ms;
-        let Some(actor) = self.actors.get_mut(&id) else { return };
-        actor.record.reschedule_ms = None;
-        match place {
-            Place::Runner { on, runner } => {
-                actor.life = Life::Placing { on };
-                actor.record.generation += 1;
-                actor.record.runner = Some(runner);
-                actor.record.pending_ms = None;
-                actor.record.error = None;
-                actor.command = 0;
-                actor.next_event = 0;
-                actor.alarm_sent = false;
-                let generation = actor.record.generation;
-                changes.push(Change::PutActor(Box::new(actor.record.clone())));
-                self.commit_actor(id, changes, ActorThen::Start { generation, created_by });
-            }
-            Place::Nowhere => {
-                actor.life = Life::Unplaced;
-                actor.record.pending_ms.get_or_insert(now_ms);
-                actor.record.sleep_ms.get_or_insert(now_ms);
-                actor.record.error.get_or_insert(ActorError::NoEnvoys);
-                changes.push(Change::PutActor(Box::new(actor.record.clone())));
-                self.alarm_wakes.remove(&id);
-                self.unplaced.insert(id);
-                self.commit_actor(id, changes, ActorThen::Created { by: created_by });
-            }
-            Place::Refused { message } => {
-                actor.record.error = Some(ActorError::Crashed { message: Some(message.clone()) });
-                let waiting = actor.waiting.clone();
-                self.alarm_wakes.remove(&id);
-                self.fall_asleep(id, changes, created_by);
-                for request in waiting {
-                    self.refuse(request, Refusal::StartFailed { actor: id, message: message.clone() });
-                }
-            }
-        }
-    }
-
-    /// A runner has come, or has become ready for a component.
-    pub(crate) fn place_unplaced(&mut self) {
-        for id in self.unplaced.clone() {
-            let Some(actor) = self.actors.get(&id) else { continue };
-            if !matches!(self.place_for(actor.record.namespace, &actor.record.name), Place::Nowhere) {
-                self.place(id, Vec::new(), None);
-            }
-        }
-    }
-
-    pub(crate) fn actor_durable(&mut self, id: ActorId, then: ActorThen) {
-        if let Some(actor) = self.actors.get_mut(&id) {
-            actor.commits_in_flight -= 1;
-        }
-        match then {
-            ActorThen::Nothing => {}
-            ActorThen::Start { generation, created_by } => {
-                self.created(id, created_by);
-                self.send_start(id, generation);
-            }
-            ActorThen::Created { by } => self.created(id, by),
-            ActorThen::Written { runner, generation, commit } => {
-                if self.runners.contains_key(&runner) {
-                    self.act(Action::ToRunner { runner, message: ToRunner::Committed { actor: id, generation, commit } });
-                }
-            }
-            ActorThen::Destroyed => {
-                let calls = self.actors.get_mut(&id).map(|actor| std::mem::take(&mut actor.calls)).unwrap_or_default();
-                self.answer_calls(calls, Ok(Answer::Done));
-                if let Some(actor) = self.actors.get_mut(&id) {
-                    actor.life = Life::Gone;
-                }
-            }
-        }
-        self.forget_if_idle(id);
-    }
-
-    fn created(&mut self, id: ActorId, by: Option<CallId>) {
-        if let (Some(call), Some(actor)) = (by, self.actors.get(&id)) {
-            let record = Box::new(actor.record.clone());
-            self.reply(call, Ok(Answer::Actor { record, created: true }));
-        }
-    }
-
-    fn send_start(&mut self, id: ActorId, generation: Generation) {
-        let Some(actor) = self.actors.get(&id).filter(|actor| actor.record.generation == generation) else { return };
-        let Life::Placing { on } = actor.life else { return };
-        if !actor.calls.is_empty() {
-            return self.end(id, Vec::new());
-        }
-        // The version that is live now, not the one that was when the start was decided.
-        let component = self.live_component(actor.record.namespace, &actor.record.name);
-        let due_ms = self.now_ms + self.config.start_timeout_ms;
-        let Some(actor) = self.actors.get_mut(&id) else { return };
-        actor.life = Life::Starting { on };
-        let start = Start {
-            name: actor.record.name.clone(),
-            key: actor.record.key.clone(),
-            create_ms: actor.record.create_ms,
-            input: actor.input.clone(),
-            reason: actor.next_start,
-            component,
-            alarm_ms: actor.record.alarm.map(|alarm| alarm.scheduled_ms),
-            hibernating: Vec::new(),
-        };
-        actor.next_start = StartReason::Woken;
-        let message = ToRunner::Command(actor.checkpoint(), Command::Start(Box::new(start)));
-        self.act(Action::ToRunner { runner: on, message });
-        self.set_timer(id, Some(due_ms));
-    }
-}
-
-// What its runner says.
-impl Core {
-    /// The one place that drops what an older generation, another runner or a repetition says.
-    fn current(&mut self, runner: RunnerId, checkpoint: Checkpoint) -> Option<&mut Actor> {
-        let actor = self.actors.get_mut(&checkpoint.actor)?;
-        let current = actor.record.generation == checkpoint.generation && actor.on() == Some(runner);
-        (current && checkpoint.index >= actor.next_event).then(|| {
-            actor.next_event = checkpoint.index + 1;
-            actor
-        })
-    }
-
-    pub(crate) fn event(&mut self, runner: RunnerId, checkpoint: Checkpoint, event: Event) {
-        let id = checkpoint.actor;
-        let Some(actor) = self.current(runner, checkpoint) else { return };
-        match (event, actor.life) {
-            (Event::Running, Life::Starting { on }) => self.running(id, on),
-            (Event::SleepIntent, Life::Running { .. }) => self.stop(id, StopReason::Sleep, After::Sleep),
-            (Event::StopIntent, Life::Running { .. }) => self.stop(id, StopReason::Stop, After::Destroy),
-            (Event::StopIntent, Life::Stopping { on, .. }) => actor.life = Life::Stopping { on, after: After::Destroy },
-            (Event::Stopped(Outcome::Ok), _) => self.ended(id, End::Told),
-            (Event::Stopped(Outcome::Error(message)), _) => {
-                self.ended(id, End::Crashed(message.map(|text| cut(text, FAILURE_TEXT_BYTES_MAX))));
-            }
-            (Event::Stopped(Outcome::NoRoom(message)), _) => self.ended(id, End::NoRoom(cut(message, FAILURE_TEXT_BYTES_MAX))),
-            // It is on its way to stop already, or has not begun.
-            (Event::Running | Event::SleepIntent | Event::StopIntent | Event::SetAlarm(_), _) => {}
-        }
-    }
-
-    fn running(&mut self, id: ActorId, on: RunnerId) {
-        let now_ms = self.now_ms;
-        self.set_timer(id, None);
-        self.alarm_wakes.remove(&id);
-        let Some(actor) = self.actors.get_mut(&id) else { return };
-        actor.life = Life::Running { on };
-        actor.record.connectable_ms = Some(now_ms);
-        actor.record.start_ms.get_or_insert(now_ms);
-        actor.record.sleep_ms = None;
-        let record = Box::new(actor.record.clone());
-        self.dispatch_waiting(id);
-        self.deliver_alarm(id);
-        // Nobody waits for this: it is what the API shows.
-        self.commit_actor(id, vec![Change::PutActor(record)], ActorThen::Nothing);
-    }
-
-    /// What one message of an actor wrote.
-    pub(crate) fn write(&mut self, runner: RunnerId, commit: Commit) {
-        let Commit { actor: id, generation, commit, changes, alarm, fired_ms, alarm_failed } = commit;
-        let now_ms = self.now_ms;
-        let current = self.actors.get_mut(&id).filter(|actor| actor.record.generation == generation && actor.on() == Some(runner));
-        let Some(actor) = current else {
-            // Its writes are not wanted any more, and it should know.
-            let checkpoint = Checkpoint { actor: id, generation, index: u64::MAX };
-            let message = ToRunner::Command(checkpoint, Command::Stop(StopReason::Lost));
-            return self.act(Action::ToRunner { runner, message });
-        };
-        let old = actor.record.alarm;
-        let fired = fired_ms.is_some() && old.map(|alarm| alarm.scheduled_ms) == fired_ms;
-        let new = match alarm {
-            AlarmChange::Set(scheduled_ms) => Some(Alarm { scheduled_ms, fire_ms: scheduled_ms, failures: 0 }),
-            AlarmChange::Clear => None,
-            AlarmChange::Keep if fired && alarm_failed => old.map(|alarm| self.config.later(alarm, now_ms)),
-            AlarmChange::Keep if fired => None,
-            AlarmChange::Keep => old,
-        };
-        let mut durable = Vec::new();
-        if !changes.is_empty() {
-            durable.push(Change::Kv { actor: id, now_ms, changes });
-        }
-        if new != old || fired {
-            durable.extend(self.change_alarm(id, new));
-        }
-        self.commit_actor(id, durable, ActorThen::Written { runner, generation, commit });
-        self.deliver_alarm(id);
-    }
-
-    /// In the record, on disk and in memory. The actor may be told of the new one.
-    fn change_alarm(&mut self, id: ActorId, new: Option<Alarm>) -> Vec<Change> {
-        let Some(actor) = self.actors.get_mut(&id) else { return Vec::new() };
-        let old = std::mem::replace(&mut actor.record.alarm, new);
-        actor.alarm_sent = false;
-        let mut changes = Vec::new();
-        if let Some(alarm) = old {
-            self.alarms.remove((alarm.fire_ms, id));
-            changes.push(Change::DeleteAlarm { fire_ms: alarm.fire_ms, actor: id });
-        }
-        if let Some(alarm) = new {
-            self.alarms.insert((alarm.fire_ms, id));
-            changes.push(Change::PutAlarm { fire_ms: alarm.fire_ms, actor: id });
-        }
-        changes.push(Change::PutActor(Box::new(actor.record.clone())));
-        changes
-    }
-
-    /// The alarm of this actor may be due.
-    pub(crate) fn ring(&mut self, id: ActorId) {
-        self.load(id);
-        let Some(actor) = self.actors.get(&id) else { return };
-        match actor.life {
-            Life::Loading => {
-                self.alarm_wakes.insert(id);
-            }
-            // The entry was older than the record.
-            _ if !actor.alarm_due(self.now_ms) => {
-                self.alarm_wakes.remove(&id);
-                self.forget_if_idle(id);
-            }
-            Life::Asleep | Life::Pausing => {
-                self.alarm_wakes.insert(id);
-                self.wake(id);
-            }
-            Life::Running { .. } => self.deliver_alarm(id),
-            // It will be looked at when this state ends.
-            Life::Unplaced | Life::Placing { .. } | Life::Starting { .. } | Life::Stopping { .. } | Life::Ending | Life::Gone => {}
-        }
-    }
-
-    /// Tells a running actor of its alarm, once.
-    fn deliver_alarm(&mut self, id: ActorId) {
-        let now_ms = self.now_ms;
-        let Some(actor) = self.actors.get_mut(&id) else { return };
-        let (Life::Running { on }, Some(alarm)) = (actor.life, actor.record.alarm) else { return };
-        if actor.alarm_sent || alarm.fire_ms > now_ms {
-            return;
-        }
-        actor.alarm_sent = true;
-        let message = ToRunner::Alarm {
-            actor: id,
-            generation: actor.record.generation,
-            scheduled_ms: alarm.scheduled_ms,
-            attempt: alarm.failures + 1,
-        };
-        self.act(Action::ToRunner { runner: on, message });
     }
 }
 
@@ -441,14 +230,35 @@ impl Core {
         let Some(actor) = self.actors.get_mut(&id) else { return };
         let Some(on) = actor.on() else { return };
         actor.life = Life::Stopping { on, after };
+        actor.record.stop = Some(Stop { reason, after });
         let message = ToRunner::Command(actor.checkpoint(), Command::Stop(reason));
         self.act(Action::ToRunner { runner: on, message });
         self.set_timer(id, Some(due_ms));
+        self.stop_durable(id, on);
+    }
+
+    /// It is stopping; what is to become of it then has changed.
+    pub(crate) fn change_after(&mut self, id: ActorId, after: After) {
+        let Some(actor) = self.actors.get_mut(&id) else { return };
+        let Life::Stopping { on, .. } = actor.life else { return };
+        actor.life = Life::Stopping { on, after };
+        if let Some(stop) = &mut actor.record.stop {
+            stop.after = after;
+        }
+        self.stop_durable(id, on);
+    }
+
+    /// A runner of a pool outlives the engine: after a restart it is told again, and what it answers must mean the same.
+    fn stop_durable(&mut self, id: ActorId, on: RunnerId) {
+        if let Some(actor) = self.actors.get(&id).filter(|_| !self.rings(on)) {
+            let change = Change::PutActor(Box::new(actor.record.clone()));
+            self.commit_actor(id, vec![change], ActorThen::Nothing);
+        }
     }
 
     /// The runner is gone and takes this generation with it.
-    pub(crate) fn lost(&mut self, id: ActorId, key: &str) {
-        self.ended(id, End::Lost(ActorError::EnvoyConnectionLost { envoy_key: key.to_string() }));
+    pub(crate) fn lost(&mut self, id: ActorId, error: ActorError) {
+        self.ended(id, End::Lost(error));
     }
 
     pub(crate) fn actor_timer(&mut self, id: ActorId) {
@@ -456,27 +266,33 @@ impl Core {
         actor.timer_ms = None;
         match actor.life {
             Life::Starting { on } | Life::Stopping { on, .. } => {
+                // Nobody knows yet whose fault it is that it does not start.
+                let stopping = matches!(actor.life, Life::Stopping { .. });
                 let message = ToRunner::Command(actor.checkpoint(), Command::Stop(StopReason::Lost));
-                let envoy_key = actor.record.runner.as_ref().map(|runner| runner.key().to_string());
+                let envoy_key = actor.record.runner.as_ref().filter(|_| stopping).map(|runner| runner.key().to_string());
                 self.act(Action::ToRunner { runner: on, message });
                 self.ended(id, End::Lost(ActorError::EnvoyNoResponse { envoy_key }));
             }
+            Life::Calling => self.ended(id, End::Lost(ActorError::EnvoyNoResponse { envoy_key: None })),
             Life::Pausing => self.place(id, Vec::new(), None),
             _ => {}
         }
     }
 
     /// A generation has ended: what becomes of its requests, its alarm and the actor.
-    fn ended(&mut self, id: ActorId, end: End) {
+    pub(crate) fn ended(&mut self, id: ActorId, end: End) {
         self.set_timer(id, None);
+        self.end_call_out(id);
         self.alarm_wakes.remove(&id);
         let now_ms = self.now_ms;
         let Some(actor) = self.actors.get_mut(&id) else { return };
         // It keeps that state until the next one is decided, so that nothing below takes it for idle.
         let was = actor.life;
-        let ran_ms = actor.record.connectable_ms.map_or(0, |since_ms| now_ms - since_ms);
-        actor.record.runner = None;
+        let ran_ms = actor.record.connectable_ms.map_or(0, |since_ms| now_ms.saturating_sub(since_ms));
+        let runner = actor.record.runner.take();
         actor.record.connectable_ms = None;
+        actor.record.stop = None;
+        actor.stage = None;
         // A runner of components has the last word on each request, and may have one on its way: answered, failed or returned.
         let open = std::mem::take(&mut actor.dispatched);
         let mut start_failure = None;
@@ -498,6 +314,7 @@ impl Core {
             }
             End::Lost(error) => actor.record.error = Some(error.clone()),
         }
+        let open = self.keep_sockets(id, open);
         for request in open {
             match &end {
                 End::Lost(_) => self.refuse(request, Refusal::RunnerLost { actor: id }),
@@ -515,7 +332,15 @@ impl Core {
                 self.refuse(request, refusal.clone());
             }
         }
-        self.after(id, was, end);
+        if let Life::Placing { on } | Life::Starting { on } | Life::Running { on } | Life::Stopping { on, .. } = was {
+            self.leave(id, on);
+        }
+        // Envoys never knew of crash policies: their actors sleep after a crash, whatever is configured.
+        let policy = match (&runner, self.actors.get(&id)) {
+            (Some(RunnerRef::Components { .. } | RunnerRef::Legacy { .. }), Some(actor)) => actor.record.crash_policy,
+            _ => CrashPolicy::Sleep,
+        };
+        self.after(id, was, end, policy);
     }
 
     fn returns_requests(&self, life: Life) -> bool {
@@ -526,7 +351,7 @@ impl Core {
     }
 
     /// Where an actor goes from the end of a generation.
-    fn after(&mut self, id: ActorId, was: Life, end: End) {
+    fn after(&mut self, id: ActorId, was: Life, end: End, policy: CrashPolicy) {
         let now_ms = self.now_ms;
         let mut changes = Vec::new();
         let Some(actor) = self.actors.get_mut(&id) else { return };
@@ -534,7 +359,7 @@ impl Core {
             || matches!(was, Life::Stopping { after: After::Destroy, .. })
             // Stopping well without having been asked to is how a runner destroys an actor.
             || matches!((&end, was), (End::Told, Life::Starting { .. } | Life::Running { .. }))
-            || matches!(end, End::Crashed(_)) && actor.record.crash_policy == CrashPolicy::Destroy;
+            || matches!(end, End::Crashed(_)) && policy == CrashPolicy::Destroy;
         if destroy {
             return self.end(id, changes);
         }
@@ -542,7 +367,7 @@ impl Core {
         if let Some(alarm) = actor.record.alarm
             && !told
             && alarm.fire_ms <= now_ms
-            && (actor.alarm_sent || matches!(was, Life::Starting { .. }))
+            && (actor.alarm_sent || matches!(was, Life::Starting { .. } | Life::Calling))
         {
             // It did not live through its alarm: not again at once, or it would crash in a circle.
             let later = self.config.later(alarm, now_ms);
@@ -555,10 +380,12 @@ impl Core {
             (true, false) => StartReason::Woken,
             (false, _) => StartReason::Restarted,
         };
-        let wanted = restart || !actor.waiting.is_empty() || actor.alarm_due(now_ms);
-        let persistent = !told && actor.record.crash_policy == CrashPolicy::Restart;
+        let wanted = restart || actor.is_wanted() || actor.alarm_due(now_ms);
+        let persistent = !told && policy == CrashPolicy::Restart;
         let at_once = actor.record.crashes <= 1 && !matches!(end, End::NoRoom(_));
-        if wanted || persistent && at_once {
+        if matches!(was, Life::Calling) && matches!(end, End::Lost(_)) {
+            self.call_again(id, changes);
+        } else if wanted || persistent && at_once {
             self.place(id, changes, None);
         } else if persistent {
             let due_ms = now_ms + self.config.pause_ms(actor.record.crashes.saturating_sub(1));
@@ -572,10 +399,11 @@ impl Core {
         }
     }
 
-    fn fall_asleep(&mut self, id: ActorId, mut changes: Vec<Change>, created_by: Option<CallId>) {
+    pub(crate) fn fall_asleep(&mut self, id: ActorId, mut changes: Vec<Change>, created_by: Option<CallId>) {
         let now_ms = self.now_ms;
         let Some(actor) = self.actors.get_mut(&id) else { return };
         actor.life = Life::Asleep;
+        actor.record.pending_ms = None;
         actor.record.sleep_ms = Some(now_ms);
         changes.push(Change::PutActor(Box::new(actor.record.clone())));
         self.commit_actor(id, changes, ActorThen::Created { by: created_by });
@@ -584,18 +412,21 @@ impl Core {
     /// Destroys an actor that is on no runner.
     pub(crate) fn end(&mut self, id: ActorId, mut changes: Vec<Change>) {
         self.set_timer(id, None);
+        self.end_call_out(id);
         self.unplaced.remove(&id);
         self.alarm_wakes.remove(&id);
         let now_ms = self.now_ms;
         let Some(actor) = self.actors.get_mut(&id) else { return };
+        let on = actor.on();
         actor.life = Life::Ending;
         actor.record.runner = None;
+        actor.record.stop = None;
         actor.record.connectable_ms = None;
         actor.record.pending_ms = None;
         actor.record.reschedule_ms = None;
         actor.record.sleep_ms = None;
         actor.record.destroy_ms = Some(now_ms);
-        let waiting = actor.waiting.clone();
+        let waiting: Vec<RequestId> = actor.waiting.union(&actor.hibernating).copied().collect();
         let key = actor.key();
         if let Some(alarm) = actor.record.alarm.take() {
             self.alarms.remove((alarm.fire_ms, id));
@@ -608,10 +439,13 @@ impl Core {
         for request in waiting {
             self.refuse(request, Refusal::ActorDestroyedWhileWaiting { actor: id });
         }
+        if let Some(on) = on {
+            self.leave(id, on);
+        }
         self.commit_actor(id, changes, ActorThen::Destroyed);
     }
 
-    fn set_timer(&mut self, id: ActorId, due_ms: Option<u64>) {
+    pub(crate) fn set_timer(&mut self, id: ActorId, due_ms: Option<u64>) {
         let Some(actor) = self.actors.get_mut(&id) else { return };
         if let Some(old_ms) = std::mem::replace(&mut actor.timer_ms, due_ms) {
             self.timers.remove(&(old_ms, Timer::Actor(id)));

@@ -3,10 +3,10 @@
 //! It comes when it is created, when somebody asks for it, and at boot if it must run. It leaves when its record on disk is the whole
 //! truth about it: asleep (or destroyed), every commit durable, nobody waiting.
 
-use std::collections::BTreeSet;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
-use protocol::id::{ActorId, NamespaceId, Partition, RequestId};
+use protocol::id::{ActorId, NamespaceId, Partition, RequestId, RunnerId};
 use protocol::message::StartReason;
 
 use crate::action::{Action, Answer};
@@ -14,7 +14,7 @@ use crate::api::{ActorCall, ActorOperation};
 use crate::core::{Core, Timer};
 use crate::input::{CallId, Create, LoadedActor};
 use crate::life::{Actor, Life};
-use crate::record::{ActorRecord, Change, CrashPolicy};
+use crate::record::{ActorRecord, Change, CrashPolicy, RunnerRef, Stop};
 use crate::refusal::Refusal;
 use crate::requests::KeyEntry;
 
@@ -62,9 +62,10 @@ impl Core {
             self.actors.insert(id, placeholder);
             return;
         }
-        let Actor { waiting, calls, .. } = placeholder;
+        let Actor { waiting, calls, words, .. } = placeholder;
         let destroyed_in = found.as_ref().map(|found| found.record.namespace);
         let Some(found) = found.filter(|found| found.record.destroy_ms.is_none()) else {
+            self.hear_words(words, false);
             return self.not_found(id, waiting, calls, destroyed_in);
         };
         let wanted = !waiting.is_empty();
@@ -72,6 +73,7 @@ impl Core {
         for call in calls {
             self.operate(id, call);
         }
+        self.hear_words(words, true);
         if wanted {
             self.wake(id);
         }
@@ -98,12 +100,16 @@ impl Core {
     }
 
     /// An actor that was awake when the engine went down: what its record must say now.
-    pub(crate) fn resurrect(&mut self, loaded: LoadedActor) -> Option<Change> {
+    pub(crate) fn resurrect(&mut self, loaded: LoadedActor, expected: &BTreeMap<RunnerRef, RunnerId>) -> Option<Change> {
         let LoadedActor { mut record, input, database } = loaded;
         if record.destroy_ms.is_some() {
             return None;
         }
         let id = record.id;
+        if let Some(on) = record.runner.as_ref().and_then(|runner| expected.get(runner)) {
+            self.still_runs(LoadedActor { record, input, database }, *on);
+            return None;
+        }
         let wanted = record.crash_policy == CrashPolicy::Restart || record.pending_ms.is_some() || record.start_ms.is_none();
         record.runner = None;
         record.connectable_ms = None;
@@ -122,6 +128,25 @@ impl Core {
         Some(change)
     }
 
+    /// It was on a runner that may come back, and most likely runs there still.
+    fn still_runs(&mut self, loaded: LoadedActor, on: RunnerId) {
+        let LoadedActor { record, input, database } = loaded;
+        let id = record.id;
+        let (life, timeout_ms) = match record.stop {
+            Some(Stop { after, .. }) => (Life::Stopping { on, after }, Some(self.config.stop_timeout_ms)),
+            None if record.connectable_ms.is_some() => (Life::Running { on }, None),
+            None => (Life::Starting { on }, Some(self.config.start_timeout_ms)),
+        };
+        if record.by_url {
+            *self.running_by_url.entry((record.namespace, record.pool.clone())).or_default() += 1;
+        }
+        let mut actor = Actor::new(record, input, database, life);
+        actor.command = actor.start_index() + u64::from(actor.record.stop.is_some());
+        self.enter(actor);
+        self.board(id, on);
+        self.set_timer(id, timeout_ms.map(|timeout_ms| self.now_ms + timeout_ms));
+    }
+
     /// Nobody waits, nothing runs, all is on disk: the record there is the truth. But while its key is being read it stays:
     /// what that read brings may be older than what has happened to it since, and must not come back as the truth.
     pub(crate) fn forget_if_idle(&mut self, id: ActorId) {
@@ -130,7 +155,8 @@ impl Core {
             && actor.commits_in_flight == 0
             && actor.waiting.is_empty()
             && actor.calls.is_empty()
-            && actor.dispatched.is_empty();
+            && actor.dispatched.is_empty()
+            && actor.hibernating.is_empty();
         if !idle {
             return;
         }

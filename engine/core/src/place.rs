@@ -1,28 +1,19 @@
-//! Runners and components: where an actor can run.
+//! Where an actor can run, and the components that are deployed.
 //!
 //! A component that is deployed under an actor's name takes the actors of that name. It goes to a runner that has said it is ready
-//! for it (`Prepared`), so that waking an actor never waits for a compiler.
-
-use std::collections::{BTreeMap, BTreeSet};
+//! for it (`Prepared`), so that waking an actor never waits for a compiler. Actors of other names go to a runner of their pool.
 
 use protocol::component::{ComponentHash, ComponentInfo, ComponentRefusal, ComponentRefusalKind};
 use protocol::id::{ActorId, NamespaceId, RunnerId};
-use protocol::message::{RunnerProfile, StopReason, ToRunner};
+use protocol::message::{StopReason, ToRunner};
 
 use crate::action::{Action, Answer};
 use crate::core::{Core, Then};
 use crate::input::CallId;
 use crate::life::Life;
-use crate::record::{After, Change, DeploymentRecord, RunnerRef, VersionRecord};
+use crate::record::{ActorError, ActorRecord, After, Change, DeploymentRecord, PoolKind, RunnerRef, VersionRecord};
 use crate::refusal::Refusal;
-
-pub(crate) struct Runner {
-    pub profile: RunnerProfile,
-    /// How many actors are on it.
-    pub actors: u32,
-    prepared: BTreeSet<ComponentHash>,
-    refused: BTreeMap<ComponentHash, ComponentRefusal>,
-}
+use crate::runners::Runner;
 
 /// A deploy that waits until a runner is ready for its component.
 pub(crate) struct Deploying {
@@ -40,8 +31,10 @@ pub(crate) enum Place {
         on: RunnerId,
         runner: RunnerRef,
     },
+    /// The pool's URL is called, and a runner connects.
+    Url,
     /// No runner now; one may come.
-    Nowhere,
+    Nowhere(ActorError),
     /// The runner there is cannot run it.
     Refused {
         message: String,
@@ -49,8 +42,14 @@ pub(crate) enum Place {
 }
 
 impl Core {
-    pub(crate) fn place_for(&self, namespace: NamespaceId, name: &str) -> Place {
-        let Some(component) = self.live_component(namespace, name) else { return Place::Nowhere };
+    pub(crate) fn place_for(&self, record: &ActorRecord) -> Place {
+        match self.live_component(record.namespace, &record.name) {
+            Some(component) => self.place_component(component),
+            None => self.place_in_pool(record.namespace, &record.pool),
+        }
+    }
+
+    fn place_component(&self, component: ComponentHash) -> Place {
         let mut refused = None;
         let mut chosen: Option<(RunnerId, &Runner)> = None;
         for (id, runner) in self.component_runners() {
@@ -63,8 +62,36 @@ impl Core {
         match (chosen, refused) {
             (Some((on, runner)), _) => Place::Runner { on, runner: RunnerRef::of(&runner.profile) },
             (None, Some(message)) => Place::Refused { message },
-            (None, None) => Place::Nowhere,
+            (None, None) => Place::Nowhere(ActorError::NoEnvoys),
         }
+    }
+
+    /// The newest code that is there, and of its runners the one with the fewest actors.
+    fn place_in_pool(&self, namespace: NamespaceId, pool: &str) -> Place {
+        let Some(config) = self.pool(namespace, pool).map(|pool| &pool.config) else {
+            return Place::Nowhere(ActorError::NoEnvoys);
+        };
+        if let PoolKind::Serverless(serverless) = &config.kind {
+            let running = self.running_by_url.get(&(namespace, pool.to_string())).copied().unwrap_or(0);
+            return match u64::from(running) < serverless.max_concurrent_actors {
+                true => Place::Url,
+                false => Place::Nowhere(ActorError::ConcurrentActorLimitReached),
+            };
+        }
+        let of_pool = || self.runners.iter().filter(|(_, runner)| runner.serves_pool(namespace, pool) && runner.takes_actors());
+        let Some(newest) = of_pool().map(|(_, runner)| runner.profile.version).max() else {
+            return Place::Nowhere(ActorError::NoEnvoys);
+        };
+        let with_room = of_pool().filter(|(_, runner)| runner.profile.version == newest && runner.has_room());
+        match with_room.min_by_key(|(_, runner)| runner.actors.len()) {
+            Some((on, runner)) => Place::Runner { on: *on, runner: RunnerRef::of(&runner.profile) },
+            None => Place::Nowhere(ActorError::NoCapacity),
+        }
+    }
+
+    /// Whether actors of this name can run here at all, now or when a runner connects.
+    pub(crate) fn is_placeable(&self, namespace: NamespaceId, name: &str, pool: &str) -> bool {
+        self.live_component(namespace, name).is_some() || self.pool(namespace, pool).is_some()
     }
 
     pub(crate) fn live_component(&self, namespace: NamespaceId, name: &str) -> Option<ComponentHash> {
@@ -73,38 +100,6 @@ impl Core {
 
     pub(crate) fn deployment(&self, namespace: NamespaceId, name: &str) -> Option<&DeploymentRecord> {
         self.deployments.get(&namespace)?.get(name)
-    }
-
-    fn component_runners(&self) -> impl Iterator<Item = (RunnerId, &Runner)> {
-        self.runners.iter().filter(|(_, runner)| runner.profile.runs_components()).map(|(id, runner)| (*id, runner))
-    }
-
-    pub(crate) fn runner_joined(&mut self, id: RunnerId, profile: RunnerProfile) {
-        // What is live, and what is about to be.
-        let live = self.deployments.values().flat_map(|of_namespace| of_namespace.values()).chain(self.publishing.values());
-        let live = live.map(|record| record.live_version().component);
-        let components: BTreeSet<ComponentHash> = match profile.runs_components() {
-            true => live.chain(self.deploying.iter().map(|deploying| deploying.component)).collect(),
-            false => BTreeSet::new(),
-        };
-        self.runners.insert(id, Runner { profile, actors: 0, prepared: BTreeSet::new(), refused: BTreeMap::new() });
-        for component in components {
-            self.act(Action::ToRunner { runner: id, message: ToRunner::Prepare { component } });
-        }
-    }
-
-    pub(crate) fn runner_left(&mut self, id: RunnerId) {
-        let Some(runner) = self.runners.remove(&id) else { return };
-        let actors: Vec<ActorId> = self.actors.iter().filter(|(_, actor)| actor.on() == Some(id)).map(|(id, _)| *id).collect();
-        for actor in actors {
-            self.lost(actor, &runner.profile.key);
-        }
-        self.requests_lost(id);
-        if self.component_runners().next().is_none() {
-            for deploying in std::mem::take(&mut self.deploying) {
-                self.reply(deploying.call, Err(Refusal::NoComponentRunner));
-            }
-        }
     }
 
     /// Asks the runners to make the component ready; the deploy goes on in [`Core::prepared`].

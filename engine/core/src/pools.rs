@@ -1,22 +1,32 @@
 //! How pools get their runners: what the API says about that, and what a pool's URL does.
 
-use protocol::id::NamespaceId;
+use protocol::id::{ActorId, Generation, NamespaceId, RunnerId};
+use protocol::limits::ACTOR_NAME_BYTES_MAX;
+use protocol::message::{Checkpoint, Serves, StopReason};
 
-use crate::action::Answer;
-use crate::core::{Core, Then};
-use crate::input::CallId;
-use crate::record::{Change, PoolError, PoolKind, RunnerConfigRecord};
+use crate::action::{Action, Answer};
+use crate::core::{ActorThen, Core, Then};
+use crate::input::{CallId, CallOutcome};
+use crate::life::{End, Life};
+use crate::record::{ActorError, After, Change, PoolError, PoolKind, RunnerConfigRecord, RunnerRef};
 use crate::refusal::Refusal;
+
+/// A pool's error is forgotten after so many starts in a row that went well.
+const STARTS_TO_RECOVER: u32 = 3;
 
 pub(crate) struct Pool {
     pub config: RunnerConfigRecord,
-    /// Why its URL could not start an actor, last time.
+    /// Why its URL could not start an actor.
     pub error: Option<PoolError>,
+    /// Starts in a row that went well since.
+    starts: u32,
+    /// The newest version of its code that its URL has announced.
+    version: Option<u32>,
 }
 
 impl Pool {
     pub fn new(config: RunnerConfigRecord) -> Pool {
-        Pool { config, error: None }
+        Pool { config, error: None, starts: 0, version: None }
     }
 }
 
@@ -57,10 +67,139 @@ impl Core {
 
     pub(crate) fn list_runners(&mut self, call: CallId, namespace: String) -> Result<(), Refusal> {
         let namespace = self.namespace(&namespace)?;
-        let actors = self.runners.iter().map(|(id, runner)| (*id, runner.actors)).collect();
+        let actors = self.runners.iter().map(|(id, runner)| (*id, runner.actors.len() as u32)).collect();
         let of_namespace = self.pools.range((namespace, String::new())..).take_while(|((of, _), _)| *of == namespace);
         let pool_errors = of_namespace.filter_map(|((_, name), pool)| Some((name.clone(), pool.error.clone()?))).collect();
         self.reply(call, Ok(Answer::Runners { actors, pool_errors }));
         Ok(())
+    }
+}
+
+// Pools whose URL is called.
+impl Core {
+    /// What became of a call, or is becoming of it.
+    pub(crate) fn called_out(&mut self, id: ActorId, generation: Generation, outcome: CallOutcome) {
+        let Some(actor) = self.actors.get(&id).filter(|actor| actor.record.generation == generation && actor.record.by_url) else {
+            return;
+        };
+        let pool = (actor.record.namespace, actor.record.pool.clone());
+        match (outcome, actor.life) {
+            (CallOutcome::Failed(error), Life::Calling) => {
+                self.url_failed(pool, error.clone());
+                self.ended(id, End::Lost(ActorError::RunnerPoolError(error)));
+            }
+            (CallOutcome::Failed(error), _) => self.url_failed(pool, error),
+            // Its runner may have it and be about to say so; if not, the start takes too long.
+            (CallOutcome::Ended, Life::Calling) => self.url_failed(pool, PoolError::ServerlessStreamEndedEarly),
+            (CallOutcome::Stopping, Life::Starting { .. } | Life::Running { .. }) => {
+                self.stop(id, StopReason::GoingAway, After::Start);
+            }
+            (CallOutcome::Ended | CallOutcome::Stopping, _) => {}
+        }
+    }
+
+    fn url_failed(&mut self, pool: (NamespaceId, String), error: PoolError) {
+        if let Some(pool) = self.pools.get_mut(&pool) {
+            pool.error = Some(error);
+            pool.starts = 0;
+        }
+    }
+
+    pub(crate) fn url_started(&mut self, namespace: NamespaceId, pool: &str) {
+        let Some(pool) = self.pools.get_mut(&(namespace, pool.to_string())) else { return };
+        pool.starts += 1;
+        if pool.starts >= STARTS_TO_RECOVER {
+            pool.error = None;
+        }
+    }
+
+    /// A generation that a URL was called for is over.
+    pub(crate) fn end_call_out(&mut self, id: ActorId) {
+        let Some(actor) = self.actors.get_mut(&id).filter(|actor| actor.record.by_url) else { return };
+        actor.record.by_url = false;
+        let generation = actor.record.generation;
+        let pool = (actor.record.namespace, actor.record.pool.clone());
+        if let Some(running) = self.running_by_url.get_mut(&pool) {
+            *running = running.saturating_sub(1);
+        }
+        self.act(Action::EndCallOut { actor: id, generation });
+        self.place_unplaced();
+    }
+
+    /// The URL could not start it. While somebody waits it is called again, a few times.
+    pub(crate) fn call_again(&mut self, id: ActorId, mut changes: Vec<Change>) {
+        let (retries_max, pause_ms) = (self.config.call_retries_max, self.config.call_retry_ms);
+        let due_ms = self.now_ms + pause_ms;
+        let Some(actor) = self.actors.get_mut(&id) else { return };
+        actor.calls_failed += 1;
+        let failed = actor.calls_failed;
+        if !actor.waiting.is_empty() && failed < retries_max {
+            actor.life = Life::Pausing;
+            actor.record.reschedule_ms = Some(due_ms);
+            changes.push(Change::PutActor(Box::new(actor.record.clone())));
+            self.set_timer(id, Some(due_ms));
+            return self.commit_actor(id, changes, ActorThen::Nothing);
+        }
+        actor.calls_failed = 0;
+        let waiting = actor.waiting.clone();
+        for request in waiting {
+            self.refuse(request, Refusal::WakeRetriesExceeded { actor: id, retries: failed });
+        }
+        self.fall_asleep(id, changes, None);
+    }
+
+    /// A runner of the pool says that it has an actor that the pool's URL was called for: then it is on that runner.
+    pub(crate) fn take_called(&mut self, runner: RunnerId, checkpoint: Checkpoint) {
+        let Some(actor) = self.actors.get_mut(&checkpoint.actor) else { return };
+        if actor.life != Life::Calling || actor.record.generation != checkpoint.generation {
+            return;
+        }
+        let Some(profile) = self.runners.get(&runner).map(|runner| &runner.profile) else { return };
+        let same_pool = matches!(&profile.serves, Serves::Pool { namespace, pool, .. }
+            if *namespace == actor.record.namespace && *pool == actor.record.pool);
+        if same_pool {
+            actor.life = Life::Starting { on: runner };
+            actor.record.runner = Some(RunnerRef::of(profile));
+            self.board(checkpoint.actor, runner);
+        }
+    }
+
+    pub(crate) fn pool_announces(
+        &mut self,
+        namespace: NamespaceId,
+        pool: String,
+        version: Option<u32>,
+        protocol: Option<u16>,
+        names: Vec<(String, String)>,
+    ) {
+        self.put_names(namespace, names);
+        let Some(entry) = self.pools.get_mut(&(namespace, pool.clone())) else { return };
+        if protocol.is_none() && entry.config.protocol_version.is_some() {
+            entry.error = Some(PoolError::Downgrade);
+            entry.starts = 0;
+        }
+        let newer = version.filter(|version| entry.version.is_none_or(|known| *version > known));
+        entry.version = newer.or(entry.version);
+        let drains = entry.config.drain_on_version_upgrade;
+        if let Some(protocol) = protocol {
+            self.update_pool(namespace, &pool, |config| config.protocol_version = Some(protocol));
+        }
+        if let Some(version) = newer.filter(|_| drains) {
+            self.drain_older(namespace, &pool, version, |_| true);
+        }
+    }
+
+    pub(crate) fn runner_names(&mut self, runner: RunnerId, names: Vec<(String, String)>) {
+        if let Some(Serves::Pool { namespace, .. }) = self.runners.get(&runner).map(|runner| &runner.profile.serves) {
+            self.put_names(*namespace, names);
+        }
+    }
+
+    fn put_names(&mut self, namespace: NamespaceId, names: Vec<(String, String)>) {
+        let change = |(name, metadata)| Change::PutActorName { namespace, name, metadata: Some(metadata) };
+        let changes: Vec<Change> = names.into_iter().filter(|(name, _)| name.len() <= ACTOR_NAME_BYTES_MAX).map(change).collect();
+        if !changes.is_empty() {
+            self.commit(changes, Then::Nothing);
+        }
     }
 }

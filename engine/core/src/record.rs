@@ -44,6 +44,8 @@ pub struct ActorRecord {
     pub acked_command: u64,
     /// How many of its runner's events have been taken.
     pub events_taken: u64,
+    /// This generation was started by a call to its pool's URL.
+    pub by_url: bool,
 }
 
 impl ActorRecord {
@@ -57,10 +59,19 @@ impl ActorRecord {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum RunnerRef {
     /// One that runs components.
-    Components { key: String },
-    Envoy { namespace: NamespaceId, key: String },
+    Components {
+        key: String,
+    },
+    Envoy {
+        namespace: NamespaceId,
+        key: String,
+    },
     /// Of the protocol before envoys. These name themselves per pool.
-    Legacy { namespace: NamespaceId, pool: String, key: String },
+    Legacy {
+        namespace: NamespaceId,
+        pool: String,
+        key: String,
+    },
 }
 
 impl RunnerRef {

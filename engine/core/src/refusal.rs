@@ -65,6 +65,11 @@ pub enum Refusal {
     Overloaded {
         actor: ActorId,
     },
+    /// The URL of its pool could not start it, several times.
+    WakeRetriesExceeded {
+        actor: ActorId,
+        retries: u32,
+    },
     DeploymentNotFound {
         name: String,
     },
@@ -111,6 +116,7 @@ impl Refusal {
             },
             Refusal::RunnerLost { .. } => ("guard", "tunnel_response_closed"),
             Refusal::Overloaded { .. } => ("actor", "overloaded"),
+            Refusal::WakeRetriesExceeded { .. } => ("guard", "actor_wake_retries_exceeded"),
             Refusal::DeploymentNotFound { .. } => ("deployment", "not_found"),
             Refusal::VersionNotFound { .. } => ("deployment", "version_not_found"),
             Refusal::NoComponentRunner => ("deployment", "no_component_runner"),
@@ -167,6 +173,9 @@ impl fmt::Display for Refusal {
             }
             Refusal::Overloaded { actor } => {
                 write!(f, "actor {actor} already has {REQUESTS_PER_ACTOR_MAX} requests waiting; try again later")
+            }
+            Refusal::WakeRetriesExceeded { actor, retries } => {
+                write!(f, "actor {actor} could not be started in {retries} tries; GET /actors?actor_ids={actor} shows why")
             }
             Refusal::DeploymentNotFound { name } => write!(f, "nothing is deployed under the name {name:?}"),
             Refusal::VersionNotFound { name, version } => {

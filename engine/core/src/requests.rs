@@ -6,20 +6,30 @@
 use std::collections::BTreeSet;
 
 use protocol::id::{ActorId, Generation, RequestId, RunnerId};
-use protocol::limits::REQUESTS_PER_ACTOR_MAX;
 
 use crate::action::Action;
 use crate::core::{Core, Timer};
-use crate::input::{CallId, Create, KeyRef, LoadedActor, Target};
+use crate::input::{CallId, Create, KeyRef, LoadedActor, RequestKind, Target};
 use crate::life::Life;
 use crate::refusal::Refusal;
+use crate::runners::Runner;
 
 pub(crate) struct Request {
     pub actor: ActorId,
+    pub wish: Wish,
+    /// A socket that its actor has taken, and whose client's side outlives this generation.
+    pub can_hibernate: bool,
     /// Until when it waits.
     pub ready_by_ms: u64,
     /// The runner and the generation it was given to; none while it waits.
     pub sent: Option<(RunnerId, Generation)>,
+}
+
+/// What a request wants to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Wish {
+    pub kind: RequestKind,
+    pub skip_ready_wait: bool,
 }
 
 /// What is known in memory of a key that is not being read.
@@ -41,6 +51,7 @@ pub(crate) struct KeyLoad {
 pub(crate) enum KeyWaiter {
     Request {
         request: RequestId,
+        wish: Wish,
         arrived_ms: u64,
         create: Option<Box<Create>>,
     },
@@ -53,31 +64,24 @@ pub(crate) enum KeyWaiter {
 }
 
 impl Core {
-    pub(crate) fn request_arrived(&mut self, request: RequestId, target: Target) {
+    pub(crate) fn request_arrived(&mut self, request: RequestId, target: Target, wish: Wish) {
         match target {
-            Target::Id(actor) => self.request_actor(request, actor, self.now_ms),
+            Target::Id(actor) => self.request_actor(request, wish, actor, self.now_ms),
             Target::Key { namespace, name, key, create } => {
-                if let Err(refusal) = self.request_key(request, namespace, name, key, create) {
+                let waiter = KeyWaiter::Request { request, wish, arrived_ms: self.now_ms, create };
+                if let Err(refusal) = self.request_key(waiter, namespace, name, key) {
                     self.act(Action::Refuse { request, refusal });
                 }
             }
         }
     }
 
-    fn request_key(
-        &mut self,
-        request: RequestId,
-        namespace: String,
-        name: String,
-        key: String,
-        create: Option<Box<Create>>,
-    ) -> Result<(), Refusal> {
+    fn request_key(&mut self, waiter: KeyWaiter, namespace: String, name: String, key: String) -> Result<(), Refusal> {
         let id = self.namespace(&namespace)?;
-        if let Some(create) = &create {
+        if let KeyWaiter::Request { create: Some(create), .. } = &waiter {
             self.check_create(&namespace, id, &name, Some(&key), create)?;
         }
-        let key = KeyRef { namespace: id, name, key };
-        self.want_key(key, KeyWaiter::Request { request, arrived_ms: self.now_ms, create });
+        self.want_key(KeyRef { namespace: id, name, key }, waiter);
         Ok(())
     }
 
@@ -126,13 +130,15 @@ impl Core {
 
     fn key_known(&mut self, key: &KeyRef, holder: Option<ActorId>, waiter: KeyWaiter) {
         match (waiter, holder) {
-            (KeyWaiter::Request { request, arrived_ms, .. }, Some(actor)) => self.request_actor(request, actor, arrived_ms),
+            (KeyWaiter::Request { request, wish, arrived_ms, .. }, Some(actor)) => {
+                self.request_actor(request, wish, actor, arrived_ms);
+            }
             (KeyWaiter::Request { request, create: None, .. }, None) => {
                 self.act(Action::Refuse { request, refusal: Refusal::ActorNotFound });
             }
-            (KeyWaiter::Request { request, arrived_ms, create: Some(create) }, None) => {
+            (KeyWaiter::Request { request, wish, arrived_ms, create: Some(create) }, None) => {
                 let actor = self.create_actor(key.namespace, key.name.clone(), Some(key.key.clone()), *create, None);
-                self.request_actor(request, actor, arrived_ms);
+                self.request_actor(request, wish, actor, arrived_ms);
             }
             (KeyWaiter::Call { call, get, .. }, Some(actor)) => self.answer_existing(call, get, key, actor),
             (KeyWaiter::Call { call, create, .. }, None) => {
@@ -141,32 +147,46 @@ impl Core {
         }
     }
 
-    fn request_actor(&mut self, request: RequestId, id: ActorId, arrived_ms: u64) {
+    fn request_actor(&mut self, request: RequestId, wish: Wish, id: ActorId, arrived_ms: u64) {
         let ready_by_ms = arrived_ms + self.config.ready_timeout_ms;
         self.load(id);
         let Some(actor) = self.actors.get_mut(&id) else { return };
         if actor.is_ending() {
             return self.act(Action::Refuse { request, refusal: Refusal::ActorDestroyedWhileWaiting { actor: id } });
         }
-        if actor.waiting.len() + actor.dispatched.len() >= REQUESTS_PER_ACTOR_MAX {
+        if actor.is_full(wish.kind) {
             return self.act(Action::Refuse { request, refusal: Refusal::Overloaded { actor: id } });
         }
-        if let Life::Running { on } = actor.life {
+        actor.count(wish.kind, 1);
+        let now = match actor.life {
+            Life::Running { on } => Some(on),
+            Life::Starting { on } | Life::Stopping { on, .. } if wish.skip_ready_wait => Some(on),
+            _ => None,
+        };
+        let now = now.filter(|on| self.runners.get(on).is_some_and(Runner::is_here));
+        let generation = actor.record.generation;
+        let sent = now.map(|on| (on, generation));
+        self.requests.insert(request, Request { actor: id, wish, can_hibernate: false, ready_by_ms, sent });
+        if let Some(on) = now {
             actor.dispatched.insert(request);
-            let generation = actor.record.generation;
-            self.requests.insert(request, Request { actor: id, ready_by_ms, sent: Some((on, generation)) });
             return self.act(Action::Dispatch { request, runner: on, actor: id, generation });
         }
         actor.waiting.insert(request);
-        self.requests.insert(request, Request { actor: id, ready_by_ms, sent: None });
+        let on = actor.on();
         self.timers.insert((ready_by_ms, Timer::Request(request)));
-        self.wake(id);
+        match on {
+            Some(on) => self.wanted_while_away(on),
+            None => self.wake(id),
+        }
     }
 
     /// The actor runs: everything that waited for it goes to it.
     pub(crate) fn dispatch_waiting(&mut self, id: ActorId) {
         let Some(actor) = self.actors.get_mut(&id) else { return };
         let Life::Running { on } = actor.life else { return };
+        if !self.runners.get(&on).is_some_and(Runner::is_here) {
+            return;
+        }
         let generation = actor.record.generation;
         let waiting = std::mem::take(&mut actor.waiting);
         actor.dispatched.extend(&waiting);
@@ -186,8 +206,10 @@ impl Core {
         };
         self.timers.remove(&(entry.ready_by_ms, Timer::Request(request)));
         if let Some(actor) = self.actors.get_mut(&entry.actor) {
+            actor.count(entry.wish.kind, -1);
             actor.waiting.remove(&request);
             actor.dispatched.remove(&request);
+            actor.hibernating.remove(&request);
             self.forget_if_idle(entry.actor);
         }
     }
@@ -226,8 +248,12 @@ impl Core {
                 self.timers.insert((ready_by_ms, Timer::Request(request)));
             }
             None => {
+                let wish = entry.wish;
                 self.requests.remove(&request);
-                self.request_actor(request, id, ready_by_ms.saturating_sub(self.config.ready_timeout_ms));
+                if let Some(actor) = self.actors.get_mut(&id) {
+                    actor.count(wish.kind, -1);
+                }
+                self.request_actor(request, wish, id, ready_by_ms.saturating_sub(self.config.ready_timeout_ms));
             }
         }
     }

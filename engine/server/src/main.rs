@@ -13,6 +13,7 @@
 //! - [`links`]: what runners say. [`runners`]: those that are connected.
 //! - [`serverless`]: pools whose runners are called by URL.
 //! - [`readers`]: the threads that read. [`components`], [`directory`], [`logs`]: what is kept beside the store.
+//! - [`websocket`]: what the WebSockets of clients and of runners have in common.
 //! - [`clock`], [`random`], [`ray`], [`form`], [`lock`], [`files`]: small tools.
 
 mod api;
@@ -50,6 +51,7 @@ mod serverless;
 mod sockets;
 #[cfg(test)]
 mod testing;
+mod websocket;
 mod window;
 
 use std::process::ExitCode;

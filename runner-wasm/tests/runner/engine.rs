@@ -215,7 +215,9 @@ impl Seen {
 
     fn read(&self, question: KvQuestion) -> KvAnswer {
         match question {
-            KvQuestion::Get { keys } => KvAnswer::Get(keys.iter().map(|key| Some(entry(key, self.stored.get(key)?.clone()))).collect()),
+            KvQuestion::Get { keys } => {
+                KvAnswer::Get(keys.iter().map(|key| Some(entry(key, self.stored.get(key)?.clone()))).collect())
+            }
             KvQuestion::List { range, reverse, limit, keys_only } => {
                 let mut pairs: Vec<_> = self.stored.iter().filter(|(key, _)| range.contains(key)).collect();
                 if reverse {

@@ -369,6 +369,7 @@ fn a_lost_runner_fails_what_it_held() {
             call 3 <- created c
             w <- start v1 created: c@1 #1
             q1 <- guard.tunnel_response_closed: the runner of actor a was lost while it handled the request; whether it took effect is not known
+            w is forgotten
             a: generation 1, start 0, sleep 0, EnvoyConnectionLost { envoy_key: "w" }
             b: generation 1, sleep 0, pending 0, EnvoyConnectionLost { envoy_key: "w" }
             c: generation 1, start 0, sleep 0, pending 0, EnvoyConnectionLost { envoy_key: "w" }
@@ -392,7 +393,7 @@ fn a_runner_that_does_not_answer_loses_the_actor() {
             call 3 <- created a
             w <- start v1 created: a@1 #1
             w <- stop lost: a@1 #2
-            a: generation 1, sleep 30000, EnvoyNoResponse { envoy_key: Some("w") }
+            a: generation 1, sleep 30000, EnvoyNoResponse { envoy_key: None }
         "#]],
     );
 }

@@ -4,9 +4,13 @@
 //! a disk of maps, commits become durable at once unless the script holds them, and time moves only where the script says so.
 
 mod alarms;
+mod database;
 mod deployments;
 mod life;
+mod pools;
 mod requests;
+mod runners;
+mod sockets;
 mod world;
 
 use expect_test::Expect;

@@ -50,6 +50,7 @@ fn a_request_that_crosses_a_stop_goes_to_the_next_generation() {
             w <- stop sleep: a@2 #2
             q2 <- guard.tunnel_response_closed: the runner of actor a was lost while it handled the request; whether it took effect is not known
             q3 <- guard.tunnel_response_closed: the runner of actor a was lost while it handled the request; whether it took effect is not known
+            w is forgotten
         "#]],
     );
 }

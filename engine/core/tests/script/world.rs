@@ -5,11 +5,20 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use protocol::component::{ComponentHash, ComponentInfo, ComponentRefusal, ComponentRefusalKind, Handler};
+use protocol::database::{DatabaseAnswer, DatabaseQuestion, Fence, PAGE_BYTES};
 use protocol::id::{ActorId, Id, RequestId, RunnerId};
-use protocol::message::{AlarmChange, Checkpoint, Command, Commit, Event, FromRunner, KvChange, Outcome, RunnerProfile, ToRunner};
+use protocol::message::{
+    AlarmChange, Checkpoint, Command, Commit, Event, FromRunner, KvAnswer, KvChange, Outcome, RunnerProfile, RunnerProtocol,
+    Serves, ToRunner,
+};
 use rivet_engine_core::action::{Action, Answer};
-use rivet_engine_core::input::{Boot, CallId, CommitId, Create, Input, KeyRef, LoadedActor, Operation, Target};
-use rivet_engine_core::record::{ActorRecord, Change, CrashPolicy, DeploymentRecord, NamespaceRecord};
+use rivet_engine_core::input::{
+    Boot, CallId, CallOutcome, CommitId, Create, Input, KeyRef, LoadedActor, Operation, RequestKind, Target,
+};
+use rivet_engine_core::record::{
+    ActorRecord, Change, CrashPolicy, DeploymentRecord, NamespaceRecord, PoolError, PoolKind, Rate, RunnerConfigRecord, RunnerRef,
+    ServerlessConfig,
+};
 use rivet_engine_core::refusal::Refusal;
 use rivet_engine_core::{Config, Core};
 
@@ -23,6 +32,7 @@ struct Disk {
     alarms: std::collections::BTreeSet<(u64, ActorId)>,
     namespaces: Vec<NamespaceRecord>,
     deployments: BTreeMap<String, DeploymentRecord>,
+    runner_configs: BTreeMap<String, RunnerConfigRecord>,
 }
 
 impl Disk {
@@ -32,21 +42,26 @@ impl Disk {
                 if let Some(key) = key_of(&record) {
                     assert!(self.keys.insert(key, record.id).is_none(), "two actors with one key");
                 }
-                self.actors.insert(record.id, LoadedActor { record: *record, input });
+                self.actors.insert(record.id, LoadedActor { record: *record, input, database: None });
             }
             Change::PutActor(record) => {
                 let actor = self.actors.get_mut(&record.id).expect("it was created");
                 actor.record = *record;
             }
-            Change::DestroyActor { record } => {
+            Change::DestroyActor { record, .. } => {
                 if let Some(key) = key_of(&record) {
                     assert_eq!(self.keys.remove(&key), Some(record.id));
                 }
-                self.actors.insert(record.id, LoadedActor { record: *record, input: None });
+                self.actors.insert(record.id, LoadedActor { record: *record, input: None, database: None });
             }
             Change::PutAlarm { fire_ms, actor } => assert!(self.alarms.insert((fire_ms, actor))),
             Change::DeleteAlarm { fire_ms, actor } => assert!(self.alarms.remove(&(fire_ms, actor))),
-            Change::Kv { .. } => {}
+            Change::Kv { .. } | Change::PutActorName { .. } => {}
+            Change::Database { actor, head, .. } => {
+                self.actors.get_mut(&actor).expect("it was created").database = Some(head);
+            }
+            Change::PutRunnerConfig(record) => drop(self.runner_configs.insert(record.pool.clone(), *record)),
+            Change::DeleteRunnerConfig { pool, .. } => drop(self.runner_configs.remove(&pool)),
             Change::PutNamespace(record) => self.namespaces.push(record),
             Change::PutDeployment(record) => {
                 self.deployments.insert(record.name.clone(), *record);
@@ -70,6 +85,8 @@ pub struct World {
     pub transcript: String,
     names: BTreeMap<ActorId, String>,
     events: BTreeMap<(ActorId, u32), u64>,
+    /// Runners of the pool by their keys.
+    envoys: BTreeMap<String, RunnerId>,
     calls: u64,
     created: u64,
     held_commits: Option<VecDeque<(CommitId, Vec<Change>)>>,
@@ -85,6 +102,7 @@ impl World {
             transcript: String::new(),
             names: BTreeMap::new(),
             events: BTreeMap::new(),
+            envoys: BTreeMap::new(),
             calls: 0,
             created: 0,
             held_commits: None,
@@ -105,18 +123,28 @@ impl World {
                 self.step("prepared v1");
                 self.transcript.clear();
             }
+            // A namespace and a pool, in silence. Actors called "job" have no component.
+            ["up", "pool"] => {
+                self.input(Input::Booted(Boot::default()));
+                self.call(Operation::CreateNamespace { random: [9; 16], name: "default".into(), display_name: "Default".into() });
+                self.step("pool");
+                self.transcript.clear();
+            }
             // What is on disk is all that is left.
             ["restart", "engine"] => {
                 self.core = Core::new(Config { alarms_in_memory_max: 4, ..Config::default() });
-                self.events.clear();
             }
             ["up", "again"] => {
                 let awake = self.disk.actors.values().filter(|actor| actor.record.is_awake()).cloned().collect();
                 let namespaces = self.disk.namespaces.clone();
                 let deployments = self.disk.deployments.values().cloned().collect();
-                self.input(Input::Booted(Boot { namespaces, deployments, awake }));
-                self.step("runner joined");
-                self.step("prepared");
+                let runner_configs = self.disk.runner_configs.values().cloned().collect();
+                let runners = self.envoys.iter().map(|(key, id)| (*id, self.envoy_ref(key))).collect();
+                self.input(Input::Booted(Boot { namespaces, deployments, runner_configs, awake, runners }));
+                if !self.disk.deployments.is_empty() {
+                    self.step("runner joined");
+                    self.step("prepared");
+                }
             }
             ["hold", "commits"] => self.held_commits = Some(VecDeque::new()),
             ["release", "commits"] => {
@@ -138,6 +166,97 @@ impl World {
             ["runner", "joined"] => {
                 let profile = RunnerProfile { key: "w".into(), version: 1, serves: Serves::Components };
                 self.input(Input::RunnerJoined { runner: RUNNER, profile });
+            }
+            ["pool"] => self.put_pool(PoolKind::Normal),
+            ["url", actors] => {
+                let config = ServerlessConfig {
+                    url: "http://app".into(),
+                    headers: vec![],
+                    request_lifespan_s: 3_600,
+                    drain_grace_period_s: 10,
+                    max_concurrent_actors: actors.parse().expect("a number"),
+                    metadata_poll_interval_ms: None,
+                    slots_per_runner: 1,
+                    min_runners: 0,
+                    max_runners: 1,
+                    runners_margin: 0,
+                };
+                self.put_pool(PoolKind::Serverless(Box::new(config)));
+            }
+            ["envoy", key, "joined"] => self.envoy_joined(key, 1, RunnerProtocol::Envoy(8), None),
+            ["envoy", key, "joined", version] => {
+                self.envoy_joined(key, version.parse().expect("a number"), RunnerProtocol::Envoy(8), None);
+            }
+            ["legacy", key, "joined", version, slots] => {
+                let (version, slots) = (version.parse().expect("a number"), slots.parse().expect("a number"));
+                self.envoy_joined(key, version, RunnerProtocol::Legacy(7), Some(slots));
+            }
+            ["envoy", key, "left"] => self.input(Input::RunnerLeft { runner: self.envoys[key] }),
+            ["envoy", key, "stopping"] => self.says(self.envoys[key], FromRunner::Stopping),
+            ["envoy", key, "quiet"] => self.input(Input::RunnerFresh { runner: self.envoys[key], fresh: false }),
+            ["envoy", key, "fresh"] => self.input(Input::RunnerFresh { runner: self.envoys[key], fresh: true }),
+            ["announces", version] => {
+                self.input(Input::PoolAnnounces {
+                    namespace: self.namespace(),
+                    pool: "default".into(),
+                    envoy_version: Some(version.parse().expect("a number")),
+                    protocol_version: Some(8),
+                    names: vec![],
+                });
+            }
+            ["call", actor, outcome] => {
+                let (actor, generation) = self.generation(actor);
+                let outcome = match outcome {
+                    "failed" => CallOutcome::Failed(PoolError::ServerlessHttpError { status_code: 500, body: "no".into() }),
+                    "stopping" => CallOutcome::Stopping,
+                    "ended" => CallOutcome::Ended,
+                    other => panic!("a call does not know {other:?}"),
+                };
+                self.input(Input::CalledOut { actor, generation, outcome });
+            }
+            ["acked", actor, index] => {
+                let (actor, generation) = self.generation(actor);
+                let index = index.parse().expect("a number");
+                self.says(self.runner_of(actor), FromRunner::AckCommands(vec![Checkpoint { actor, generation, index }]));
+            }
+            ["set-alarm", actor, ms] => self.event(actor, Event::SetAlarm(ms.parse().ok())),
+            ["from", key, "running", actor] => {
+                let (actor, generation) = self.generation(actor);
+                let checkpoint = Checkpoint { actor, generation, index: 0 };
+                self.events.insert((actor, generation), 1);
+                self.says(self.envoys[key], FromRunner::Event(checkpoint, Event::Running));
+            }
+            ["events", actor, count] => {
+                for _ in 0..count.parse().expect("a number") {
+                    self.event(actor, Event::SetAlarm(None));
+                }
+            }
+            ["kv", key, actor] => {
+                let actor = self.actor(actor);
+                let changes = vec![KvChange::Put { key: "k".into(), value: "v".into() }];
+                self.says(self.envoys[key], FromRunner::KvWrite { actor, call: 7, changes });
+            }
+            ["db", key, actor, ref what @ ..] => self.database(key, actor, what),
+            ["socket", request, "for", key] => {
+                let create = Some(Box::new(self.how(CrashPolicy::Sleep)));
+                let target = Target::Key { namespace: "default".into(), name: "counter".into(), key: key.into(), create };
+                self.input(Input::Request {
+                    request: request_named(request),
+                    target,
+                    kind: RequestKind::Socket,
+                    skip_ready_wait: false,
+                });
+            }
+            ["opened", request] => self.input(Input::SocketOpened { request: request_named(request), can_hibernate: true }),
+            ["wakes", request] => self.input(Input::SocketWakes { request: request_named(request) }),
+            ["hurried", request, "to", actor] => {
+                let target = Target::Id(self.actor(actor));
+                let request = request_named(request);
+                self.input(Input::Request { request, target, kind: RequestKind::Http, skip_ready_wait: true });
+            }
+            ["reschedule", key] => {
+                let actor = self.actor(key);
+                self.call(Operation::RescheduleActor { namespace: "default".into(), actor });
             }
             ["runner", "left"] => self.input(Input::RunnerLeft { runner: RUNNER }),
             ["deploy", component] => {
@@ -191,24 +310,24 @@ impl World {
             ["request", request, "for", key] => {
                 let create = Some(Box::new(self.how(CrashPolicy::Sleep)));
                 let target = Target::Key { namespace: "default".into(), name: "counter".into(), key: key.into(), create };
-                self.input(Input::Request { request: request_named(request), target });
+                self.request(request, target);
             }
             ["request", request, "to", actor] => {
                 let target = Target::Id(self.actor(actor));
-                self.input(Input::Request { request: request_named(request), target });
+                self.request(request, target);
             }
             ["request", request, "to-existing", key] => {
                 let target = Target::Key { namespace: "default".into(), name: "counter".into(), key: key.into(), create: None };
-                self.input(Input::Request { request: request_named(request), target });
+                self.request(request, target);
             }
             ["request", request, "in", namespace] => {
                 let target = Target::Key { namespace: namespace.into(), name: "counter".into(), key: "k".into(), create: None };
-                self.input(Input::Request { request: request_named(request), target });
+                self.request(request, target);
             }
             ["request", request, "named", name] => {
                 let create = Some(Box::new(self.how(CrashPolicy::Sleep)));
                 let target = Target::Key { namespace: "default".into(), name: name.into(), key: "k".into(), create };
-                self.input(Input::Request { request: request_named(request), target });
+                self.request(request, target);
             }
             ["ended", request] => self.input(Input::RequestEnded { request: request_named(request) }),
             ["aborted", request] => self.input(Input::RequestAborted { request: request_named(request) }),
@@ -275,11 +394,104 @@ impl World {
         let next = self.events.entry((actor, generation)).or_default();
         let index = *next;
         *next += 1;
-        self.runner_says(FromRunner::Event(Checkpoint { actor, generation, index }, event));
+        self.says(self.runner_of(actor), FromRunner::Event(Checkpoint { actor, generation, index }, event));
     }
 
     fn runner_says(&mut self, message: FromRunner) {
-        self.input(Input::FromRunner { runner: RUNNER, message });
+        self.says(RUNNER, message);
+    }
+
+    fn says(&mut self, runner: RunnerId, message: FromRunner) {
+        self.input(Input::FromRunner { runner, message });
+    }
+
+    fn request(&mut self, request: &str, target: Target) {
+        let request = request_named(request);
+        self.input(Input::Request { request, target, kind: RequestKind::Http, skip_ready_wait: false });
+    }
+
+    fn namespace(&self) -> Id {
+        self.disk.namespaces[0].id
+    }
+
+    fn put_pool(&mut self, kind: PoolKind) {
+        let record = RunnerConfigRecord {
+            namespace: self.namespace(),
+            pool: "default".into(),
+            kind,
+            drain_on_version_upgrade: true,
+            actor_eviction_delay_s: 0,
+            actor_eviction_period_s: 0,
+            actor_eviction_rate: Rate::new(1.0),
+            metadata: None,
+            protocol_version: None,
+        };
+        self.call(Operation::PutRunnerConfig { namespace: "default".into(), record: Box::new(record) });
+    }
+
+    fn envoy_joined(&mut self, key: &str, version: u32, protocol: RunnerProtocol, slots: Option<u32>) {
+        let next = RunnerId(11 + self.envoys.len() as u64);
+        let runner = *self.envoys.entry(key.to_string()).or_insert(next);
+        let serves = Serves::Pool { namespace: self.namespace(), pool: "default".into(), protocol, slots };
+        self.input(Input::RunnerJoined { runner, profile: RunnerProfile { key: key.into(), version, serves } });
+    }
+
+    fn envoy_ref(&self, key: &str) -> RunnerRef {
+        RunnerRef::Envoy { namespace: self.namespace(), key: key.to_string() }
+    }
+
+    /// The runner that an actor is on, says the disk.
+    fn runner_of(&self, actor: ActorId) -> RunnerId {
+        match &self.disk.actors[&actor].record.runner {
+            Some(runner) => self.envoys.get(runner.key()).copied().unwrap_or(RUNNER),
+            None => *self.envoys.values().next().unwrap_or(&RUNNER),
+        }
+    }
+
+    fn runner_name(&self, runner: RunnerId) -> &str {
+        self.envoys.iter().find(|(_, id)| **id == runner).map_or("w", |(key, _)| key)
+    }
+
+    /// `read`, `commit PAGES SIZE HEAD`, `begin HEAD`, `segment TXID FIRST PAGES`, `finalize TXID SIZE FIRST..`; HEAD may be `-`.
+    fn database(&mut self, key: &str, actor: &str, what: &[&str]) {
+        let (actor, generation) = self.generation(actor);
+        let generation = Some(u64::from(generation));
+        let number = |text: &str| text.parse::<u64>().expect("a number");
+        let pages = |text: &str| {
+            let numbers = text.split(',').filter(|text| !text.is_empty());
+            numbers.map(|page| (number(page) as u32, Bytes::from(vec![1; PAGE_BYTES]))).collect::<Vec<_>>()
+        };
+        let fence = |head: &str| Fence { generation, head_txid: head.parse().ok() };
+        let question = match what {
+            ["read"] => DatabaseQuestion::GetPages { fence: fence("-"), pages: vec![1] },
+            ["read", "unfenced"] => DatabaseQuestion::GetPages { fence: Fence::default(), pages: vec![1] },
+            ["commit", list, size, head] => {
+                DatabaseQuestion::Commit { fence: fence(head), pages: pages(list), size_pages: number(size) as u32 }
+            }
+            ["short", size] => {
+                let pages = vec![(1, Bytes::from_static(b"x"))];
+                DatabaseQuestion::Commit { fence: fence("-"), pages, size_pages: number(size) as u32 }
+            }
+            ["large"] => {
+                let pages = (1..=321).map(|page| (page, Bytes::from(vec![1; PAGE_BYTES]))).collect();
+                DatabaseQuestion::Commit { fence: fence("-"), pages, size_pages: 321 }
+            }
+            ["begin", head] => DatabaseQuestion::StageBegin { fence: fence(head) },
+            ["segment", txid, first, list] => DatabaseQuestion::StageSegment {
+                generation,
+                txid: number(txid),
+                first_page: number(first) as u32,
+                pages: pages(list),
+            },
+            ["finalize", txid, size, firsts @ ..] => DatabaseQuestion::StageFinalize {
+                generation,
+                txid: number(txid),
+                size_pages: number(size) as u32,
+                first_pages: firsts.iter().map(|first| number(first) as u32).collect(),
+            },
+            other => panic!("a database does not know {other:?}"),
+        };
+        self.says(self.envoys[key], FromRunner::Database { actor, call: 5, question });
     }
 
     fn call(&mut self, operation: Operation) {
@@ -330,9 +542,38 @@ impl World {
                     }
                 }
             }
-            Action::ToRunner { message, .. } => self.say_message(message),
-            Action::Dispatch { request, actor, generation, .. } => {
-                let line = format!("w <- request {} {}@{generation}", name_of(request), self.name(actor));
+            Action::ToRunner { runner, message } => self.say_message(runner, message),
+            Action::ReadPages { actor, call, pages, .. } => {
+                let line = format!("disk <- pages {pages:?} of {} for call {call}", self.name(actor));
+                self.say(&line);
+            }
+            Action::RunSql { actor, generation, .. } => {
+                let line = format!("sql <- {}@{generation}", self.name(actor));
+                self.say(&line);
+            }
+            Action::EvictRunner { runner } => {
+                let line = format!("{} <- evicted", self.runner_name(runner));
+                self.say(&line);
+            }
+            Action::ForgetRunner { runner } => {
+                let line = format!("{} is forgotten", self.runner_name(runner));
+                self.say(&line);
+            }
+            Action::CallOut { checkpoint: Checkpoint { actor, generation, index }, .. } => {
+                let line = format!("url <- start {}@{generation} #{index}", self.name(actor));
+                self.say(&line);
+            }
+            Action::EndCallOut { actor, generation } => {
+                let line = format!("url <- end {}@{generation}", self.name(actor));
+                self.say(&line);
+            }
+            Action::Hibernate { request } => {
+                let line = format!("{} <- hibernate", name_of(request));
+                self.say(&line);
+            }
+            Action::Dispatch { request, actor, generation, runner } => {
+                let line =
+                    format!("{} <- request {} {}@{generation}", self.runner_name(runner), name_of(request), self.name(actor));
                 self.say(&line);
             }
             Action::Refuse { request, refusal } => {
@@ -348,6 +589,8 @@ impl World {
                     Ok(Answer::Deployment(record)) => {
                         format!("{} version {} of {} is live", record.name, record.live, record.versions.len())
                     }
+                    Ok(Answer::RunnerConfig { endpoint_changed }) => format!("configured, changed {endpoint_changed}"),
+                    Ok(Answer::Runners { .. }) => "runners".to_string(),
                     Ok(Answer::Done) => "done".to_string(),
                     Err(refusal) => self.say_refusal(&refusal),
                 };
@@ -357,18 +600,19 @@ impl World {
         }
     }
 
-    fn say_message(&mut self, message: ToRunner) {
+    fn say_message(&mut self, runner: RunnerId, message: ToRunner) {
         let line = match message {
             ToRunner::Command(Checkpoint { actor, generation, index }, command) => {
                 let what = match command {
                     Command::Start(start) => {
                         let component = start.component.map(component_name).unwrap_or("nothing");
                         let alarm = start.alarm_ms.map(|ms| format!(" alarm {ms}")).unwrap_or_default();
-                        format!("start {component} {:?}{alarm}", start.reason).to_lowercase()
+                        let sockets: String = start.hibernating.iter().map(|request| format!(" {}", name_of(*request))).collect();
+                        format!("start {component} {:?}{alarm}{sockets}", start.reason).to_lowercase()
                     }
                     Command::Stop(reason) => format!("stop {reason:?}").to_lowercase(),
                 };
-                let index = if index == u64::MAX { "-".to_string() } else { index.to_string() };
+                let index = if index == i64::MAX as u64 { "-".to_string() } else { index.to_string() };
                 format!("{what}: {}@{generation} #{index}", self.name(actor))
             }
             ToRunner::Alarm { actor, generation, scheduled_ms, attempt } => {
@@ -378,9 +622,21 @@ impl World {
                 format!("committed {commit}: {}@{generation}", self.name(actor))
             }
             ToRunner::Prepare { component } => format!("prepare {}", component_name(component)),
+            ToRunner::AckEvents(Checkpoint { actor, generation, index }) => {
+                format!("events acked to {index}: {}@{generation}", self.name(actor))
+            }
+            ToRunner::Kv { result: Ok(KvAnswer::Written), call, .. } => format!("kv {call} written"),
+            ToRunner::Kv { result: Err(text), call, .. } => format!("kv {call}: {text}"),
+            ToRunner::Database { result: Ok(answer), .. } => match answer {
+                DatabaseAnswer::Committed { head_txid } => format!("db committed {head_txid}"),
+                DatabaseAnswer::Staging { txid } => format!("db staging {txid}"),
+                DatabaseAnswer::Staged { bytes } => format!("db staged {bytes}"),
+                other => format!("{other:?}"),
+            },
+            ToRunner::Database { result: Err(error), .. } => format!("db {}.{}: {}", error.group, error.code, error.message),
             other => format!("{other:?}"),
         };
-        self.say(&format!("w <- {line}"));
+        self.say(&format!("{} <- {line}", self.runner_name(runner)));
     }
 
     fn say_refusal(&self, refusal: &Refusal) -> String {
@@ -421,7 +677,7 @@ impl World {
             }
         }
         if let Some(runner) = runner {
-            let _ = write!(line, ", on {runner}");
+            let _ = write!(line, ", on {}", runner.key());
         }
         if let Some(error) = error {
             let _ = write!(line, ", {error:?}");

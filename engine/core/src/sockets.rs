@@ -1,0 +1,69 @@
+//! Clients' sockets that outlive a generation of their actor.
+//!
+//! A socket is a request that stays. One whose actor said that it can hibernate is kept when the generation ends: the client notices
+//! nothing. What the client sends wakes the actor, and the next generation goes on with the socket where the last one was.
+
+use std::collections::BTreeSet;
+
+use protocol::id::{ActorId, RequestId};
+
+use crate::action::Action;
+use crate::core::Core;
+use crate::input::RequestKind;
+use crate::life::Life;
+
+impl Core {
+    pub(crate) fn socket_opened(&mut self, request: RequestId, can_hibernate: bool) {
+        if let Some(entry) = self.requests.get_mut(&request).filter(|entry| entry.wish.kind == RequestKind::Socket) {
+            entry.can_hibernate = can_hibernate;
+        }
+    }
+
+    pub(crate) fn socket_wakes(&mut self, request: RequestId) {
+        let Some(id) = self.requests.get(&request).map(|entry| entry.actor) else { return };
+        let Some(actor) = self.actors.get_mut(&id) else { return };
+        match actor.life {
+            // It goes on with it as soon as it runs, or does already.
+            Life::Running { .. } => {}
+            _ => {
+                actor.socket_wakes = true;
+                match actor.on() {
+                    Some(on) => self.wanted_while_away(on),
+                    None => self.wake(id),
+                }
+            }
+        }
+    }
+
+    /// Of the requests that a generation leaves behind, the sockets that can wait for the next one wait; the others are returned.
+    pub(crate) fn keep_sockets(&mut self, id: ActorId, open: BTreeSet<RequestId>) -> BTreeSet<RequestId> {
+        let can_wait = |request: &RequestId| self.requests.get(request).is_some_and(|entry| entry.can_hibernate);
+        let (kept, rest): (BTreeSet<RequestId>, _) = open.into_iter().partition(can_wait);
+        for request in &kept {
+            if let Some(entry) = self.requests.get_mut(request) {
+                entry.sent = None;
+            }
+            self.act(Action::Hibernate { request: *request });
+        }
+        if let Some(actor) = self.actors.get_mut(&id) {
+            actor.hibernating.extend(kept);
+        }
+        rest
+    }
+
+    /// The actor runs again: its sockets go on.
+    pub(crate) fn resume_sockets(&mut self, id: ActorId) {
+        let Some(actor) = self.actors.get_mut(&id) else { return };
+        let Life::Running { on } = actor.life else { return };
+        actor.socket_wakes = false;
+        let sockets = std::mem::take(&mut actor.hibernating);
+        actor.dispatched.extend(&sockets);
+        let generation = actor.record.generation;
+        for request in sockets {
+            if let Some(entry) = self.requests.get_mut(&request) {
+                entry.sent = Some((on, generation));
+            }
+            self.act(Action::Dispatch { request, runner: on, actor: id, generation });
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! How an actor starts.
+
+use protocol::id::{ActorId, Generation, RunnerId};
+use protocol::message::{Checkpoint, Command, Start, StartReason, ToRunner};
+
+use crate::action::{Action, Answer};
+use crate::core::{ActorThen, Core};
+use crate::input::CallId;
+use crate::life::{Actor, Life};
+use crate::place::Place;
+use crate::record::{ActorError, Change};
+use crate::refusal::Refusal;
+
+impl Core {
+    /// Something wants the actor to run.
+    pub(crate) fn wake(&mut self, id: ActorId) {
+        if self.actors.get(&id).is_some_and(|actor| matches!(actor.life, Life::Asleep | Life::Pausing)) {
+            self.place(id, Vec::new(), None);
+        }
+    }
+
+    /// Finds a runner and makes the start durable, together with `changes` that led to it.
+    pub(crate) fn place(&mut self, id: ActorId, mut changes: Vec<Change>, created_by: Option<CallId>) {
+        let Some(actor) = self.actors.get(&id) else { return };
+        let place = self.place_for(&actor.record);
+        self.set_timer(id, None);
+        self.unplaced.remove(&id);
+        let now_ms = self.now_ms;
+        let Some(actor) = self.actors.get_mut(&id) else { return };
+        actor.record.reschedule_ms = None;
+        match place {
+            Place::Runner { on, runner } => {
+                actor.life = Life::Placing { on };
+                actor.next_generation();
+                actor.record.runner = Some(runner);
+                actor.record.pending_ms = None;
+                let generation = actor.record.generation;
+                changes.push(Change::PutActor(Box::new(actor.record.clone())));
+                self.board(id, on);
+                self.commit_actor(id, changes, ActorThen::Start { generation, created_by });
+            }
+            Place::Url => {
+                actor.life = Life::Calling;
+                actor.next_generation();
+                actor.record.by_url = true;
+                // If the engine goes down now, nobody knows whether the call was made: it will be made again.
+                actor.record.pending_ms.get_or_insert(now_ms);
+                let generation = actor.record.generation;
+                changes.push(Change::PutActor(Box::new(actor.record.clone())));
+                let pool = (actor.record.namespace, actor.record.pool.clone());
+                *self.running_by_url.entry(pool).or_default() += 1;
+                self.commit_actor(id, changes, ActorThen::Start { generation, created_by });
+            }
+            Place::Nowhere(error) => {
+                actor.life = Life::Unplaced;
+                actor.record.pending_ms.get_or_insert(now_ms);
+                actor.record.sleep_ms.get_or_insert(now_ms);
+                actor.record.error.get_or_insert(error);
+                changes.push(Change::PutActor(Box::new(actor.record.clone())));
+                self.alarm_wakes.remove(&id);
+                self.unplaced.insert(id);
+                self.commit_actor(id, changes, ActorThen::Created { by: created_by });
+            }
+            Place::Refused { message } => {
+                actor.record.error = Some(ActorError::Crashed { message: Some(message.clone()) });
+                let waiting = actor.waiting.clone();
+                self.alarm_wakes.remove(&id);
+                self.fall_asleep(id, changes, created_by);
+                for request in waiting {
+                    self.refuse(request, Refusal::StartFailed { actor: id, message: message.clone() });
+                }
+            }
+        }
+    }
+
+    /// A runner has come, or has become ready for a component.
+    pub(crate) fn place_unplaced(&mut self) {
+        for id in self.unplaced.clone() {
+            let Some(actor) = self.actors.get(&id) else { continue };
+            if !matches!(self.place_for(&actor.record), Place::Nowhere(_)) {
+                self.place(id, Vec::new(), None);
+            }
+        }
+    }
+
+    pub(crate) fn actor_durable(&mut self, id: ActorId, then: ActorThen) {
+        if let Some(actor) = self.actors.get_mut(&id) {
+            actor.commits_in_flight -= 1;
+        }
+        match then {
+            ActorThen::Nothing => {}
+            ActorThen::Start { generation, created_by } => {
+                self.created(id, created_by);
+                self.send_start(id, generation);
+            }
+            ActorThen::Created { by } => self.created(id, by),
+            ActorThen::Written { runner, generation, commit } => {
+                if self.runners.contains_key(&runner) {
+                    self.act(Action::ToRunner { runner, message: ToRunner::Committed { actor: id, generation, commit } });
+                }
+            }
+            ActorThen::Answered { runner, answer } => self.act(Action::ToRunner { runner, message: *answer }),
+            ActorThen::Destroyed => {
+                let calls = self.actors.get_mut(&id).map(|actor| std::mem::take(&mut actor.calls)).unwrap_or_default();
+                self.answer_calls(calls, Ok(Answer::Done));
+                if let Some(actor) = self.actors.get_mut(&id) {
+                    actor.life = Life::Gone;
+                }
+            }
+        }
+        self.forget_if_idle(id);
+    }
+
+    fn created(&mut self, id: ActorId, by: Option<CallId>) {
+        if let (Some(call), Some(actor)) = (by, self.actors.get(&id)) {
+            let record = Box::new(actor.record.clone());
+            self.reply(call, Ok(Answer::Actor { record, created: true }));
+        }
+    }
+
+    fn send_start(&mut self, id: ActorId, generation: Generation) {
+        let Some(actor) = self.actors.get(&id).filter(|actor| actor.record.generation == generation) else { return };
+        if !matches!(actor.life, Life::Placing { .. } | Life::Calling) {
+            return;
+        }
+        if !actor.calls.is_empty() {
+            return self.end(id, Vec::new());
+        }
+        let start = Box::new(self.start_of(actor));
+        let due_ms = self.now_ms + self.config.start_timeout_ms;
+        let Some(actor) = self.actors.get_mut(&id) else { return };
+        match actor.life {
+            Life::Placing { on } => {
+                // While the start became durable its runner has begun to drain, or was given up.
+                if self.runners.get(&on).is_none_or(|runner| runner.is_draining()) {
+                    self.leave(id, on);
+                    return self.place(id, Vec::new(), None);
+                }
+                actor.life = Life::Starting { on };
+                let message = ToRunner::Command(actor.checkpoint(), Command::Start(start));
+                self.act(Action::ToRunner { runner: on, message });
+            }
+            _ => {
+                let checkpoint = Checkpoint { actor: id, generation, index: actor.start_index() };
+                let (namespace, pool) = (actor.record.namespace, actor.record.pool.clone());
+                self.act(Action::CallOut { namespace, pool, checkpoint, start });
+            }
+        }
+        if let Some(actor) = self.actors.get_mut(&id) {
+            actor.next_start = StartReason::Woken;
+        }
+        self.set_timer(id, Some(due_ms));
+    }
+
+    /// What its runner has to know.
+    pub(crate) fn start_of(&self, actor: &Actor) -> Start {
+        Start {
+            name: actor.record.name.clone(),
+            key: actor.record.key.clone(),
+            create_ms: actor.record.create_ms,
+            input: actor.input.clone(),
+            reason: actor.next_start,
+            // The version that is live now, not the one that was when the start was decided.
+            component: self.live_component(actor.record.namespace, &actor.record.name),
+            alarm_ms: actor.record.alarm.map(|alarm| alarm.scheduled_ms),
+            hibernating: actor.hibernating.iter().copied().collect(),
+        }
+    }
+
+    /// It runs.
+    pub(crate) fn running(&mut self, id: ActorId, on: RunnerId) {
+        let now_ms = self.now_ms;
+        self.set_timer(id, None);
+        self.alarm_wakes.remove(&id);
+        let own_alarms = !self.rings(on);
+        let Some(actor) = self.actors.get_mut(&id) else { return };
+        actor.life = Life::Running { on };
+        actor.calls_failed = 0;
+        actor.record.connectable_ms = Some(now_ms);
+        actor.record.start_ms.get_or_insert(now_ms);
+        actor.record.sleep_ms = None;
+        actor.record.pending_ms = None;
+        let by_url = actor.record.by_url.then(|| (actor.record.namespace, actor.record.pool.clone()));
+        let mut changes = Vec::new();
+        if own_alarms && actor.alarm_due(now_ms) {
+            // It was to be woken at that time, and it is awake.
+            changes = self.change_alarm(id, None);
+        }
+        let Some(actor) = self.actors.get(&id) else { return };
+        if changes.is_empty() {
+            changes.push(Change::PutActor(Box::new(actor.record.clone())));
+        }
+        self.dispatch_waiting(id);
+        self.resume_sockets(id);
+        self.deliver_alarm(id);
+        if let Some((namespace, pool)) = by_url {
+            self.url_started(namespace, &pool);
+        }
+        // Nobody waits for this: it is what the API shows.
+        self.commit_actor(id, changes, ActorThen::Nothing);
+    }
+}
+
+impl Actor {
+    fn next_generation(&mut self) {
+        self.record.generation += 1;
+        self.record.error = None;
+        self.record.stop = None;
+        self.record.acked_command = 0;
+        self.record.events_taken = 0;
+        self.record.by_url = false;
+        self.command = 0;
+        self.events_acked = 0;
+        self.alarm_sent = false;
+        self.stage = None;
+    }
+}

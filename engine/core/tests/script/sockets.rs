@@ -1,0 +1,149 @@
+//! Sockets that outlive a generation of their actor.
+
+use expect_test::expect;
+
+use crate::check;
+
+#[test]
+fn a_socket_hibernates_and_goes_on() {
+    check(
+        "up pool
+         envoy e1 joined
+         socket q1 for a
+         running a
+         opened q1
+         socket q2 for a
+         sleep a
+         stopped a
+         memory
+         wakes q1
+         running a
+         ended q1
+         sleep a
+         stopped a
+         memory",
+        expect![[r#"
+            e1 <- start nothing created: a@1 #1
+            e1 <- request q1 a@1
+            e1 <- request q2 a@1
+            e1 <- stop sleep: a@1 #2
+            q1 <- hibernate
+            q2 <- guard.actor_stopped_while_waiting: the actor stopped before it answered
+            memory: 1 actors, 1 requests
+            e1 <- start nothing woken q1: a@2 #1
+            e1 <- request q1 a@2
+            e1 <- stop sleep: a@2 #2
+            memory: 0 actors, 0 requests
+        "#]],
+    );
+}
+
+#[test]
+fn a_message_during_the_stop_wakes_it_again() {
+    check(
+        "up pool
+         envoy e1 joined
+         socket q1 for a
+         running a
+         opened q1
+         sleep a
+         wakes q1
+         stopped a
+         running a",
+        expect![[r#"
+            e1 <- start nothing created: a@1 #1
+            e1 <- request q1 a@1
+            e1 <- stop sleep: a@1 #2
+            q1 <- hibernate
+            e1 <- start nothing woken q1: a@2 #1
+            e1 <- request q1 a@2
+        "#]],
+    );
+}
+
+#[test]
+fn a_crash_and_a_lost_runner_keep_the_socket() {
+    check(
+        "up pool
+         envoy e1 joined
+         socket q1 for a
+         running a
+         opened q1
+         crashed a boom
+         wakes q1
+         running a
+         envoy e1 left
+         at 15000
+         envoy e2 joined
+         wakes q1
+         running a",
+        expect![[r#"
+            e1 <- start nothing created: a@1 #1
+            e1 <- request q1 a@1
+            q1 <- hibernate
+            e1 <- start nothing restarted q1: a@2 #1
+            e1 <- request q1 a@2
+            q1 <- hibernate
+            e1 is forgotten
+            e2 <- start nothing restarted q1: a@3 #1
+            e2 <- request q1 a@3
+        "#]],
+    );
+}
+
+#[test]
+fn a_destroyed_actor_closes_its_sockets() {
+    check(
+        "up pool
+         envoy e1 joined
+         socket q1 for a
+         running a
+         opened q1
+         destroy a
+         stopped a
+         socket q2 for b
+         running b
+         opened q2
+         sleep b
+         stopped b
+         destroy b
+         memory",
+        expect![[r#"
+            e1 <- start nothing created: a@1 #1
+            e1 <- request q1 a@1
+            e1 <- stop destroy: a@1 #2
+            q1 <- hibernate
+            q1 <- actor.destroyed_while_waiting_for_ready: actor a was destroyed while the request waited for it
+            call 3 <- done
+            e1 <- start nothing created: b@1 #1
+            e1 <- request q2 b@1
+            e1 <- stop sleep: b@1 #2
+            q2 <- hibernate
+            q2 <- actor.destroyed_while_waiting_for_ready: actor b was destroyed while the request waited for it
+            call 4 <- done
+            memory: 0 actors, 0 requests
+        "#]],
+    );
+}
+
+#[test]
+fn a_client_that_leaves_while_the_actor_sleeps_leaves_nothing() {
+    check(
+        "up pool
+         envoy e1 joined
+         socket q1 for a
+         running a
+         opened q1
+         sleep a
+         stopped a
+         aborted q1
+         memory",
+        expect![[r#"
+            e1 <- start nothing created: a@1 #1
+            e1 <- request q1 a@1
+            e1 <- stop sleep: a@1 #2
+            q1 <- hibernate
+            memory: 0 actors, 0 requests
+        "#]],
+    );
+}
