@@ -15,6 +15,7 @@ use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::components::Components;
 use crate::config::{Datacenter, RunnerTimes};
+use crate::database::Databases;
 use crate::directory::Directory;
 use crate::error::ApiError;
 use crate::inbox::Inbox;
@@ -41,6 +42,7 @@ pub struct Engine {
     pub runners: Runners,
     pub sockets: Sockets,
     pub readers: Readers,
+    pub databases: Databases,
     pub directory: Arc<Directory>,
     pub components: Arc<Components>,
     pub logs: LogBook,
@@ -49,9 +51,7 @@ pub struct Engine {
     pub outbound: Client,
     /// None: everybody may do everything.
     pub admin_token: Option<AdminToken>,
-    #[allow(dead_code, reason = "for the endpoints where runners connect")]
     pub datacenter: Datacenter,
-    #[allow(dead_code, reason = "for the endpoints where runners connect")]
     pub runner_times: RunnerTimes,
     /// Where clients reach this engine, with a slash at its end.
     pub public_url: String,
