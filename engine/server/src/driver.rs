@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 use crate::database;
 use crate::directory::News;
 use crate::engine::Engine;
+use crate::metrics::DriverFigures;
 use crate::outbound;
 use crate::requests::Place;
 
@@ -54,6 +55,11 @@ impl Driver {
             for input in inputs.drain(..) {
                 self.handle(input);
             }
+            self.engine.metrics.answer(|| DriverFigures {
+                actors_in_memory: self.core.actors_in_memory(),
+                requests_in_flight: self.core.requests_in_flight(),
+                writer: self.writer.figures(),
+            });
         }
     }
 
