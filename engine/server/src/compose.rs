@@ -42,6 +42,8 @@ use crate::logs::LogBook;
 use crate::readers::Readers;
 use crate::requests::Requests;
 use crate::runners::Runners;
+use crate::serverless::client::Client;
+use crate::serverless::policy::Policy;
 use crate::sockets::Sockets;
 use crate::{api, http, random};
 
@@ -68,6 +70,7 @@ pub enum EngineError {
         address: SocketAddr,
         cause: io::Error,
     },
+    Tls(rustls::Error),
     Readers(io::Error),
     Runner(runner_wasm::StartError),
     Namespace(ApiError),
@@ -92,6 +95,7 @@ impl fmt::Display for EngineError {
             EngineError::Port { address, cause } => {
                 write!(f, "cannot listen on {address} ({cause}); choose another with --host and --port")
             }
+            EngineError::Tls(cause) => write!(f, "TLS to pools that are called by URL cannot be set up: {cause}"),
             EngineError::Readers(cause) => write!(f, "the threads that read the disk cannot be started: {cause}"),
             EngineError::Runner(cause) => cause.fmt(f),
             EngineError::Driver(cause) => {
@@ -119,7 +123,7 @@ pub async fn run(
     let writer = Writer::start(store.clone(), config.durability);
 
     let directory = Arc::new(Directory::default());
-    directory.enter(News::found(&boot.namespaces, &boot.deployments));
+    directory.enter(News::found(&boot));
     let folder = config.data_dir.join("components");
     let components =
         Components::open(folder.clone(), directory.clone()).map_err(|cause| EngineError::Folder { path: folder, cause })?;
@@ -136,6 +140,7 @@ pub async fn run(
         directory,
         components: Arc::new(components),
         logs: LogBook::default(),
+        outbound: Client::new(Policy::default()).map_err(EngineError::Tls)?,
         public_url: public_url(&config.host, address),
     });
     engine.inbox.push(Input::Booted(boot));

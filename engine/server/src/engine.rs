@@ -20,6 +20,7 @@ use crate::logs::LogBook;
 use crate::readers::Readers;
 use crate::requests::Requests;
 use crate::runners::Runners;
+use crate::serverless::client::Client;
 use crate::sockets::Sockets;
 
 /// The one datacenter there is.
@@ -37,6 +38,8 @@ pub struct Engine {
     pub directory: Arc<Directory>,
     pub components: Arc<Components>,
     pub logs: LogBook,
+    /// The way to pools that are called by URL.
+    pub outbound: Client,
     /// Where clients reach this engine, with a slash at its end.
     pub public_url: String,
 }

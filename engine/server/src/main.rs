@@ -10,6 +10,7 @@
 //! - [`gateway`]: requests to actors. [`requests`]: those in flight. [`incoming`], [`body`], [`window`]: how bodies flow.
 //! - [`api`]: requests about actors. [`calls`]: those that wait for the core. [`error`]: all errors there are.
 //! - [`links`]: what runners say. [`runners`]: those that are connected.
+//! - [`serverless`]: pools whose runners are called by URL.
 //! - [`readers`]: the threads that read. [`components`], [`directory`], [`logs`]: what is kept beside the store.
 //! - [`clock`], [`random`], [`ray`], [`form`], [`lock`], [`files`]: small tools.
 
@@ -41,6 +42,7 @@ mod ray;
 mod readers;
 mod requests;
 mod runners;
+mod serverless;
 mod sockets;
 #[cfg(test)]
 mod testing;

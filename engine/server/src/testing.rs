@@ -25,6 +25,8 @@ use crate::logs::LogBook;
 use crate::readers::Readers;
 use crate::requests::Requests;
 use crate::runners::Runners;
+use crate::serverless::client::Client;
+use crate::serverless::policy::Policy;
 use crate::sockets::Sockets;
 
 pub struct TestEngine {
@@ -52,6 +54,7 @@ pub fn start() -> TestEngine {
         directory,
         components: Arc::new(components),
         logs: LogBook::default(),
+        outbound: Client::new(Policy::default()).expect("TLS can be set up"),
         public_url: "http://127.0.0.1:6420/".to_string(),
     });
     engine.inbox.push(Input::Booted(Boot::default()));
