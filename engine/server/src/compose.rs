@@ -44,6 +44,7 @@ use crate::requests::Requests;
 use crate::runners::Runners;
 use crate::serverless::client::Client;
 use crate::serverless::policy::Policy;
+use crate::serverless::{Serverless, Settings, poll};
 use crate::sockets::Sockets;
 use crate::{api, http, random};
 
@@ -141,6 +142,7 @@ pub async fn run(
         components: Arc::new(components),
         logs: LogBook::default(),
         outbound: Client::new(Policy::default()).map_err(EngineError::Tls)?,
+        serverless: Serverless::new(Settings::default()),
         public_url: public_url(&config.host, address),
     });
     engine.inbox.push(Input::Booted(boot));
@@ -149,6 +151,8 @@ pub async fn run(
     let core = Core::new(engine_core::Config { datacenter_label: DATACENTER_LABEL, ..Default::default() });
     let (end, ended) = oneshot::channel();
     let mut driver = tokio::spawn(Driver::new(core, engine.clone(), writer).run(ended));
+
+    tokio::spawn(poll::run(engine.clone()));
 
     let router = api::router(engine.clone());
     let serve = async {
@@ -171,6 +175,7 @@ pub async fn run(
         tracing::warn!(connections = cut_off, "stopped while requests were under way: {FINISH_MS_MAX} ms were not enough");
     }
 
+    engine.serverless.close();
     drop(end);
     let writer = driver.await.map_err(|error| EngineError::Driver(Some(error)))?;
     // Joins threads that are waiting for the disk.

@@ -7,15 +7,17 @@ use std::collections::BTreeMap;
 use std::sync::RwLock;
 
 use engine_core::input::Boot;
-use engine_core::record::{Change, DeploymentRecord, NamespaceRecord, RunnerConfigRecord};
+use engine_core::record::{Change, DeploymentRecord, NamespaceRecord, PoolKind, RunnerConfigRecord, ServerlessConfig};
 use protocol::component::ComponentHash;
 use protocol::id::NamespaceId;
+use tokio::sync::Notify;
 
 use crate::lock::{read, write};
 
 #[derive(Default)]
 pub struct Directory {
     entries: RwLock<Entries>,
+    pools_changed: Notify,
 }
 
 #[derive(Default)]
@@ -80,16 +82,31 @@ impl Directory {
         for deployment in news.deployments {
             entries.deployments.insert((deployment.namespace, deployment.name.clone()), deployment);
         }
+        let pools_changed = !news.runner_configs.is_empty();
         for (place, config) in news.runner_configs {
             match config {
                 Some(config) => entries.runner_configs.insert(place, config),
                 None => entries.runner_configs.remove(&place),
             };
         }
+        drop(entries);
+        if pools_changed {
+            self.pools_changed.notify_one();
+        }
+    }
+
+    /// Waits until a runner config has changed since the last time. For one who waits.
+    pub async fn pools_changed(&self) {
+        self.pools_changed.notified().await;
     }
 
     pub fn namespace(&self, name: &str) -> Option<NamespaceRecord> {
         read(&self.entries).namespaces.get(name).cloned()
+    }
+
+    pub fn namespace_name(&self, id: NamespaceId) -> Option<String> {
+        let entries = read(&self.entries);
+        entries.namespaces.values().find(|namespace| namespace.id == id).map(|namespace| namespace.name.clone())
     }
 
     /// In the order of their ids.
@@ -120,6 +137,16 @@ impl Directory {
         let entries = read(&self.entries);
         let of_namespace = entries.runner_configs.range((namespace, String::new())..).take_while(|((of, _), _)| *of == namespace);
         of_namespace.map(|(_, config)| config.clone()).collect()
+    }
+
+    /// Of all namespaces: the pools whose URL is called.
+    pub fn serverless_pools(&self) -> BTreeMap<(NamespaceId, String), ServerlessConfig> {
+        let entries = read(&self.entries);
+        let serverless = entries.runner_configs.iter().filter_map(|(place, config)| match &config.kind {
+            PoolKind::Serverless(config) => Some((place.clone(), (**config).clone())),
+            PoolKind::Normal => None,
+        });
+        serverless.collect()
     }
 
     /// Whether any version of any deployment is this component.

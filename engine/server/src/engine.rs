@@ -20,6 +20,7 @@ use crate::logs::LogBook;
 use crate::readers::Readers;
 use crate::requests::Requests;
 use crate::runners::Runners;
+use crate::serverless::Serverless;
 use crate::serverless::client::Client;
 use crate::sockets::Sockets;
 
@@ -40,6 +41,7 @@ pub struct Engine {
     pub logs: LogBook,
     /// The way to pools that are called by URL.
     pub outbound: Client,
+    pub serverless: Serverless,
     /// Where clients reach this engine, with a slash at its end.
     pub public_url: String,
 }

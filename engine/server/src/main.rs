@@ -36,7 +36,6 @@ mod incoming;
 mod links;
 mod lock;
 mod logs;
-mod outbound;
 mod random;
 mod ray;
 mod readers;

@@ -27,6 +27,7 @@ use crate::requests::Requests;
 use crate::runners::Runners;
 use crate::serverless::client::Client;
 use crate::serverless::policy::Policy;
+use crate::serverless::{Serverless, Settings};
 use crate::sockets::Sockets;
 
 pub struct TestEngine {
@@ -55,6 +56,7 @@ pub fn start() -> TestEngine {
         components: Arc::new(components),
         logs: LogBook::default(),
         outbound: Client::new(Policy::default()).expect("TLS can be set up"),
+        serverless: Serverless::new(Settings { poll_ms: 50, poll_min_ms: 50, ..Settings::default() }),
         public_url: "http://127.0.0.1:6420/".to_string(),
     });
     engine.inbox.push(Input::Booted(Boot::default()));
