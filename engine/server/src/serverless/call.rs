@@ -102,10 +102,16 @@ fn tell(engine: &Engine, actor: ActorId, generation: Generation, outcome: CallOu
 
 fn sentence(error: &PoolError) -> String {
     match error {
-        PoolError::ServerlessHttpError { status_code, body } => format!("the pool's URL answered with status {status_code}: {body}"),
+        PoolError::ServerlessHttpError { status_code, body } => {
+            format!("the pool's URL answered with status {status_code}: {body}")
+        }
         PoolError::ServerlessConnectionError { message } => format!("the pool's URL cannot be called: {message}"),
-        PoolError::ServerlessInvalidSsePayload { message, .. } => format!("the pool's URL sent events that cannot be read: {message}"),
-        PoolError::ServerlessStreamEndedEarly | PoolError::Downgrade | PoolError::InternalError => "the pool's URL failed".to_string(),
+        PoolError::ServerlessInvalidSsePayload { message, .. } => {
+            format!("the pool's URL sent events that cannot be read: {message}")
+        }
+        PoolError::ServerlessStreamEndedEarly | PoolError::Downgrade | PoolError::InternalError => {
+            "the pool's URL failed".to_string()
+        }
     }
 }
 

@@ -157,7 +157,8 @@ async fn exchange(
     call: &Call,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
 ) -> Result<Response<Incoming>, CallError> {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
     // Ends when the answer has been read, or dropped.
     tokio::spawn(async move {
         if let Err(error) = connection.await {

@@ -54,7 +54,9 @@ impl Policy {
         match url.scheme() {
             "https" => {}
             "http" if self.allow_insecure_scheme => {}
-            "http" => return Err(Blocked("plain http is not allowed; use https, or set outbound.allow_insecure_scheme".to_string())),
+            "http" => {
+                return Err(Blocked("plain http is not allowed; use https, or set outbound.allow_insecure_scheme".to_string()));
+            }
             other => return Err(Blocked(format!("the scheme {other} is not allowed; http or https is expected"))),
         }
         if !url.username().is_empty() || url.password().is_some() {

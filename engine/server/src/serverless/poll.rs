@@ -109,7 +109,8 @@ mod tests {
             (Some(u64::MAX), 8, u64::MAX),
         ];
         for (interval_ms, failures, expected) in rows {
-            let config = ServerlessConfig { metadata_poll_interval_ms: interval_ms, ..crate::serverless::tests::config("http://app") };
+            let config =
+                ServerlessConfig { metadata_poll_interval_ms: interval_ms, ..crate::serverless::tests::config("http://app") };
             assert_eq!(pause_ms(&Settings::default(), &config, failures), expected, "{interval_ms:?} {failures}");
         }
     }

@@ -119,7 +119,8 @@ mod tests {
         let ours = HeaderValue::from_static("ours");
         let call = made(&config("http://app:3000/api/rivet/", &configured), Some(&ours), 8);
         assert_eq!((call.method, call.url.as_str()), (Method::POST, "http://app:3000/api/rivet/start"));
-        let headers: Vec<String> = call.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap_or("?"))).collect();
+        let headers: Vec<String> =
+            call.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap_or("?"))).collect();
         let expected = [
             "x-rivet-token: theirs",
             "accept: text/event-stream",
