@@ -36,6 +36,12 @@ const FORBIDDEN: &[(&str, &[&str], &[&str], &str)] = &[
         "the protocol is what is said, not who says it or over what; it needs no more than serde, bytes and channels",
     ),
     (
+        "engine/sql/src/",
+        &["engine_core", "engine_store", "tokio", "Instant", "SystemTime", "fs", "net", "File::open"],
+        &[],
+        "SQLite runs on what it is given; take pages and the time from the caller",
+    ),
+    (
         "engine/server/src/",
         &["runner_wasm"],
         &["engine/server/src/main.rs", "engine/server/src/compose.rs"],

@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use crate::database;
 use crate::directory::News;
 use crate::engine::Engine;
+use crate::metrics::DriverFigures;
 use crate::requests::Place;
 use crate::serverless::call;
 
@@ -53,6 +54,11 @@ impl Driver {
             for input in inputs.drain(..) {
                 self.handle(input);
             }
+            self.engine.metrics.answer(|| DriverFigures {
+                actors_in_memory: self.core.actors_in_memory(),
+                requests_in_flight: self.core.requests_in_flight(),
+                writer: self.writer.figures(),
+            });
         }
     }
 
@@ -95,7 +101,11 @@ impl Driver {
             Action::EndCallOut { actor, generation } => call::end(&engine, actor, generation),
             Action::Hibernate { request } => engine.sockets.hibernate(request),
             Action::Dispatch { request, runner, actor, generation } => self.dispatch(request, runner, actor, generation),
-            Action::Refuse { request, refusal } => engine.requests.refuse_by_core(request, refusal),
+            Action::Refuse { request, refusal } => {
+                if !engine.sockets.refuse(request, &refusal) {
+                    engine.requests.refuse_by_core(request, refusal);
+                }
+            }
             Action::Reply { call, result } => engine.calls.reply(call, result),
         }
     }

@@ -10,6 +10,7 @@ use http::{HeaderValue, StatusCode};
 use protocol::limits::{ACTOR_INPUT_BYTES_MAX, ACTOR_KEY_BYTES_MAX, ACTOR_NAME_BYTES_MAX, cut};
 use serde::Serialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 /// Where the error is answered: the two have different statuses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,6 +34,7 @@ const fn row(group: &'static str, code: &'static str, api: u16, gateway: u16) ->
 const CATALOGUE: &[Row] = &[
     row("api", "bad_request", 400, 400),
     row("api", "not_found", 404, 404),
+    row("api", "forbidden", 403, 403),
     row("core", "internal_error", 500, 500),
     row("namespace", "not_found", 400, 400),
     row("namespace", "name_not_unique", 400, 400),
@@ -59,6 +61,9 @@ const CATALOGUE: &[Row] = &[
     row("actor", "overloaded", 400, 503),
     row("validation", "invalid_input", 400, 400),
     row("validation", "too_many_actor_ids", 400, 400),
+    row("runner_config", "invalid", 400, 400),
+    row("serverless_runner_pool", "not_found", 400, 400),
+    row("serverless_runner_pool", "failed_to_fetch_metadata", 400, 400),
     row("deployment", "not_found", 400, 400),
     row("deployment", "version_not_found", 400, 400),
     row("deployment", "no_component_runner", 400, 400),
@@ -93,12 +98,14 @@ const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 /// As in the original.
 const KEY_PREVIEW_BYTES_MAX: usize = 64;
 
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, ToSchema)]
+#[schema(as = Error)]
 pub struct ApiError {
     pub group: &'static str,
     pub code: &'static str,
     pub message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub metadata: Option<Value>,
 }
 

@@ -19,6 +19,10 @@ impl Runners {
         write(&self.links).insert(runner, link);
     }
 
+    pub fn count(&self) -> usize {
+        read(&self.links).len()
+    }
+
     pub fn link(&self, runner: RunnerId) -> Option<Arc<dyn ToRunnerLink>> {
         read(&self.links).get(&runner).cloned()
     }

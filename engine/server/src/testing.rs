@@ -16,18 +16,20 @@ use tokio::sync::oneshot;
 use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::components::Components;
+use crate::config::{Datacenter, RunnerTimes};
 use crate::directory::Directory;
 use crate::driver::Driver;
 use crate::engine::Engine;
 use crate::inbox::Inbox;
 use crate::lock::lock;
 use crate::logs::LogBook;
+use crate::metrics::Metrics;
 use crate::readers::Readers;
 use crate::requests::Requests;
 use crate::runners::Runners;
+use crate::serverless::Serverless;
 use crate::serverless::client::Client;
 use crate::serverless::policy::Policy;
-use crate::serverless::{Serverless, Settings};
 use crate::sockets::Sockets;
 
 pub struct TestEngine {
@@ -46,6 +48,7 @@ pub fn start() -> TestEngine {
     let components = Components::open(folder.path().join("components"), directory.clone()).expect("an empty folder opens");
     let engine = Arc::new(Engine {
         clock: Clock::default(),
+        started_ms: 0,
         inbox: Inbox::default(),
         calls: Calls::default(),
         requests: Requests::default(),
@@ -55,8 +58,12 @@ pub fn start() -> TestEngine {
         directory,
         components: Arc::new(components),
         logs: LogBook::default(),
+        metrics: Metrics::default(),
         outbound: Client::new(Policy::default()).expect("TLS can be set up"),
-        serverless: Serverless::new(Settings { poll_ms: 50, poll_min_ms: 50, ..Settings::default() }),
+        serverless: Serverless::new(None),
+        admin_token: None,
+        datacenter: Datacenter::default(),
+        runner_times: RunnerTimes { metadata_poll_min_ms: 50, ..RunnerTimes::default() },
         public_url: "http://127.0.0.1:6420/".to_string(),
     });
     engine.inbox.push(Input::Booted(Boot::default()));

@@ -236,7 +236,7 @@ async fn open(engine: Arc<Engine>, order: Order) -> Result<Incoming, PoolError> 
         endpoint: &engine.public_url,
         namespace: &namespace_name,
         pool: &pool,
-        token: engine.serverless.settings.token.as_ref(),
+        token: engine.serverless.token.as_ref(),
     };
     let request = start::request(&config, &caller, version, checkpoint, start, engine.clock.now_ms())?;
     let response = engine.outbound.send(request).await.map_err(|error| unreachable(error.to_string()))?;

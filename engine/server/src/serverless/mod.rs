@@ -28,28 +28,15 @@ use protocol::id::{ActorId, Generation};
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::AdminToken;
+
 /// Calls that are open at one time, over all pools; each is a connection. A pool's own bound is the core's to keep.
 pub const CALLS_OPEN_MAX: usize = 16_384;
 
-/// What an operator can say about all such pools.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Sent to every URL with each start. Whoever gets it can do everything, so it is none unless an operator wants that.
-    pub token: Option<HeaderValue>,
-    /// How often a pool that does not say so itself is asked for its metadata, and how often at most any is.
-    pub poll_ms: u64,
-    pub poll_min_ms: u64,
-}
-
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings { token: None, poll_ms: 10_000, poll_min_ms: 5_000 }
-    }
-}
-
 /// The calls that are open, and what they have in common.
 pub struct Serverless {
-    settings: Settings,
+    /// Goes out with each start.
+    token: Option<HeaderValue>,
     /// By what they started. Dropping the sender says that the core wants nothing more of the call.
     calls: Mutex<HashMap<(ActorId, Generation), oneshot::Sender<()>>>,
     room: Arc<Semaphore>,
@@ -57,9 +44,10 @@ pub struct Serverless {
 }
 
 impl Serverless {
-    pub fn new(settings: Settings) -> Serverless {
+    /// Whoever gets the token can do everything, so there is none unless an operator wants that.
+    pub fn new(token: Option<AdminToken>) -> Serverless {
         Serverless {
-            settings,
+            token: token.and_then(|token| token.header()),
             calls: Mutex::default(),
             room: Arc::new(Semaphore::new(CALLS_OPEN_MAX)),
             closing: CancellationToken::new(),

@@ -2,18 +2,20 @@
 //!
 //! One task a pool, and one that keeps them in step with the directory. What a pool's metadata means is the core's to decide.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine_core::record::ServerlessConfig;
+use engine_core::record::{PoolKind, RunnerConfigRecord, ServerlessConfig};
 use protocol::id::NamespaceId;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
+use crate::config::RunnerTimes;
 use crate::engine::Engine;
-use crate::serverless::{Settings, client, metadata};
+use crate::serverless::{client, metadata};
 
 /// URLs that are asked at one time. The others wait: each answers within ten seconds or not at all.
 const POLLS_AT_ONCE: usize = 64;
@@ -25,8 +27,18 @@ type Place = (NamespaceId, String);
 
 /// A pool that is asked until this is dropped.
 struct Poller {
-    config: ServerlessConfig,
+    record: Arc<RunnerConfigRecord>,
     task: JoinHandle<()>,
+}
+
+impl Poller {
+    /// Whether it still does what is wanted. Another protocol version was learned by asking, or from a runner; a configuration that
+    /// was put again, as an app does when it comes up, is asked about again.
+    fn goes_on(&mut self, wanted: Option<&Arc<RunnerConfigRecord>>) -> bool {
+        let Some(wanted) = wanted else { return false };
+        let known = std::mem::replace(&mut self.record, wanted.clone());
+        Arc::ptr_eq(&known, wanted) || known.kind == wanted.kind && known.protocol_version != wanted.protocol_version
+    }
 }
 
 impl Drop for Poller {
@@ -41,12 +53,13 @@ pub async fn run(engine: Arc<Engine>) {
     // As many as are configured, and those lie on the disk.
     let mut pollers: HashMap<Place, Poller> = HashMap::new();
     loop {
-        let mut wanted: BTreeMap<Place, ServerlessConfig> = engine.directory.serverless_pools();
-        pollers.retain(|place, poller| wanted.get(place) == Some(&poller.config));
-        wanted.retain(|place, _| !pollers.contains_key(place));
-        for (place, config) in wanted {
-            let task = tokio::spawn(poll(engine.clone(), place.clone(), config.clone(), room.clone()));
-            pollers.insert(place, Poller { config, task });
+        let wanted = engine.directory.serverless_pools();
+        pollers.retain(|place, poller| poller.goes_on(wanted.get(place)));
+        for (place, record) in wanted {
+            if let (Entry::Vacant(free), PoolKind::Serverless(config)) = (pollers.entry(place.clone()), &record.kind) {
+                let task = tokio::spawn(poll(engine.clone(), place, (**config).clone(), room.clone()));
+                free.insert(Poller { record, task });
+            }
         }
         tokio::select! {
             () = engine.directory.pools_changed() => {}
@@ -81,12 +94,12 @@ async fn poll(engine: Arc<Engine>, (namespace, pool): Place, config: ServerlessC
                 }
             }
         }
-        sleep(Duration::from_millis(pause_ms(&engine.serverless.settings, &config, failures))).await;
+        sleep(Duration::from_millis(pause_ms(&engine.runner_times, &config, failures))).await;
     }
 }
 
-fn pause_ms(settings: &Settings, config: &ServerlessConfig, failures: u32) -> u64 {
-    let pause_ms = config.metadata_poll_interval_ms.unwrap_or(settings.poll_ms).max(settings.poll_min_ms);
+fn pause_ms(times: &RunnerTimes, config: &ServerlessConfig, failures: u32) -> u64 {
+    let pause_ms = config.metadata_poll_interval_ms.unwrap_or(times.metadata_poll_ms).max(times.metadata_poll_min_ms);
     let longer_ms = pause_ms.saturating_mul(1 << failures.min(DOUBLINGS_MAX));
     longer_ms.min(PAUSE_MS_MAX.max(pause_ms))
 }
@@ -111,7 +124,7 @@ mod tests {
         for (interval_ms, failures, expected) in rows {
             let config =
                 ServerlessConfig { metadata_poll_interval_ms: interval_ms, ..crate::serverless::tests::config("http://app") };
-            assert_eq!(pause_ms(&Settings::default(), &config, failures), expected, "{interval_ms:?} {failures}");
+            assert_eq!(pause_ms(&RunnerTimes::default(), &config, failures), expected, "{interval_ms:?} {failures}");
         }
     }
 }
