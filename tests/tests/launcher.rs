@@ -25,6 +25,9 @@ struct Ports {
     metrics: u16,
 }
 
+/// Flags, variables, and parts of the sentence that they are answered with.
+type Row<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a [&'a str]);
+
 /// Ports that were free a moment ago.
 fn free_ports() -> Ports {
     let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
@@ -122,7 +125,7 @@ async fn what_cannot_be_configured_stops_the_start() {
     let taken = listener.local_addr().expect("it listens").port().to_string();
     let in_use = ("RIVET__METRICS__PORT", taken.as_str());
     let missing = folder.path().join("missing.json").to_str().expect("text").to_string();
-    let rows: [(&[&str], &[(&str, &str)], &[&str]); 8] = [
+    let rows: [Row; 8] = [
         (&["--config", &unknown], &[], &["guard.prt", "unknown.json", "known there: ", "port"]),
         (&["--config", &broken], &[], &["broken.yaml", "cannot be read"]),
         (&["--config", &missing], &[], &["missing.json", "cannot be read"]),

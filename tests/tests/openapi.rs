@@ -5,6 +5,7 @@ use std::fs;
 
 use protocol::id::Id;
 use rivet_tests::address::by_key;
+use rivet_tests::engine::run_with;
 use rivet_tests::{Call, Engine};
 use serde_json::{Value, json};
 
@@ -150,6 +151,20 @@ async fn it_says_who_may() {
         }
         let preflight = engine.send(Call::new("OPTIONS", operation.target())).await;
         assert_eq!(preflight.status, 200, "{what}: {preflight}");
+    }
+    // The commands bring it, as a variable or in the address.
+    let refused = engine.cli(&["deployments"]).await;
+    assert!(refused.code == Some(1) && refused.err.contains("api.forbidden"), "{}{}", refused.out, refused.err);
+    let url = engine.url();
+    let in_address = url.replace("http://", "http://default:00123@");
+    let rows: [&[(&str, &str)]; 3] = [
+        &[("RIVET_ENDPOINT", url), ("RIVET_TOKEN", "00123")],
+        &[("RIVET_ENDPOINT", &in_address)],
+        &[("RIVET_ENGINE", &in_address)],
+    ];
+    for variables in rows {
+        let done = run_with(&["deployments"], variables).await;
+        assert_eq!(done.code, Some(0), "{variables:?}: {}{}", done.out, done.err);
     }
     assert_eq!(open, ["/health", "/metadata", "/openapi.json"]);
     assert_eq!(engine.get("/nowhere").await.status, 404);

@@ -181,6 +181,7 @@ mod tests {
             stop: None,
             acked_command: 0,
             events_taken: 0,
+            by_url: false,
         };
         let text = |record: ActorRecord| serde_json::to_string(&Actor::from(record)).expect("a record is JSON");
         let (id, namespace) = (record.id, record.namespace);

@@ -73,16 +73,23 @@ enum Command {
     Logs(logs::LogsArgs),
 }
 
+const ENGINE_DEFAULT: &str = "http://127.0.0.1:6420";
+
 /// Which engine, which namespace, and how to answer.
 #[derive(Args, Clone)]
 pub struct TargetArgs {
-    /// Where the engine is
-    #[arg(long, value_name = "URL", env = "RIVET_ENDPOINT", default_value = "http://127.0.0.1:6420")]
-    engine: String,
+    /// Where the engine is: http://[NAMESPACE[:TOKEN]@]HOST[:PORT] [env: RIVET_ENDPOINT] [default: http://127.0.0.1:6420]
+    #[arg(long, value_name = "URL")]
+    engine: Option<String>,
 
-    /// The namespace
-    #[arg(long, value_name = "NAME", env = "RIVET_NAMESPACE", default_value = "default")]
-    namespace: String,
+    /// The namespace [env: RIVET_NAMESPACE] [default: default]
+    #[arg(long, value_name = "NAME")]
+    namespace: Option<String>,
+
+    /// The engine's admin token, if it has one. A flag is visible to others on this machine: better in the environment
+    /// [env: RIVET_TOKEN]
+    #[arg(long, value_name = "TOKEN")]
+    token: Option<String>,
 
     /// Answer with the API's JSON
     #[arg(long)]
@@ -91,8 +98,17 @@ pub struct TargetArgs {
 
 impl TargetArgs {
     fn client(&self) -> Result<Client, String> {
-        Client::new(&self.engine, &self.namespace)
+        // The older name goes first, as with clients of the original.
+        let engine = self.engine.clone().or_else(|| variable("RIVET_ENGINE")).or_else(|| variable("RIVET_ENDPOINT"));
+        let namespace = self.namespace.clone().or_else(|| variable("RIVET_NAMESPACE"));
+        let token = self.token.clone().or_else(|| variable("RIVET_TOKEN"));
+        Client::new(engine.as_deref().unwrap_or(ENGINE_DEFAULT), namespace, token)
     }
+}
+
+/// An empty variable is one that was not set.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// The error is one sentence for people.

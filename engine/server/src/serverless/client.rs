@@ -182,7 +182,7 @@ async fn exchange(
 fn redirected(call: &Call, response: &Response<Incoming>) -> Option<Result<Call, CallError>> {
     let repeats = matches!(response.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
     let moves = matches!(response.status(), StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND | StatusCode::SEE_OTHER);
-    if !repeats && !(moves && call.method == Method::GET) {
+    if !(repeats || moves && call.method == Method::GET) {
         return None;
     }
     let location = response.headers().get(LOCATION)?.to_str().ok()?;
