@@ -26,7 +26,7 @@ use tokio::net::TcpListener;
 
 use crate::lock::lock;
 use crate::random;
-use crate::serverless::poll;
+use crate::serverless::{call, poll};
 use crate::testing::{self, Heard, TestEngine};
 
 const NAMESPACE: &str = "n";
@@ -375,12 +375,11 @@ async fn when_the_engine_closes_so_do_its_calls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_actor_that_is_destroyed_before_the_app_answers_ends_its_call() {
+async fn a_call_that_is_not_wanted_any_more_ends_before_the_app_answers() {
     let world = world(Answers::Silent, |_| {}).await;
     let actor = world.create().await;
     until("the app is called", || world.app.open() == 1).await;
-    let destroy = Operation::DestroyActor { namespace: NAMESPACE.to_string(), actor };
-    world.test.engine.call(destroy).await.expect("it can be destroyed");
+    call::end(&world.test.engine, actor, 1);
     until("the call is closed", || world.app.open() == 0).await;
 }
 
