@@ -5,8 +5,8 @@
 
 use std::fmt;
 
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -27,6 +27,13 @@ impl fmt::Debug for AdminToken {
 impl AdminToken {
     pub fn new(token: String) -> AdminToken {
         AdminToken(token)
+    }
+
+    /// To be sent, and still not shown. None if no header can carry it.
+    pub fn header(&self) -> Option<HeaderValue> {
+        let mut value = HeaderValue::from_str(&self.0).ok()?;
+        value.set_sensitive(true);
+        Some(value)
     }
 
     /// Takes as long whatever is given, so that the time tells nothing about the token. No token is equal to an empty one.

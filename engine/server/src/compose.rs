@@ -48,6 +48,7 @@ use crate::readers::Readers;
 use crate::requests::Requests;
 use crate::runners::Runners;
 use crate::serverless::client::Client;
+use crate::serverless::{Serverless, poll};
 use crate::sockets::Sockets;
 use crate::{api, http, random};
 
@@ -167,6 +168,7 @@ pub async fn run(
         logs: LogBook::default(),
         metrics: Metrics::default(),
         outbound: Client::new(config.outbound.clone()).map_err(EngineError::Tls)?,
+        serverless: Serverless::new(config.admin_token.clone().filter(|_| config.send_admin_token)),
         admin_token: config.admin_token.clone(),
         public_url: config.datacenter.public_url.clone().unwrap_or_else(|| public_url(&config.guard.host, address)),
         datacenter: config.datacenter.clone(),
@@ -179,6 +181,8 @@ pub async fn run(
     let core = Core::new(config.core.clone());
     let (end, ended) = oneshot::channel();
     let mut driver = tokio::spawn(Driver::new(core, engine.clone(), writer).run(ended));
+
+    tokio::spawn(poll::run(engine.clone()));
 
     let router = api::router(engine.clone());
     // They end with the process: a probe gets its answer as long as there is an engine.
@@ -205,6 +209,7 @@ pub async fn run(
 
     // After the requests under way: some of them are theirs to answer.
     engine.runners.leave(Duration::from_millis(LEAVE_MS_MAX)).await;
+    engine.serverless.close();
     drop(end);
     let writer = driver.await.map_err(|error| EngineError::Driver(Some(error)))?;
     // Joins threads that are waiting for the disk.

@@ -21,8 +21,8 @@ use crate::database;
 use crate::directory::News;
 use crate::engine::Engine;
 use crate::metrics::DriverFigures;
-use crate::outbound;
 use crate::requests::Place;
+use crate::serverless::call;
 
 /// From this many commits under way on, submitting one may have to wait for the writer.
 const COMMITS_WAITING_CALM: usize = 1_024;
@@ -102,9 +102,9 @@ impl Driver {
             Action::EvictRunner { runner } => engine.runners.evict(runner),
             Action::ForgetRunner { runner } => engine.runners.forget(runner),
             Action::CallOut { namespace, pool, checkpoint, start } => {
-                outbound::call(&engine, namespace, pool, checkpoint, *start);
+                call::call(&engine, namespace, pool, checkpoint, *start);
             }
-            Action::EndCallOut { actor, generation } => outbound::end(&engine, actor, generation),
+            Action::EndCallOut { actor, generation } => call::end(&engine, actor, generation),
             Action::Hibernate { request } => engine.sockets.hibernate(request),
             Action::Dispatch { request, runner, actor, generation } => self.dispatch(request, runner, actor, generation),
             Action::Refuse { request, refusal } => {

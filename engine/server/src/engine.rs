@@ -24,6 +24,7 @@ use crate::metrics::Metrics;
 use crate::readers::Readers;
 use crate::requests::Requests;
 use crate::runners::Runners;
+use crate::serverless::Serverless;
 use crate::serverless::client::Client;
 use crate::sockets::Sockets;
 
@@ -49,6 +50,7 @@ pub struct Engine {
     pub metrics: Metrics,
     /// The way to pools that are called by URL.
     pub outbound: Client,
+    pub serverless: Serverless,
     /// None: everybody may do everything.
     pub admin_token: Option<AdminToken>,
     pub datacenter: Datacenter,

@@ -41,7 +41,6 @@ mod links;
 mod lock;
 mod logs;
 mod metrics;
-mod outbound;
 mod ports;
 mod random;
 mod ray;

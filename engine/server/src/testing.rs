@@ -29,6 +29,7 @@ use crate::metrics::Metrics;
 use crate::readers::Readers;
 use crate::requests::Requests;
 use crate::runners::Runners;
+use crate::serverless::Serverless;
 use crate::serverless::client::Client;
 use crate::serverless::policy::Policy;
 use crate::sockets::Sockets;
@@ -71,9 +72,10 @@ pub fn without_driver(state: State) -> (Arc<Engine>, TempDir) {
         logs: LogBook::default(),
         metrics: Metrics::default(),
         outbound: Client::new(Policy::default()).expect("TLS can be set up"),
+        serverless: Serverless::new(None),
         admin_token: None,
         datacenter: Datacenter::default(),
-        runner_times: RunnerTimes::default(),
+        runner_times: RunnerTimes { metadata_poll_min_ms: 50, ..RunnerTimes::default() },
         public_url: "http://127.0.0.1:6420/".to_string(),
     });
     (engine, folder)

@@ -9,7 +9,6 @@ use engine_core::action::Answer;
 use engine_core::input::Operation;
 use engine_core::record::{PoolError, PoolKind, RunnerConfigRecord};
 use http::Uri;
-use protocol::id::NamespaceId;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
@@ -74,25 +73,10 @@ pub async fn put(
     };
     config.check(&engine, &pool).await?;
     let record = Box::new(config.record(namespace.id, pool.clone()));
-    let serverless = matches!(record.kind, PoolKind::Serverless(_));
     match engine.call(Operation::PutRunnerConfig { namespace: namespace.name, record }).await? {
-        Answer::RunnerConfig { endpoint_changed } => {
-            if serverless {
-                ask(engine, namespace.id, pool);
-            }
-            Ok(Json(PutAnswer { endpoint_config_changed: endpoint_changed }))
-        }
+        Answer::RunnerConfig { endpoint_changed } => Ok(Json(PutAnswer { endpoint_config_changed: endpoint_changed })),
         other => Err(unexpected(&other)),
     }
-}
-
-/// What a new pool's URL has, without anybody waiting for it.
-fn ask(engine: Arc<Engine>, namespace: NamespaceId, pool: String) {
-    tokio::spawn(async move {
-        if let Err(RefreshError::Failed(error)) = metadata::refresh(&engine, namespace, &pool).await {
-            tracing::info!(pool, ?error, "a pool's URL could not be asked what it has");
-        }
-    });
 }
 
 #[derive(Serialize, ToSchema)]

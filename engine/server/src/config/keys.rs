@@ -124,6 +124,7 @@ pub const KEYS: &[Key] = &[
     key("outbound.deny_cidrs", Kind::Texts, "none"),
     key("outbound.allow_hosts", Kind::Texts, "none"),
     key("outbound.max_redirects", REDIRECTS, "5"),
+    key("outbound.send_admin_token", Kind::Flag, "false"),
     key("pegboard.actor_start_threshold", MS, "30000"),
     key("pegboard.actor_stop_threshold", MS, "1800000"),
     key("pegboard.base_retry_timeout", MS, "2000"),

@@ -130,6 +130,8 @@ pub struct Config {
     pub admin_token: Option<AdminToken>,
     pub datacenter: Datacenter,
     pub outbound: Policy,
+    /// To the URLs of pools, with each start.
+    pub send_admin_token: bool,
     pub core: engine_core::Config,
     pub runner_times: RunnerTimes,
     pub durability: Durability,
@@ -177,6 +179,7 @@ impl Config {
             admin_token,
             datacenter,
             outbound: policy(said)?,
+            send_admin_token: said.flag("outbound.send_admin_token").unwrap_or(false),
             runner_times: runner_times(said, &core),
             core,
             durability: said.read("durability", parse_durability)?.unwrap_or(Durability::Sync),

@@ -9,6 +9,7 @@ use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{HOST, LOCATION, USER_AGENT};
@@ -22,11 +23,15 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use url::{Host, Position, Url};
 
 use crate::serverless::policy::{Blocked, Policy};
 
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("RivetEngine/", env!("CARGO_PKG_VERSION")));
+
+/// For a connection, from the look-up of its name to the end of the TLS handshake.
+const CONNECT_MS_MAX: u64 = 10_000;
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -77,13 +82,14 @@ impl Client {
     /// can be later.
     pub async fn check(&self, url: &Url) -> Result<(), Blocked> {
         self.policy.check_url(url)?;
-        match self.addresses(url).await {
+        match in_time(self.addresses(url)).await {
             Err(CallError::Blocked(blocked)) => Err(blocked),
             Ok(_) | Err(CallError::Failed(_)) => Ok(()),
         }
     }
 
-    /// Sends it, follows redirects, and returns the answer once its head is there. No time limit: that is the caller's.
+    /// Sends it, follows redirects, and returns the answer once its head is there. How long to wait for that is the caller's to
+    /// say; only each connection has a limit of its own.
     pub async fn send(&self, mut call: Call) -> Result<Response<Incoming>, CallError> {
         for _ in 0..=self.policy.max_redirects {
             let response = self.send_once(&call).await?;
@@ -97,15 +103,17 @@ impl Client {
 
     async fn send_once(&self, call: &Call) -> Result<Response<Incoming>, CallError> {
         self.policy.check_url(&call.url).map_err(CallError::Blocked)?;
-        let stream = self.connect(&call.url).await?;
-        let host = call.url.host_str().unwrap_or_default();
         if call.url.scheme() == "https" {
-            let name = host.trim_start_matches('[').trim_end_matches(']').to_string();
-            let name = ServerName::try_from(name).map_err(|error| failed(&error))?;
-            let stream = self.tls.connect(name, stream).await.map_err(|error| failed(&error))?;
-            return exchange(call, stream).await;
+            return exchange(call, in_time(self.connect_tls(&call.url)).await?).await;
         }
-        exchange(call, stream).await
+        exchange(call, in_time(self.connect(&call.url)).await?).await
+    }
+
+    async fn connect_tls(&self, url: &Url) -> Result<TlsStream<TcpStream>, CallError> {
+        let stream = self.connect(url).await?;
+        let name = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_string();
+        let name = ServerName::try_from(name).map_err(|error| failed(&error))?;
+        self.tls.connect(name, stream).await.map_err(|error| failed(&error))
     }
 
     /// To the first address that answers.
@@ -140,6 +148,11 @@ impl Client {
     }
 }
 
+async fn in_time<T>(connecting: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
+    let connected = tokio::time::timeout(Duration::from_millis(CONNECT_MS_MAX), connecting).await;
+    connected.unwrap_or_else(|_| Err(CallError::Failed(format!("no connection within {CONNECT_MS_MAX} ms"))))
+}
+
 async fn exchange(
     call: &Call,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -165,7 +178,7 @@ async fn exchange(
 }
 
 /// What to send instead, if the answer says so. Headers go to another host only if they are nobody's secret, which nobody knows: so
-/// none does.
+/// none does. The same host over TLS is no other.
 fn redirected(call: &Call, response: &Response<Incoming>) -> Option<Result<Call, CallError>> {
     let repeats = matches!(response.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
     let moves = matches!(response.status(), StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND | StatusCode::SEE_OTHER);
@@ -177,8 +190,14 @@ fn redirected(call: &Call, response: &Response<Incoming>) -> Option<Result<Call,
         Ok(url) => url,
         Err(error) => return Some(Err(CallError::Failed(format!("it redirects to {location:?}, which is no URL: {error}")))),
     };
-    let headers = if url.origin() == call.url.origin() { call.headers.clone() } else { HeaderMap::new() };
+    let headers = if same_host(&call.url, &url) { call.headers.clone() } else { HeaderMap::new() };
     Some(Ok(Call { url, headers, ..call.clone() }))
+}
+
+fn same_host(from: &Url, to: &Url) -> bool {
+    let is = |url: &Url, scheme, port| url.scheme() == scheme && url.port_or_known_default() == Some(port);
+    let to_tls = is(from, "http", 80) && is(to, "https", 443) && from.host() == to.host();
+    to_tls || from.origin() == to.origin()
 }
 
 /// The headers of a pool's configuration; those that cannot be sent, or would change how the request is read, are left out.

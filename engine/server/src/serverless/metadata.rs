@@ -3,6 +3,7 @@
 //! Asked when a pool is configured, when somebody wants it refreshed, and to check a URL before it is configured.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ pub const ENVOY_PROTOCOL_MAX: u16 = 8;
 /// For all of it, from the look-up of the name to the last byte.
 const ANSWER_MS_MAX: u64 = 10_000;
 const ANSWER_BYTES_MAX: usize = 4 * MIB;
+/// Each is written to the disk; an app has a handful.
+const NAMES_MAX: usize = 1_024;
 /// As much of a body as an error shows.
 const BODY_CHARS_SHOWN: usize = 1_024;
 
@@ -71,7 +74,8 @@ impl Metadata {
     /// The actors it has, with what it says about each as JSON. One whose metadata is no object is left out.
     pub fn names(&self) -> Vec<(String, String)> {
         let object = |name: &ActorName| name.metadata.is_object().then(|| name.metadata.to_string());
-        self.actor_names.iter().filter_map(|(name, of)| Some((name.clone(), object(of)?))).collect()
+        let names = self.actor_names.iter().filter_map(|(name, of)| Some((name.clone(), object(of)?)));
+        names.take(NAMES_MAX).collect()
     }
 }
 
@@ -117,6 +121,21 @@ impl MetadataError {
                 let error = MetadataError::new("the URL could not be called", MetadataErrorKind::RequestFailed);
                 MetadataError { details: Some(cause), ..error }
             }
+        }
+    }
+}
+
+/// For the log.
+impl fmt::Display for MetadataError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cause = match &self.metadata {
+            MetadataErrorKind::DestinationBlocked { reason } => Some(reason),
+            MetadataErrorKind::InvalidResponseJson { parse_error, .. } => Some(parse_error),
+            _ => self.details.as_ref(),
+        };
+        match cause {
+            Some(cause) => write!(f, "{}: {cause}", self.message),
+            None => f.write_str(&self.message),
         }
     }
 }
@@ -190,14 +209,19 @@ pub async fn refresh(engine: &Arc<Engine>, namespace: NamespaceId, pool: &str) -
     let Some(PoolKind::Serverless(config)) = config.map(|config| config.kind) else { return Err(RefreshError::NotServerless) };
     let headers = client::headers(&config.headers);
     let metadata = fetch(&engine.outbound, &config.url, headers).await.map_err(|error| RefreshError::Failed(Box::new(error)))?;
+    announce(engine, namespace, pool, &metadata, metadata.names());
+    Ok(())
+}
+
+/// Tells the core what a pool's URL said; of the names those that it has not been told.
+pub fn announce(engine: &Engine, namespace: NamespaceId, pool: &str, metadata: &Metadata, names: Vec<(String, String)>) {
     engine.inbox.push(Input::PoolAnnounces {
         namespace,
         pool: pool.to_string(),
         envoy_version: metadata.envoy_version(),
         protocol_version: metadata.protocol_version(),
-        names: metadata.names(),
+        names,
     });
-    Ok(())
 }
 
 /// The error's fields, as the metadata of another one.
