@@ -4,11 +4,28 @@
 //! queues, and a link whose queue is full closes itself, which both sides learn as the other's loss. How much can be on its
 //! way is bounded before this point: requests and commits per actor, bytes per body (see [`crate::limits`]).
 
+use crate::limits::BODY_WINDOW_BYTES;
 use crate::message::{FromRunner, ToRunner};
 
 /// What the engine holds of a runner.
 pub trait ToRunnerLink: Send + Sync {
     fn send(&self, message: ToRunner);
+
+    /// Whether bodies may go to it, and come from it, in chunks and with credit. One that says no gets each request whole, and
+    /// what it sends is not held back.
+    fn streams(&self) -> bool {
+        true
+    }
+
+    /// Bytes that wait to be sent to it. Clients that could add to them are not read while there are many.
+    fn backlog_bytes(&self) -> usize {
+        0
+    }
+
+    /// How much of a response's body may come from it before it is told that some was consumed.
+    fn response_window_bytes(&self) -> u64 {
+        BODY_WINDOW_BYTES
+    }
 }
 
 /// What a runner holds of the engine.

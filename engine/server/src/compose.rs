@@ -122,7 +122,7 @@ pub async fn run(
     let writer = Writer::start(store.clone(), config.durability);
 
     let directory = Arc::new(Directory::default());
-    directory.enter(News::found(&boot.namespaces, &boot.deployments));
+    directory.enter(News::found(&boot));
     let folder = config.data_dir.join("components");
     let components =
         Components::open(folder.clone(), directory.clone()).map_err(|cause| EngineError::Folder { path: folder, cause })?;

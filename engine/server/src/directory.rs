@@ -1,4 +1,4 @@
-//! What namespaces and deployments there are, for answers that need not ask the core.
+//! What namespaces, deployments and runner configs there are, for answers that need not ask the core.
 //!
 //! A copy of what is durable: filled at boot, and brought up to date by each commit before the core hears that it is durable.
 //! So a client that has been told of its new namespace finds it here. Decides nothing.
@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::RwLock;
 
-use engine_core::record::{Change, DeploymentRecord, NamespaceRecord};
+use engine_core::input::Boot;
+use engine_core::record::{Change, DeploymentRecord, NamespaceRecord, RunnerConfigRecord};
 use protocol::component::ComponentHash;
 use protocol::id::NamespaceId;
 
@@ -21,6 +22,7 @@ pub struct Directory {
 struct Entries {
     namespaces: BTreeMap<String, NamespaceRecord>,
     deployments: BTreeMap<(NamespaceId, String), DeploymentRecord>,
+    runner_configs: BTreeMap<(NamespaceId, String), RunnerConfigRecord>,
 }
 
 /// The part of a commit that belongs in the directory.
@@ -28,6 +30,8 @@ struct Entries {
 pub struct News {
     namespaces: Vec<NamespaceRecord>,
     deployments: Vec<DeploymentRecord>,
+    /// By namespace and pool; none: deleted.
+    runner_configs: Vec<((NamespaceId, String), Option<RunnerConfigRecord>)>,
 }
 
 impl News {
@@ -38,20 +42,35 @@ impl News {
             match change {
                 Change::PutNamespace(namespace) => news.namespaces.push(namespace.clone()),
                 Change::PutDeployment(deployment) => news.deployments.push((**deployment).clone()),
+                Change::PutRunnerConfig(config) => news.put_runner_config(config),
+                Change::DeleteRunnerConfig { namespace, pool } => news.runner_configs.push(((*namespace, pool.clone()), None)),
                 _ => {}
             }
         }
         news
     }
 
-    pub fn found(namespaces: &[NamespaceRecord], deployments: &[DeploymentRecord]) -> News {
-        News { namespaces: namespaces.to_vec(), deployments: deployments.to_vec() }
+    pub fn found(boot: &Boot) -> News {
+        let mut news =
+            News { namespaces: boot.namespaces.clone(), deployments: boot.deployments.clone(), runner_configs: Vec::new() };
+        for config in &boot.runner_configs {
+            news.put_runner_config(config);
+        }
+        news
+    }
+
+    fn put_runner_config(&mut self, config: &RunnerConfigRecord) {
+        self.runner_configs.push(((config.namespace, config.pool.clone()), Some(config.clone())));
+    }
+
+    fn is_empty(&self) -> bool {
+        self.namespaces.is_empty() && self.deployments.is_empty() && self.runner_configs.is_empty()
     }
 }
 
 impl Directory {
     pub fn enter(&self, news: News) {
-        if news.namespaces.is_empty() && news.deployments.is_empty() {
+        if news.is_empty() {
             return;
         }
         let mut entries = write(&self.entries);
@@ -60,6 +79,12 @@ impl Directory {
         }
         for deployment in news.deployments {
             entries.deployments.insert((deployment.namespace, deployment.name.clone()), deployment);
+        }
+        for (place, config) in news.runner_configs {
+            match config {
+                Some(config) => entries.runner_configs.insert(place, config),
+                None => entries.runner_configs.remove(&place),
+            };
         }
     }
 
@@ -84,6 +109,17 @@ impl Directory {
             .take_while(|((of, _), _)| *of == namespace)
             .map(|(_, deployment)| deployment.clone())
             .collect()
+    }
+
+    pub fn runner_config(&self, namespace: NamespaceId, pool: &str) -> Option<RunnerConfigRecord> {
+        read(&self.entries).runner_configs.get(&(namespace, pool.to_string())).cloned()
+    }
+
+    /// In the order of their pools.
+    pub fn runner_configs(&self, namespace: NamespaceId) -> Vec<RunnerConfigRecord> {
+        let entries = read(&self.entries);
+        let of_namespace = entries.runner_configs.range((namespace, String::new())..).take_while(|((of, _), _)| *of == namespace);
+        of_namespace.map(|(_, config)| config.clone()).collect()
     }
 
     /// Whether any version of any deployment is this component.

@@ -101,7 +101,11 @@ impl Driver {
             Action::EndCallOut { actor, generation } => outbound::end(&engine, actor, generation),
             Action::Hibernate { request } => engine.sockets.hibernate(request),
             Action::Dispatch { request, runner, actor, generation } => self.dispatch(request, runner, actor, generation),
-            Action::Refuse { request, refusal } => engine.requests.refuse_by_core(request, refusal),
+            Action::Refuse { request, refusal } => {
+                if !engine.sockets.refuse(request, &refusal) {
+                    engine.requests.refuse_by_core(request, refusal);
+                }
+            }
             Action::Reply { call, result } => engine.calls.reply(call, result),
         }
     }

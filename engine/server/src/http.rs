@@ -22,12 +22,12 @@ use tokio::sync::Semaphore;
 
 use crate::body::Body;
 use crate::engine::Engine;
-use crate::gateway::route::{Route, route};
+use crate::gateway::route::{Route, is_upgrade, route};
 use crate::gateway::{self, cors};
 use crate::incoming::RequestBody;
 use crate::ray::{self, X_RIVET_RAY_ID};
 
-/// Connections that may be open at one time; more wait to be accepted.
+/// Connections that may be open at one time; more wait to be accepted. One that became a WebSocket is counted elsewhere.
 pub const CONNECTIONS_MAX: usize = 16_384;
 /// How long a client may take to send the head of a request.
 const HEAD_MS_MAX: u64 = 30_000;
@@ -49,6 +49,7 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
     finish_within: Duration,
 ) -> usize {
+    let sockets_of = engine.clone();
     let server = Server { engine, api: TowerToHyperService::new(api) };
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
@@ -69,7 +70,7 @@ pub async fn serve(
             let mut builder = auto::Builder::new(TokioExecutor::new());
             builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_millis(HEAD_MS_MAX));
             builder.http2().timer(TokioTimer::new());
-            let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+            let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
             if let Err(error) = watcher.watch(connection).await {
                 // Clients come and go as they like.
                 tracing::debug!(%error, "a connection ended badly");
@@ -79,14 +80,17 @@ pub async fn serve(
     }
     // From here on a new connection is refused by the system, and not left waiting.
     drop(listener);
-    let open = graceful.count();
-    if open > 0 {
-        tracing::info!(connections = open, "waiting for requests under way");
+    let sockets = &sockets_of.sockets;
+    let (requests, clients) = (graceful.count(), sockets.open_now());
+    if requests > 0 || clients > 0 {
+        tracing::info!(connections = requests, sockets = clients, "waiting for requests under way");
     }
-    let left = tokio::time::timeout(finish_within, graceful.shutdown()).await;
+    // Every client of a socket is told to come back, also those whose actor sleeps: their side of it ends with this process.
+    sockets.stop();
+    let left = tokio::time::timeout(finish_within, future::join(graceful.shutdown(), sockets.ended())).await;
     match left {
-        Ok(()) => 0,
-        Err(_) => CONNECTIONS_MAX - connections.available_permits(),
+        Ok(_) => 0,
+        Err(_) => CONNECTIONS_MAX - connections.available_permits() + sockets.open_now(),
     }
 }
 
@@ -113,17 +117,21 @@ async fn accept(listener: &TcpListener, connections: &Arc<Semaphore>) -> (TcpStr
 impl Server {
     async fn answer(&self, request: Request<RequestBody>) -> Result<Response<Body>, Infallible> {
         let ray = ray::of(request.headers());
-        let mut response = match route(request.method(), request.uri(), request.headers()) {
-            Ok(Route::Actor { wanted, path }) => {
+        let routed = route(request.method(), request.uri(), request.headers());
+        let mut response = match routed {
+            routed if is_upgrade(request.method(), request.headers()) => {
+                gateway::socket::answer(&self.engine, routed, request.into_parts().0, &ray)
+            }
+            Ok(Route::Actor(to)) => {
                 let (parts, body) = request.into_parts();
-                gateway::answer(&self.engine, wanted, path, parts, body, &ray).await
+                gateway::answer(&self.engine, to, parts, body, &ray).await
             }
             Ok(Route::Api) => {
                 let Ok(response) = self.api.call(request).await;
                 response.map(Body::Api)
             }
             Ok(Route::Preflight) => cors::preflight(request.headers()),
-            Ok(Route::Socket { path }) => gateway::socket(path),
+            Ok(Route::Socket { path }) => gateway::about_socket(path),
             Err(error) => {
                 let mut response = gateway::refusal(&error);
                 cors::allow(response.headers_mut(), cors::origin(request.headers()));

@@ -13,7 +13,7 @@ use protocol::message::{Failure, FromRunner, KvAnswer, KvQuestion, ToRunner};
 
 use crate::engine::Engine;
 use crate::readers::READS_WAITING_MAX;
-use crate::requests::Heard;
+use crate::requests::{Heard, ResponseStart};
 
 /// The engine's end of one runner's link.
 pub struct RunnerDoor {
@@ -39,10 +39,7 @@ impl RunnerDoor {
     }
 
     fn aborted(&self, request: RequestId, failure: Failure) {
-        // Which actor it was is only for the error's metadata, and the table may know it no more.
-        let actor = self.engine.requests.place_of(request).map(|place| place.actor);
-        let Some(actor) = actor else { return };
-        if self.engine.requests.refuse(request, Refusal::Failed { actor, failure }.into()) {
+        if self.engine.requests.failed(self.runner, request, |actor| Refusal::Failed { actor, failure }.into()) {
             self.engine.inbox.push(Input::RequestEnded { request });
         }
     }
@@ -87,18 +84,18 @@ impl FromRunnerLink for RunnerDoor {
                 self.engine.inbox.push(Input::FromRunner { runner: self.runner, message });
             }
             FromRunner::ResponseStart { request, status, headers, body, stream } => {
-                self.heard(request, requests.response_start(request, status, headers, body, stream));
+                self.heard(request, requests.response_start(self.runner, request, ResponseStart { status, headers, body, stream }));
             }
             FromRunner::ResponseChunk { request, body, finish } => {
-                self.heard(request, requests.response_chunk(request, body, finish));
+                self.heard(request, requests.response_chunk(self.runner, request, body, finish));
             }
             FromRunner::ResponseAbort { request, failure } => self.aborted(request, failure),
-            FromRunner::RequestWindow { request, consumed_bytes } => requests.request_window(request, consumed_bytes),
-            FromRunner::RequestBodyCancel { request } => requests.request_body_cancel(request),
+            FromRunner::RequestWindow { request, consumed_bytes } => requests.request_window(self.runner, request, consumed_bytes),
+            FromRunner::RequestBodyCancel { request } => requests.request_body_cancel(self.runner, request),
             FromRunner::SocketOpened { .. }
             | FromRunner::SocketMessage { .. }
             | FromRunner::SocketAck { .. }
-            | FromRunner::SocketClose { .. } => self.engine.sockets.hear(&self.engine, self.runner, message),
+            | FromRunner::SocketClose { .. } => self.engine.sockets.hear(self.runner, message),
             FromRunner::Kv { actor, generation, call, question } => self.kv(actor, generation, call, question),
             FromRunner::GetComponent { component } => {
                 let (engine, runner) = (self.engine.clone(), self.runner);

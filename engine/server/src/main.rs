@@ -10,7 +10,9 @@
 //! - [`gateway`]: requests to actors. [`requests`]: those in flight. [`incoming`], [`body`], [`window`]: how bodies flow.
 //! - [`api`]: requests about actors. [`calls`]: those that wait for the core. [`error`]: all errors there are.
 //! - [`links`]: what runners say. [`runners`]: those that are connected.
-//! - [`readers`]: the threads that read. [`database`]: actors' SQLite databases. [`components`], [`directory`], [`logs`]: what is kept beside the store.
+//! - [`readers`]: the threads that read. [`database`]: actors' SQLite databases. [`components`], [`directory`], [`logs`]: what is kept beside the
+//!   store.
+//! - [`websocket`]: what the WebSockets of clients and of runners have in common.
 //! - [`clock`], [`random`], [`ray`], [`form`], [`lock`], [`files`]: small tools.
 
 mod api;
@@ -44,6 +46,7 @@ mod runners;
 mod sockets;
 #[cfg(test)]
 mod testing;
+mod websocket;
 mod window;
 
 use std::process::ExitCode;

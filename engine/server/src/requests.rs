@@ -5,6 +5,7 @@
 //! left: whoever removes the entry tells the others, so each of them hears of the end once.
 //!
 //! A request that the runner returns unbegun is dispatched again, so the head is kept until the response begins.
+//! A runner speaks about the requests that it was given and about no others: their ids can be guessed.
 //! No lock is held while a runner is spoken to: a runner in the same process may answer on the spot.
 
 use std::collections::HashMap;
@@ -15,13 +16,14 @@ use bytes::Bytes;
 use engine_core::refusal::Refusal;
 use http::{HeaderMap, Method, StatusCode};
 use protocol::id::{ActorId, Generation, RequestId, RunnerId};
-use protocol::limits::{MIB, REQUEST_BODY_INLINE_BYTES_MAX};
+use protocol::limits::{BODY_WINDOW_BYTES, MIB, REQUEST_BODY_INLINE_BYTES_MAX};
 use protocol::link::ToRunnerLink;
 use protocol::message::{RequestStart, ToRunner};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::error::ApiError;
 use crate::lock::lock;
+use crate::random;
 use crate::window::{Credit, Drain, Feed, stream};
 
 /// Requests to actors that may be in flight at one time, on the whole server.
@@ -83,6 +85,15 @@ struct Entry {
     response: Option<Feed>,
 }
 
+/// The beginning of a response, or all of it.
+pub struct ResponseStart {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    /// More of the body follows.
+    pub stream: bool,
+}
+
 /// What became of a runner's message about a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Heard {
@@ -98,7 +109,8 @@ pub enum Heard {
 impl Default for Requests {
     fn default() -> Requests {
         Requests {
-            last: AtomicU64::new(0),
+            // Ids that a runner still has from an earlier process mean nothing in this one.
+            last: AtomicU64::new(u64::from(u32::from_le_bytes(random::bytes())) << 32),
             in_flight: AtomicUsize::new(0),
             body_room: Arc::new(Semaphore::new(REQUEST_BODIES_BYTES_MAX)),
             shards: Default::default(),
@@ -124,11 +136,16 @@ impl Requests {
             self.in_flight.fetch_sub(1, Ordering::AcqRel);
             return Err(ApiError::busy(format!("{REQUESTS_IN_FLIGHT_MAX} requests are in flight; try again in a moment")));
         }
-        let request = RequestId(self.last.fetch_add(1, Ordering::Relaxed) + 1);
+        let request = self.next_id();
         let (reply, waiter) = oneshot::channel();
         let entry = Entry { head: Some(head), upload, place: None, reply: Some(reply), response: None };
         self.shard(request).insert(request, entry);
         Ok((request, waiter))
+    }
+
+    /// For a request or a socket: runners and the core know both by the same kind of id.
+    pub fn next_id(&self) -> RequestId {
+        RequestId(self.last.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     /// The core has found the runner for this request.
@@ -175,17 +192,19 @@ impl Requests {
         }
     }
 
-    pub fn response_start(&self, request: RequestId, status: StatusCode, headers: HeaderMap, body: Bytes, streamed: bool) -> Heard {
+    pub fn response_start(&self, runner: RunnerId, request: RequestId, response: ResponseStart) -> Heard {
+        let ResponseStart { status, headers, body, stream: streamed } = response;
         if !streamed {
-            let Some(entry) = self.remove(request) else { return Heard::Unknown };
+            let Some(entry) = self.remove_given_to(runner, request) else { return Heard::Unknown };
             let Some(reply) = entry.reply else { return Heard::Broken };
             // The client may be leaving at this moment; then nobody reads it.
             let _ = reply.send(Reply::Whole(status, headers, body));
             return Heard::Ended;
         }
         let mut shard = self.shard(request);
-        let Some(entry) = shard.get_mut(&request) else { return Heard::Unknown };
-        let (mut feed, drain) = stream();
+        let Some(entry) = given_to(&mut shard, runner, request) else { return Heard::Unknown };
+        let window_bytes = entry.place.as_ref().map_or(BODY_WINDOW_BYTES, |place| place.link.response_window_bytes());
+        let (mut feed, drain) = stream(window_bytes);
         let reply = entry.reply.take();
         if reply.is_none() || feed.push(body).is_err() {
             drop(shard);
@@ -204,9 +223,9 @@ impl Requests {
         Heard::Continues
     }
 
-    pub fn response_chunk(&self, request: RequestId, body: Bytes, finish: bool) -> Heard {
+    pub fn response_chunk(&self, runner: RunnerId, request: RequestId, body: Bytes, finish: bool) -> Heard {
         let mut shard = self.shard(request);
-        let Some(entry) = shard.get_mut(&request) else { return Heard::Unknown };
+        let Some(entry) = given_to(&mut shard, runner, request) else { return Heard::Unknown };
         let fits = entry.response.as_mut().is_some_and(|response| response.push(body).is_ok());
         if fits && !finish {
             return Heard::Continues;
@@ -226,16 +245,24 @@ impl Requests {
         }
     }
 
-    pub fn request_window(&self, request: RequestId, consumed_bytes: u64) {
-        if let Some(Upload { credit, .. }) = self.shard(request).get(&request).and_then(|entry| entry.upload.as_ref()) {
+    pub fn request_window(&self, runner: RunnerId, request: RequestId, consumed_bytes: u64) {
+        let mut shard = self.shard(request);
+        let upload = given_to(&mut shard, runner, request).and_then(|entry| entry.upload.as_ref());
+        if let Some(Upload { credit, .. }) = upload {
             credit.consumed(consumed_bytes);
         }
     }
 
     /// The runner reads no more of the request's body.
-    pub fn request_body_cancel(&self, request: RequestId) {
+    pub fn request_body_cancel(&self, runner: RunnerId, request: RequestId) {
         // The sender goes on into nothing.
-        self.request_window(request, u64::MAX);
+        self.request_window(runner, request, u64::MAX);
+    }
+
+    /// The runner ends the request without a (whole) response. False if that is not its to say, or nobody waits any more.
+    pub fn failed(&self, runner: RunnerId, request: RequestId, error: impl FnOnce(ActorId) -> ApiError) -> bool {
+        let actor = given_to(&mut self.shard(request), runner, request).and_then(|entry| Some(entry.place.as_ref()?.actor));
+        actor.is_some_and(|actor| self.refuse(request, error(actor)))
     }
 
     pub fn place_of(&self, request: RequestId) -> Option<Place> {
@@ -258,18 +285,32 @@ impl Requests {
         Some(entry)
     }
 
+    fn remove_given_to(&self, runner: RunnerId, request: RequestId) -> Option<Entry> {
+        given_to(&mut self.shard(request), runner, request)?;
+        self.remove(request)
+    }
+
     fn shard(&self, request: RequestId) -> MutexGuard<'_, HashMap<RequestId, Entry>> {
         lock(&self.shards[request.0 as usize % SHARDS])
     }
 }
 
+fn given_to(shard: &mut HashMap<RequestId, Entry>, runner: RunnerId, request: RequestId) -> Option<&mut Entry> {
+    shard.get_mut(&request).filter(|entry| entry.place.as_ref().is_some_and(|place| place.runner == runner))
+}
+
 #[cfg(test)]
 mod tests {
     use protocol::id::Id;
-    use protocol::limits::BODY_WINDOW_BYTES;
 
     use super::*;
     use crate::testing;
+
+    const RUNNER: RunnerId = RunnerId(7);
+
+    fn whole_or_begun(body: Bytes, stream: bool) -> ResponseStart {
+        ResponseStart { status: StatusCode::OK, headers: HeaderMap::new(), body, stream }
+    }
 
     fn opened(requests: &Requests) -> (RequestId, oneshot::Receiver<Reply>, Arc<testing::Heard>) {
         let head = Head {
@@ -281,7 +322,7 @@ mod tests {
         };
         let (request, reply) = requests.open(head, None).expect("there is room");
         let link = Arc::new(testing::Heard::default());
-        requests.dispatch(request, Place { runner: RunnerId(1), link: link.clone(), actor: Id::new([1; 16], 1), generation: 3 });
+        requests.dispatch(request, Place { runner: RUNNER, link: link.clone(), actor: Id::new([1; 16], 1), generation: 3 });
         (request, reply, link)
     }
 
@@ -289,7 +330,7 @@ mod tests {
     fn a_returned_request_is_dispatched_again_as_it_was() {
         let requests = Requests::default();
         let (request, _reply, link) = opened(&requests);
-        requests.dispatch(request, Place { runner: RunnerId(1), link: link.clone(), actor: Id::new([1; 16], 1), generation: 4 });
+        requests.dispatch(request, Place { runner: RUNNER, link: link.clone(), actor: Id::new([1; 16], 1), generation: 4 });
         let sent = link.take();
         let starts: Vec<_> = sent
             .iter()
@@ -305,7 +346,7 @@ mod tests {
     fn a_whole_response_ends_the_request_once() {
         let requests = Requests::default();
         let (request, mut reply, _) = opened(&requests);
-        let start = || requests.response_start(request, StatusCode::OK, HeaderMap::new(), Bytes::new(), false);
+        let start = || requests.response_start(RUNNER, request, whole_or_begun(Bytes::new(), false));
         assert_eq!(requests.in_flight(), 1);
         assert_eq!(start(), Heard::Ended);
         assert_eq!(start(), Heard::Unknown);
@@ -318,11 +359,8 @@ mod tests {
     fn a_streamed_response_ends_with_its_last_chunk() {
         let requests = Requests::default();
         let (request, mut reply, _) = opened(&requests);
-        let chunk = |body: &'static [u8], finish| requests.response_chunk(request, Bytes::from_static(body), finish);
-        assert_eq!(
-            requests.response_start(request, StatusCode::OK, HeaderMap::new(), Bytes::from_static(b"a"), true),
-            Heard::Continues
-        );
+        let chunk = |body: &'static [u8], finish| requests.response_chunk(RUNNER, request, Bytes::from_static(body), finish);
+        assert_eq!(requests.response_start(RUNNER, request, whole_or_begun(Bytes::from_static(b"a"), true)), Heard::Continues);
         let Ok(Reply::Streamed(_, _, drain)) = reply.try_recv() else { panic!("the response has begun") };
         assert_eq!(chunk(b"b", false), Heard::Continues);
         assert_eq!(chunk(b"", true), Heard::Ended);
@@ -334,13 +372,28 @@ mod tests {
     fn a_runner_that_breaks_the_rules_loses_the_request() {
         let requests = Requests::default();
         let (request, _reply, _) = opened(&requests);
-        assert_eq!(requests.response_chunk(request, Bytes::from_static(b"early"), false), Heard::Broken);
-        assert_eq!(requests.response_chunk(request, Bytes::from_static(b"early"), true), Heard::Unknown);
+        assert_eq!(requests.response_chunk(RUNNER, request, Bytes::from_static(b"early"), false), Heard::Broken);
+        assert_eq!(requests.response_chunk(RUNNER, request, Bytes::from_static(b"early"), true), Heard::Unknown);
 
         let (request, _reply, _) = opened(&requests);
-        requests.response_start(request, StatusCode::OK, HeaderMap::new(), Bytes::new(), true);
+        requests.response_start(RUNNER, request, whole_or_begun(Bytes::new(), true));
         let much = Bytes::from(vec![0; BODY_WINDOW_BYTES as usize + 1]);
-        assert_eq!(requests.response_chunk(request, much, false), Heard::Broken);
+        assert_eq!(requests.response_chunk(RUNNER, request, much, false), Heard::Broken);
+        assert_eq!(requests.in_flight(), 0);
+    }
+
+    #[test]
+    fn a_runner_speaks_about_its_own_requests_only() {
+        let requests = Requests::default();
+        let (request, mut reply, _) = opened(&requests);
+        let other = RunnerId(8);
+        assert_eq!(requests.response_start(other, request, whole_or_begun(Bytes::new(), false)), Heard::Unknown);
+        assert_eq!(requests.response_start(other, request, whole_or_begun(Bytes::new(), true)), Heard::Unknown);
+        assert!(!requests.failed(other, request, |_| ApiError::busy("x")));
+        assert_eq!(requests.response_start(RUNNER, request, whole_or_begun(Bytes::new(), true)), Heard::Continues);
+        assert_eq!(requests.response_chunk(other, request, Bytes::new(), true), Heard::Unknown);
+        assert!(matches!(reply.try_recv(), Ok(Reply::Streamed(..))));
+        assert!(requests.failed(RUNNER, request, |_| ApiError::busy("x")));
         assert_eq!(requests.in_flight(), 0);
     }
 
@@ -348,7 +401,7 @@ mod tests {
     fn a_refusal_after_the_head_cuts_the_body() {
         let requests = Requests::default();
         let (request, mut reply, _) = opened(&requests);
-        requests.response_start(request, StatusCode::OK, HeaderMap::new(), Bytes::new(), true);
+        requests.response_start(RUNNER, request, whole_or_begun(Bytes::new(), true));
         let Ok(Reply::Streamed(_, _, mut drain)) = reply.try_recv() else { panic!("the response has begun") };
         requests.refuse_by_core(request, Refusal::ActorNotFound);
         let polled = drain.poll_chunk(&mut std::task::Context::from_waker(std::task::Waker::noop()));

@@ -63,10 +63,10 @@ impl Credit {
     }
 }
 
-/// A body on its way to its reader.
-pub fn stream() -> (Feed, Drain) {
+/// A body on its way to its reader; of it at most so many bytes wait to be read.
+pub fn stream(window_bytes: u64) -> (Feed, Drain) {
     let state = Arc::new(Mutex::new(State::default()));
-    (Feed { state: state.clone() }, Drain { state, consumed_bytes: 0, told_bytes: 0 })
+    (Feed { state: state.clone(), window_bytes }, Drain { state, consumed_bytes: 0, told_bytes: 0 })
 }
 
 #[derive(Default)]
@@ -96,6 +96,7 @@ pub struct Overrun;
 /// Where chunks go in. Dropping it without a word cuts the body.
 pub struct Feed {
     state: Arc<Mutex<State>>,
+    window_bytes: u64,
 }
 
 impl Feed {
@@ -104,7 +105,7 @@ impl Feed {
             return Ok(());
         }
         let mut state = lock(&self.state);
-        if state.waiting_bytes + chunk.len() as u64 > BODY_WINDOW_BYTES {
+        if state.waiting_bytes + chunk.len() as u64 > self.window_bytes {
             return Err(Overrun);
         }
         state.waiting_bytes += chunk.len() as u64;
@@ -200,7 +201,7 @@ mod tests {
 
     #[test]
     fn chunks_come_out_as_they_went_in_and_then_the_end() {
-        let (mut feed, mut drain) = stream();
+        let (mut feed, mut drain) = stream(BODY_WINDOW_BYTES);
         assert_eq!(next(&mut drain), Poll::Pending);
         feed.push(Bytes::from_static(b"ab")).expect("there is room");
         feed.push(Bytes::new()).expect("nothing needs no room");
@@ -215,13 +216,13 @@ mod tests {
 
     #[test]
     fn a_body_is_cut_with_its_reason_or_by_silence() {
-        let (mut feed, mut drain) = stream();
+        let (mut feed, mut drain) = stream(BODY_WINDOW_BYTES);
         feed.push(Bytes::from_static(b"a")).expect("there is room");
         feed.cut("why".to_string());
         assert_eq!(next(&mut drain), Poll::Ready(Some(Ok(Bytes::from_static(b"a")))));
         assert_eq!(next(&mut drain), Poll::Ready(Some(Err(Cut("why".to_string())))));
 
-        let (feed, mut drain) = stream();
+        let (feed, mut drain) = stream(BODY_WINDOW_BYTES);
         drop(feed);
         assert!(matches!(next(&mut drain), Poll::Ready(Some(Err(_)))));
         assert!(!drain.is_over());
@@ -229,7 +230,7 @@ mod tests {
 
     #[test]
     fn no_more_than_a_window_waits() {
-        let (mut feed, mut drain) = stream();
+        let (mut feed, mut drain) = stream(BODY_WINDOW_BYTES);
         let chunk = Bytes::from(vec![7; BODY_CHUNK_BYTES_MAX]);
         for _ in 0..BODY_WINDOW_BYTES / BODY_CHUNK_BYTES_MAX as u64 {
             feed.push(chunk.clone()).expect("there is room");
@@ -243,7 +244,7 @@ mod tests {
 
     #[test]
     fn many_small_chunks_are_put_together() {
-        let (mut feed, mut drain) = stream();
+        let (mut feed, mut drain) = stream(BODY_WINDOW_BYTES);
         for byte in 0..100_000u32 {
             feed.push(Bytes::copy_from_slice(&[byte as u8])).expect("there is room");
             assert!(lock(&feed.state).chunks.len() <= CHUNKS_WAITING_MAX + 1);

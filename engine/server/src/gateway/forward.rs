@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use crate::body::{Body, Client, Streamed};
 use crate::engine::Engine;
 use crate::error::ApiError;
-use crate::gateway::route::Wanted;
+use crate::gateway::route::{ToActor, Wanted};
 use crate::gateway::upload::Sending;
 use crate::incoming::RequestBody;
 use crate::random;
@@ -42,42 +42,43 @@ const HOP_BY_HOP: [HeaderName; 5] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
+/// Whom a request is for, and until when.
+struct Wish {
+    target: Target,
+    skip_ready_wait: bool,
+    deadline: Instant,
+    is_head: bool,
+}
+
 pub async fn forward(
     engine: &Arc<Engine>,
-    wanted: Wanted,
-    path: String,
+    to: ToActor,
     parts: Parts,
     body: RequestBody,
     ray: &HeaderValue,
 ) -> Result<Response<Body>, ApiError> {
     let deadline = Instant::now() + Duration::from_millis(RESPONSE_START_MS_MAX);
-    let is_head = parts.method == Method::HEAD;
+    let (target, skip_ready_wait) = (target(to.wanted), to.skip_ready_wait);
+    let wish = Wish { target, skip_ready_wait, deadline, is_head: parts.method == Method::HEAD };
     let length = if body.is_end_stream() { Some(0) } else { body.size_hint().exact() };
     if length.is_some_and(|length| length > REQUEST_BODY_BYTES_MAX) {
         return Err(body_refused(&format!("it is longer than {REQUEST_BODY_BYTES_MAX} bytes")));
     }
     let headers = request_headers(parts.headers, parts.uri.authority().map(|authority| authority.as_str()), ray);
-    let mut head = Head { method: parts.method, path, headers, body: Bytes::new(), room: None };
+    let mut head = Head { method: parts.method, path: to.path, headers, body: Bytes::new(), room: None };
     match length {
-        Some(0) => start(engine, wanted, head, None, deadline, is_head).await,
+        Some(0) => start(engine, wish, head, None).await,
         Some(length) if length <= REQUEST_BODY_INLINE_BYTES_MAX as u64 => {
             head.room = Some(engine.requests.body_room(length as usize)?);
             let read = tokio::time::timeout_at(deadline, body.collect()).await.map_err(|_| too_late())?;
             head.body = read.map_err(|error| body_refused(&format!("it could not be read: {error}")))?.to_bytes();
-            start(engine, wanted, head, None, deadline, is_head).await
+            start(engine, wish, head, None).await
         }
-        _ => start(engine, wanted, head, Some(body), deadline, is_head).await,
+        _ => start(engine, wish, head, Some(body)).await,
     }
 }
 
-async fn start(
-    engine: &Arc<Engine>,
-    wanted: Wanted,
-    head: Head,
-    streamed: Option<RequestBody>,
-    deadline: Instant,
-    is_head: bool,
-) -> Result<Response<Body>, ApiError> {
+async fn start(engine: &Arc<Engine>, wish: Wish, head: Head, streamed: Option<RequestBody>) -> Result<Response<Body>, ApiError> {
     let (upload, sending) = match streamed {
         None => (None, None),
         Some(body) => {
@@ -92,7 +93,8 @@ async fn start(
         // Ends by itself with the request's entry, which holds the other end of `dispatched`.
         tokio::spawn(Sending { engine: engine.clone(), request, body, dispatched, credit }.run());
     }
-    engine.inbox.push(Input::Request { request, target: target(wanted), kind: RequestKind::Http, skip_ready_wait: false });
+    let Wish { target, skip_ready_wait, deadline, is_head } = wish;
+    engine.inbox.push(Input::Request { request, target, kind: RequestKind::Http, skip_ready_wait });
     answer(client, reply, deadline, is_head).await
 }
 
@@ -117,7 +119,7 @@ async fn answer(
     }
 }
 
-fn target(wanted: Wanted) -> Target {
+pub fn target(wanted: Wanted) -> Target {
     match wanted {
         Wanted::Id(actor) => Target::Id(actor),
         Wanted::Key { namespace, name, key, create } => {
@@ -135,7 +137,7 @@ fn target(wanted: Wanted) -> Target {
 }
 
 /// All that the client sent, and the ray id. HTTP/2 has the host in the address only.
-fn request_headers(mut headers: HeaderMap, authority: Option<&str>, ray: &HeaderValue) -> HeaderMap {
+pub fn request_headers(mut headers: HeaderMap, authority: Option<&str>, ray: &HeaderValue) -> HeaderMap {
     headers.insert(X_RIVET_RAY_ID, ray.clone());
     if let Some(Ok(host)) = authority.map(HeaderValue::from_str) {
         headers.entry(header::HOST).or_insert(host);

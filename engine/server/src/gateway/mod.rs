@@ -5,12 +5,14 @@
 //! - [`query`]: addresses that name an actor by its key.
 //! - [`forward`]: one request's way to its actor and back.
 //! - [`upload`]: a body that does not travel with its head.
+//! - [`socket`]: a WebSocket's way there.
 //! - [`cors`]: what browsers are told.
 
 pub mod cors;
 pub mod forward;
 pub mod query;
 pub mod route;
+pub mod socket;
 pub mod upload;
 
 use std::sync::Arc;
@@ -22,22 +24,15 @@ use http::{HeaderName, HeaderValue, Response};
 use crate::body::Body;
 use crate::engine::Engine;
 use crate::error::{ApiError, Face};
-use crate::gateway::route::Wanted;
+use crate::gateway::route::ToActor;
 use crate::incoming::RequestBody;
 
 const X_RIVET_ERROR: HeaderName = HeaderName::from_static("x-rivet-error");
 
 /// Answers a request to an actor, with an error if need be.
-pub async fn answer(
-    engine: &Arc<Engine>,
-    wanted: Wanted,
-    path: String,
-    parts: Parts,
-    body: RequestBody,
-    ray: &HeaderValue,
-) -> Response<Body> {
+pub async fn answer(engine: &Arc<Engine>, to: ToActor, parts: Parts, body: RequestBody, ray: &HeaderValue) -> Response<Body> {
     let origin = cors::origin(&parts.headers);
-    let forwarded = forward::forward(engine, wanted, path, parts, body, ray).await;
+    let forwarded = forward::forward(engine, to, parts, body, ray).await;
     let mut response = forwarded.unwrap_or_else(|error| refusal(&error));
     cors::allow(response.headers_mut(), origin);
     response
@@ -58,7 +53,7 @@ pub fn refusal(error: &ApiError) -> Response<Body> {
 }
 
 /// The address of a runner's socket, called without asking for one.
-pub fn socket(path: &str) -> Response<Body> {
+pub fn about_socket(path: &str) -> Response<Body> {
     let mut response = Response::new(Body::Whole(format!("{path} is where runners connect with a WebSocket\n").into()));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     response

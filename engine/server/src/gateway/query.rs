@@ -41,8 +41,16 @@ pub fn append_stripped(path: &mut String, query: &str) {
     }
 }
 
+/// What such an address says.
+#[derive(Debug)]
+pub struct Address {
+    pub wanted: Wanted,
+    pub skip_ready_wait: bool,
+    pub has_token: bool,
+}
+
 /// `name` is the path's segment as it was sent.
-pub fn parse(name: &str, query: &str) -> Result<Wanted, ApiError> {
+pub fn parse(name: &str, query: &str) -> Result<Address, ApiError> {
     let params = Params::read(query)?;
     if name.contains('@') {
         let message = "a gateway address by key takes its token from rvt-token, not from @token in the path";
@@ -54,11 +62,13 @@ pub fn parse(name: &str, query: &str) -> Result<Wanted, ApiError> {
     }
     let namespace = params.namespace.ok_or_else(|| missing("rvt-namespace"))?;
     let method = params.method.ok_or_else(|| missing("rvt-method"))?;
-    if let Some(skip) = &params.skip_ready_wait
-        && parse_flag(skip).is_none()
-    {
-        return Err(invalid(format!("rvt-skip-ready-wait is {skip:?}; true, 1, false or 0 is expected")));
-    }
+    let skip_ready_wait = match &params.skip_ready_wait {
+        None => false,
+        Some(skip) => {
+            parse_flag(skip).ok_or_else(|| invalid(format!("rvt-skip-ready-wait is {skip:?}; true, 1, false or 0 is expected")))?
+        }
+    };
+    let has_token = params.token.is_some();
     let create = match &method[..] {
         "get" => {
             if params.input.is_some() || params.region.is_some() || params.crash_policy.is_some() || params.runner.is_some() {
@@ -86,7 +96,7 @@ pub fn parse(name: &str, query: &str) -> Result<Wanted, ApiError> {
         other => return Err(invalid(format!("rvt-method is {other:?}; get or getOrCreate is expected"))),
     };
     let key = join_key(params.key.as_deref().unwrap_or_default());
-    Ok(Wanted::Key { namespace, name: name.into_owned(), key, create })
+    Ok(Address { wanted: Wanted::Key { namespace, name: name.into_owned(), key, create }, skip_ready_wait, has_token })
 }
 
 /// `true` or `1`, `false` or `0`.
@@ -205,7 +215,7 @@ mod tests {
     const CREATE: &str = "rvt-namespace=default&rvt-method=getOrCreate&rvt-pool=p";
 
     fn key_of(query: &str) -> String {
-        match parse("lobby", query) {
+        match parse("lobby", query).map(|address| address.wanted) {
             Ok(Wanted::Key { key, .. }) => key,
             other => panic!("{query}: {other:?}"),
         }
@@ -239,7 +249,7 @@ mod tests {
 
     #[test]
     fn get_or_create() {
-        let created = |query: &str| match parse("worker", query) {
+        let created = |query: &str| match parse("worker", query).map(|address| address.wanted) {
             Ok(Wanted::Key { create: Some(create), .. }) => create,
             other => panic!("{query}: {other:?}"),
         };
@@ -255,8 +265,25 @@ mod tests {
     }
 
     #[test]
+    fn tokens_and_waiting() {
+        let rows = [
+            ("", false, false),
+            ("&rvt-token=t", false, true),
+            ("&rvt-token=", false, true),
+            ("&rvt-skip-ready-wait=true", true, false),
+            ("&rvt-skip-ready-wait=1&rvt-token=t", true, true),
+            ("&rvt-skip-ready-wait=false", false, false),
+            ("&rvt-skip-ready-wait=0", false, false),
+        ];
+        for (more, skip_ready_wait, has_token) in rows {
+            let address = parse("lobby", &format!("{OK}{more}")).expect("it is an address");
+            assert_eq!((address.skip_ready_wait, address.has_token), (skip_ready_wait, has_token), "{more}");
+        }
+    }
+
+    #[test]
     fn names() {
-        let named = |raw: &str| match parse(raw, OK) {
+        let named = |raw: &str| match parse(raw, OK).map(|address| address.wanted) {
             Ok(Wanted::Key { name, namespace, create: None, .. }) => (namespace, name),
             other => panic!("{raw}: {other:?}"),
         };

@@ -1,7 +1,8 @@
 //! Where a request goes: the one place that reads its path and headers to find out.
 //!
 //! A pure function from method, address and headers; it looks nothing up and changes nothing. Order matters and is the
-//! original's: gateway paths, sockets of runners, the `x-rivet-target` header, the API.
+//! original's: gateway paths, sockets of runners, the target that is named, the API. Requests name a target in headers, requests
+//! for a WebSocket among the protocols that they offer, because browsers cannot set headers there.
 
 use std::borrow::Cow;
 
@@ -13,25 +14,34 @@ use crate::engine::{DATACENTER_LABEL, parse_actor_id};
 use crate::error::ApiError;
 use crate::form;
 use crate::gateway::query::{self, CreateWanted};
+use crate::websocket;
 
 const X_RIVET_TARGET: HeaderName = HeaderName::from_static("x-rivet-target");
 const X_RIVET_ACTOR: HeaderName = HeaderName::from_static("x-rivet-actor");
 const X_RIVET_SKIP_READY_WAIT: HeaderName = HeaderName::from_static("x-rivet-skip-ready-wait");
+const PROTOCOL_TARGET: &str = "rivet_target.";
+const PROTOCOL_ACTOR: &str = "rivet_actor.";
+const PROTOCOL_SKIP_READY_WAIT: &str = "rivet_skip_ready_wait";
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Route {
-    /// To an actor, with the path and query that it sees.
-    Actor {
-        wanted: Wanted,
-        path: String,
-    },
+    Actor(ToActor),
     /// A browser asks whether it may; answered without looking at any actor.
     Preflight,
-    /// The address of a runner's socket, called without asking for one.
+    /// Where runners connect.
     Socket {
         path: &'static str,
     },
     Api,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct ToActor {
+    pub wanted: Wanted,
+    /// Path and query as the actor sees them.
+    pub path: String,
+    /// To whatever runner has the actor, even if it is not running yet, or no more.
+    pub skip_ready_wait: bool,
 }
 
 /// Which actor is wanted.
@@ -43,26 +53,33 @@ pub enum Wanted {
 
 pub fn route(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Route, ApiError> {
     let path = uri.path();
-    let upgrade = asks_for_websocket(headers);
     if matches!(path, "/health/ws" | "/health/ws/") {
         return Err(no_route(uri, headers));
     }
     if let Some(address) = Address::read(uri) {
-        return by_path(method, address, headers, upgrade);
+        return by_path(method, address, headers);
     }
     if let Some(path) = socket(path) {
-        return if upgrade { Err(websocket_not_supported()) } else { Ok(Route::Socket { path }) };
+        return Ok(Route::Socket { path });
     }
-    if upgrade {
-        return Err(websocket_not_supported());
-    }
-    match headers.get(X_RIVET_TARGET).map(|target| target.as_bytes()) {
+    let upgrade = is_upgrade(method, headers);
+    let target = match headers.get(X_RIVET_TARGET) {
+        _ if upgrade => websocket::parameter(headers, PROTOCOL_TARGET).map(str::as_bytes),
+        target => target.map(|target| target.as_bytes()),
+    };
+    match target {
         None | Some(b"api-public") => Ok(Route::Api),
+        Some(b"actor") if upgrade => by_protocols(uri, headers),
         Some(b"actor") => by_header(method, uri, headers),
         Some(b"runner") => Ok(Route::Socket { path: RUNNERS_CONNECT }),
         Some(b"envoy") => Ok(Route::Socket { path: ENVOYS_CONNECT }),
         Some(_) => Err(no_route(uri, headers)),
     }
+}
+
+/// Whether a WebSocket is asked for. With another method than GET it cannot be, and the words about it are the actor's.
+pub fn is_upgrade(method: &Method, headers: &HeaderMap) -> bool {
+    method == Method::GET && websocket::is_asked_for(headers)
 }
 
 const RUNNERS_CONNECT: &str = "/runners/connect";
@@ -108,37 +125,42 @@ impl<'a> Address<'a> {
     }
 }
 
-fn by_path(method: &Method, address: Address<'_>, headers: &HeaderMap, upgrade: bool) -> Result<Route, ApiError> {
+fn by_path(method: &Method, address: Address<'_>, headers: &HeaderMap) -> Result<Route, ApiError> {
     let Address { segment, rest, query, by_key } = address;
-    if method == Method::OPTIONS && !upgrade {
+    if method == Method::OPTIONS {
         return Ok(Route::Preflight);
     }
     let mut path = String::with_capacity(rest.len().max(1) + query.map_or(0, |query| query.len() + 1));
     path.push_str(if rest.is_empty() { "/" } else { rest });
-    let wanted = if by_key {
+    let (wanted, skip_ready_wait, has_token) = if by_key {
         let query = query.unwrap_or_default();
         query::append_stripped(&mut path, query);
-        query::parse(segment, query)?
+        let address = query::parse(segment, query)?;
+        (address.wanted, address.skip_ready_wait, address.has_token)
     } else {
         if let Some(query) = query {
             path.push('?');
             path.push_str(query);
         }
         match by_id(segment) {
-            Some(id) => Wanted::Id(known_datacenter(parse_actor_id(&id)?)?),
+            Some((id, has_token)) => (Wanted::Id(known_datacenter(parse_actor_id(&id)?)?), false, has_token),
             None => return Ok(Route::Api),
         }
     };
-    if upgrade {
-        return Err(websocket_not_supported());
+    let upgrade = is_upgrade(method, headers);
+    if upgrade && !has_token && !headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL) {
+        return Err(missing_header(
+            &header::SEC_WEBSOCKET_PROTOCOL,
+            "a WebSocket without a token in its address offers a protocol",
+        ));
     }
-    check_skip_ready_wait(headers)?;
-    Ok(Route::Actor { wanted, path })
+    let skip_ready_wait = asks_to_skip_ready_wait(headers, upgrade)? || skip_ready_wait;
+    Ok(Route::Actor(ToActor { wanted, path, skip_ready_wait }))
 }
 
-/// The id of `{id}` or `{id}@{token}`. None if a part is empty or is no text: not an address of the gateway. The token is not
-/// looked at: who may reach an actor is not decided here yet.
-fn by_id(segment: &str) -> Option<Cow<'_, str>> {
+/// The id of `{id}` or `{id}@{token}`, and whether there is a token. None if a part is empty or is no text: not an address of the
+/// gateway. The token is not looked at: who may reach an actor is not decided here yet.
+fn by_id(segment: &str) -> Option<(Cow<'_, str>, bool)> {
     let (id, token) = match segment.split_once('@') {
         Some((id, token)) => (id, Some(token)),
         None => (segment, None),
@@ -147,7 +169,7 @@ fn by_id(segment: &str) -> Option<Cow<'_, str>> {
         return None;
     }
     form::decode_percent(token.unwrap_or_default()).ok()?;
-    form::decode_percent(id).ok()
+    Some((form::decode_percent(id).ok()?, token.is_some()))
 }
 
 fn by_header(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Route, ApiError> {
@@ -159,24 +181,36 @@ fn by_header(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Route, A
         return Err(no_route(uri, headers));
     }
     let Some(id) = headers.get(X_RIVET_ACTOR) else {
-        let message = "x-rivet-target: actor needs x-rivet-actor, the id of the actor";
-        return Err(ApiError::new("guard", "missing_header", message).with(json!({ "header": X_RIVET_ACTOR.as_str() })));
+        return Err(missing_header(&X_RIVET_ACTOR, "x-rivet-target: actor needs x-rivet-actor, the id of the actor"));
     };
     let id = id.to_str().map_err(|_| invalid_header(&X_RIVET_ACTOR, "an actor id has only digits and letters"))?;
-    let wanted = Wanted::Id(known_datacenter(parse_actor_id(id)?)?);
-    check_skip_ready_wait(headers)?;
-    let path = uri.path_and_query().map_or(path, |path| path.as_str()).to_string();
-    Ok(Route::Actor { wanted, path })
+    unchanged(uri, id, asks_to_skip_ready_wait(headers, false)?)
 }
 
-/// It is understood and changes nothing: no request reaches a runner before its actor runs there.
-fn check_skip_ready_wait(headers: &HeaderMap) -> Result<(), ApiError> {
-    match headers.get(X_RIVET_SKIP_READY_WAIT) {
-        Some(flag) if flag.to_str().ok().and_then(query::parse_flag).is_none() => {
-            Err(invalid_header(&X_RIVET_SKIP_READY_WAIT, "true, 1, false or 0 is expected"))
-        }
-        _ => Ok(()),
+fn by_protocols(uri: &Uri, headers: &HeaderMap) -> Result<Route, ApiError> {
+    let Some(id) = websocket::parameter(headers, PROTOCOL_ACTOR) else {
+        let message = "the protocol rivet_target.actor needs rivet_actor.ID, the id of the actor";
+        return Err(missing_header(&header::SEC_WEBSOCKET_PROTOCOL, message));
+    };
+    let id = form::decode_percent(id)
+        .map_err(|_| invalid_header(&header::SEC_WEBSOCKET_PROTOCOL, "rivet_actor. is not UTF-8 once decoded"))?;
+    unchanged(uri, &id, asks_to_skip_ready_wait(headers, true)?)
+}
+
+/// The actor is named elsewhere, so it sees the address as it is.
+fn unchanged(uri: &Uri, id: &str, skip_ready_wait: bool) -> Result<Route, ApiError> {
+    let wanted = Wanted::Id(known_datacenter(parse_actor_id(id)?)?);
+    let path = uri.path_and_query().map_or(uri.path(), |path| path.as_str()).to_string();
+    Ok(Route::Actor(ToActor { wanted, path, skip_ready_wait }))
+}
+
+fn asks_to_skip_ready_wait(headers: &HeaderMap, upgrade: bool) -> Result<bool, ApiError> {
+    if upgrade && websocket::protocols(headers).any(|item| item == PROTOCOL_SKIP_READY_WAIT) {
+        return Ok(true);
     }
+    let Some(flag) = headers.get(X_RIVET_SKIP_READY_WAIT) else { return Ok(false) };
+    let flag = flag.to_str().ok().and_then(query::parse_flag);
+    flag.ok_or_else(|| invalid_header(&X_RIVET_SKIP_READY_WAIT, "true, 1, false or 0 is expected"))
 }
 
 fn known_datacenter(id: ActorId) -> Result<ActorId, ApiError> {
@@ -186,12 +220,14 @@ fn known_datacenter(id: ActorId) -> Result<ActorId, ApiError> {
     }
 }
 
-fn asks_for_websocket(headers: &HeaderMap) -> bool {
-    headers.get(header::UPGRADE).is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"))
+pub fn websocket_not_supported() -> ApiError {
+    let message =
+        "there is no WebSocket at this address; those of actors are below /gateway/, or offer the protocol rivet_target.actor";
+    ApiError::new("guard", "websocket_not_supported", message)
 }
 
-fn websocket_not_supported() -> ApiError {
-    ApiError::new("guard", "websocket_not_supported", "this engine does not take WebSockets yet; use plain HTTP requests")
+fn missing_header(name: &HeaderName, sentence: &str) -> ApiError {
+    ApiError::new("guard", "missing_header", sentence).with(json!({ "header": name.as_str() }))
 }
 
 fn invalid_header(name: &HeaderName, detail: &str) -> ApiError {
@@ -222,9 +258,14 @@ mod tests {
         let uri: Uri = uri.parse().expect("the test's addresses are addresses");
         let headers = headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect();
         match route(&method, &uri, &headers) {
-            Ok(Route::Actor { wanted: Wanted::Id(_), path }) => format!("id {path}"),
-            Ok(Route::Actor { wanted: Wanted::Key { name, key, create, .. }, path }) => {
-                format!("{} {name} {key} {path}", if create.is_some() { "create" } else { "get" })
+            Ok(Route::Actor(ToActor { wanted, path, skip_ready_wait })) => {
+                let at_once = if skip_ready_wait { " at once" } else { "" };
+                match wanted {
+                    Wanted::Id(_) => format!("id {path}{at_once}"),
+                    Wanted::Key { name, key, create, .. } => {
+                        format!("{} {name} {key} {path}{at_once}", if create.is_some() { "create" } else { "get" })
+                    }
+                }
             }
             Ok(Route::Preflight) => "preflight".to_string(),
             Ok(Route::Socket { path }) => format!("socket {path}"),
@@ -296,7 +337,7 @@ mod tests {
         let actor = &*Box::leak(id(1).to_string().into_boxed_str());
         let to_actor = [(X_RIVET_TARGET, "actor"), (X_RIVET_ACTOR, actor)];
         type Row<'a> = (&'a str, &'a [(HeaderName, &'static str)], &'a str);
-        let rows: [Row; 13] = [
+        let rows: [Row; 14] = [
             ("/request", &to_actor, "id /request"),
             ("/request?x=%20", &to_actor, "id /request?x=%20"),
             ("/request/a/b?x", &to_actor, "id /request/a/b?x"),
@@ -310,15 +351,76 @@ mod tests {
             ("/x", &[(X_RIVET_TARGET, "moon")], "guard.no_route"),
             ("/request", &[to_actor[0].clone(), to_actor[1].clone(), (X_RIVET_SKIP_READY_WAIT, "maybe")], "guard.invalid_header"),
             ("/request", &[to_actor[0].clone(), to_actor[1].clone(), (X_RIVET_SKIP_READY_WAIT, "0")], "id /request"),
+            ("/request", &[to_actor[0].clone(), to_actor[1].clone(), (X_RIVET_SKIP_READY_WAIT, "1")], "id /request at once"),
         ];
         for (uri, headers, expected) in rows {
             assert_eq!(outcome(Method::POST, uri, headers), expected, "{uri} {headers:?}");
         }
     }
 
+    /// Where a request for a WebSocket goes that offers these protocols; none: without the header.
+    fn upgraded(uri: &str, protocols: &str) -> String {
+        let protocols = &*Box::leak(protocols.to_string().into_boxed_str());
+        let offers = [(header::UPGRADE, "WebSocket"), (header::SEC_WEBSOCKET_PROTOCOL, protocols)];
+        outcome(Method::GET, uri, if protocols.is_empty() { &offers[..1] } else { &offers })
+    }
+
+    #[test]
+    fn sockets_by_address() {
+        let id = id(1).to_string();
+        let get_params = "rvt-namespace=default&rvt-method=get";
+        let rows = [
+            (format!("/gateway/{id}/ws?x=1"), "rivet", "id /ws?x=1"),
+            (format!("/gateway/{id}/ws"), "graphql-ws", "id /ws"),
+            (format!("/gateway/{id}/ws"), "", "guard.missing_header"),
+            (format!("/gateway/{id}@t/ws"), "", "id /ws"),
+            (format!("/gateway/{id}/ws"), "rivet, rivet_token.t, rivet_skip_ready_wait", "id /ws at once"),
+            (format!("/gateway/lobby/ws?{get_params}&rvt-key=k"), "rivet", "get lobby k /ws"),
+            (format!("/gateway/lobby/ws?{get_params}"), "", "guard.missing_header"),
+            (format!("/gateway/lobby/ws?{get_params}&rvt-token=t"), "", "get lobby / /ws"),
+            (format!("/gateway/lobby/ws?{get_params}&rvt-skip-ready-wait=1"), "rivet", "get lobby / /ws at once"),
+            (format!("/gateway/lobby@t/ws?{get_params}"), "rivet", "guard.query_path_token_syntax"),
+            ("/gateway/abc/".to_string(), "rivet", "api.bad_request"),
+            (format!("/gateway/{}/", self::id(7)), "rivet", "datacenter.not_found"),
+            (format!("/gateway//{id}/ws"), "rivet", "api"),
+            ("/envoys/connect?x=1".to_string(), "rivet", "socket /envoys/connect"),
+            ("/runners/connect/".to_string(), "", "socket /runners/connect"),
+            ("/actors".to_string(), "rivet", "api"),
+            ("/health/ws".to_string(), "", "guard.no_route"),
+        ];
+        for (uri, protocols, expected) in rows {
+            assert_eq!(upgraded(&uri, protocols), expected, "{uri} {protocols:?}");
+        }
+    }
+
+    #[test]
+    fn sockets_by_protocol() {
+        let id = id(1).to_string();
+        let encoded = format!("%{:02x}{}", id.as_bytes()[0], &id[1..]);
+        let rows = [
+            (format!("rivet, rivet_target.actor, rivet_actor.{id}"), "id /connect?x"),
+            (format!("rivet,rivet_target.actor,rivet_actor.{encoded},rivet_token.t"), "id /connect?x"),
+            (format!("rivet_target.actor, rivet_actor.{id}, rivet_skip_ready_wait"), "id /connect?x at once"),
+            ("rivet, rivet_target.actor".to_string(), "guard.missing_header"),
+            ("rivet_target.actor, rivet_actor.%ff".to_string(), "guard.invalid_header"),
+            ("rivet_target.actor, rivet_actor.abc".to_string(), "api.bad_request"),
+            (format!("rivet_target.actor, rivet_actor.{}", self::id(7)), "datacenter.not_found"),
+            ("rivet_target.envoy".to_string(), "socket /envoys/connect"),
+            ("rivet_target.runner".to_string(), "socket /runners/connect"),
+            ("rivet_target.api-public".to_string(), "api"),
+            ("rivet_target.moon".to_string(), "guard.no_route"),
+            ("rivet".to_string(), "api"),
+        ];
+        for (protocols, expected) in rows {
+            assert_eq!(upgraded("/connect?x", &protocols), expected, "{protocols}");
+        }
+        // Named in a header, which is not read here.
+        let header = [(header::UPGRADE, "websocket"), (X_RIVET_TARGET, "moon")];
+        assert_eq!(outcome(Method::GET, "/connect", &header), "api");
+    }
+
     #[test]
     fn the_rest() {
-        let upgrade = [(header::UPGRADE, "WebSocket")];
         let gateway = format!("/gateway/{}/x", id(1));
         assert_eq!(get("/"), "api");
         assert_eq!(get("/health"), "api");
@@ -330,8 +432,7 @@ mod tests {
         assert_eq!(outcome(Method::OPTIONS, "/gateway/abc", &[]), "preflight");
         assert_eq!(outcome(Method::OPTIONS, "/request", &[(X_RIVET_TARGET, "actor")]), "preflight");
         assert_eq!(outcome(Method::OPTIONS, "/actors", &[]), "api");
-        for uri in [&gateway[..], "/actors", "/envoys/connect", "/runners/connect"] {
-            assert_eq!(outcome(Method::GET, uri, &upgrade), "guard.websocket_not_supported", "{uri}");
-        }
+        // No WebSocket: its handshake is a GET.
+        assert_eq!(outcome(Method::POST, &gateway, &[(header::UPGRADE, "websocket")]), "id /x");
     }
 }

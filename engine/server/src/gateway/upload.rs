@@ -215,7 +215,7 @@ mod tests {
 
     impl Case {
         fn dispatch(&self, generation: u32) {
-            let place = Place { runner: RunnerId(1), link: self.link.clone(), actor: Id::new([1; 16], 1), generation };
+            let place = Place { runner: RunnerId(7), link: self.link.clone(), actor: Id::new([1; 16], 1), generation };
             self.engine.engine.requests.dispatch(self.request, place);
         }
 
@@ -244,7 +244,7 @@ mod tests {
         assert_eq!(case.heard().await, "", "nothing before it is dispatched");
         case.dispatch(1);
         assert_eq!(case.heard().await, "start@1 65536 34464 65536 34464", "the window is 262144 bytes");
-        case.engine.engine.requests.request_window(case.request, 100_000);
+        case.engine.engine.requests.request_window(RunnerId(7), case.request, 100_000);
         assert_eq!(case.heard().await, "65536 34464 0.");
     }
 
@@ -255,7 +255,7 @@ mod tests {
         assert_eq!(case.heard().await, "start@1 1000 1000 0.");
         case.dispatch(2);
         assert_eq!(case.heard().await, "start@2 1000 1000 0.");
-        case.engine.engine.requests.request_window(case.request, 1_000);
+        case.engine.engine.requests.request_window(RunnerId(7), case.request, 1_000);
         assert_eq!(case.heard().await, "");
     }
 
@@ -263,7 +263,7 @@ mod tests {
     async fn a_body_that_is_too_long_ends_the_request() {
         let mut case = case(21, 1024 * 1024);
         case.dispatch(1);
-        case.engine.engine.requests.request_window(case.request, REQUEST_BODY_BYTES_MAX);
+        case.engine.engine.requests.request_window(RunnerId(7), case.request, REQUEST_BODY_BYTES_MAX);
         let heard = case.heard().await;
         assert!(heard.starts_with("start@1 65536 ") && heard.ends_with(" 65536 abort"), "{heard}");
         assert!(matches!(case.reply.try_recv(), Ok(Reply::Refused(error)) if error.code == "invalid_request_body"));

@@ -1,0 +1,58 @@
+//! Clients' requests for WebSockets: accepted at once, and told behind that what is wrong.
+//!
+//! A client learns nothing from a handshake that fails, so whatever can be said is said with a close. Only what is no handshake is
+//! answered as a request.
+
+use std::sync::Arc;
+
+use engine_core::Input;
+use engine_core::input::RequestKind;
+use http::request::Parts;
+use http::{HeaderValue, Response};
+
+use crate::body::Body;
+use crate::engine::Engine;
+use crate::error::ApiError;
+use crate::gateway::route::{Route, ToActor, websocket_not_supported};
+use crate::gateway::{cors, forward};
+use crate::sockets::session::{Head, Session};
+use crate::websocket::{self, Close, WebSocket};
+
+/// The answer to a client that asks for a WebSocket. What follows goes on by itself.
+pub fn answer(engine: &Arc<Engine>, routed: Result<Route, ApiError>, mut parts: Parts, ray: &HeaderValue) -> Response<Body> {
+    let origin = cors::origin(&parts.headers);
+    let accepted = engine.sockets.room().and_then(|room| Ok((websocket::accept(&mut parts)?, room)));
+    let mut response = match accepted {
+        Err(error) => super::refusal(&error),
+        Ok(((response, opening), room)) => {
+            let (engine, ray) = (engine.clone(), ray.clone());
+            tokio::spawn(async move {
+                match opening.open().await {
+                    Ok(socket) => go_on(&engine, socket, routed, parts, ray).await,
+                    Err(error) => tracing::debug!(%error, "a client was gone before its socket opened"),
+                }
+                drop(room);
+            });
+            response
+        }
+    };
+    cors::allow(response.headers_mut(), origin);
+    response
+}
+
+async fn go_on(engine: &Arc<Engine>, socket: WebSocket, routed: Result<Route, ApiError>, parts: Parts, ray: HeaderValue) {
+    let error = match routed {
+        Ok(Route::Actor(ToActor { wanted, path, skip_ready_wait })) => {
+            let authority = parts.uri.authority().map(|authority| authority.as_str());
+            let head = Head { path, headers: forward::request_headers(parts.headers, authority, &ray) };
+            let session = Session::new(engine, head, ray);
+            let (request, target) = (session.request(), forward::target(wanted));
+            engine.inbox.push(Input::Request { request, target, kind: RequestKind::Socket, skip_ready_wait });
+            return session.run(socket).await;
+        }
+        Ok(Route::Api | Route::Preflight | Route::Socket { .. }) => websocket_not_supported(),
+        Err(error) => error,
+    };
+    tracing::debug!(group = error.group, code = error.code, message = error.message, "a client's socket is refused");
+    websocket::close(socket, Close::error(error.group, error.code, &ray)).await;
+}
