@@ -63,7 +63,7 @@ impl Default for Config {
             runner_lost_ms: 15_000,
             runner_replaced_ms: 1_500,
             start_retries_max: 8,
-            start_retry_ms: 250,
+            start_retry_ms: 60,
             retry_base_ms: 2_000,
             retry_doublings_max: 8,
             retry_reset_ms: 10 * 60_000,

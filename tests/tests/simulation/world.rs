@@ -462,10 +462,11 @@ impl World {
                     self.generations.entry(record.id).or_default();
                 }
             }
+            // Each that comes is a new one.
+            Action::ForgetRunner { .. } => {}
             Action::ReadPages { .. }
             | Action::RunSql { .. }
             | Action::EvictRunner { .. }
-            | Action::ForgetRunner { .. }
             | Action::CallOut { .. }
             | Action::EndCallOut { .. }
             | Action::Hibernate { .. } => unreachable!("there are only components here: {action:?}"),
