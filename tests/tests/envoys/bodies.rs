@@ -190,4 +190,13 @@ async fn an_older_envoy_is_asked_in_its_own_words() {
     };
     let (answer, ()) = tokio::join!(call, serve);
     assert_eq!((answer.status, answer.body.len()), (200, 3 * MIB));
+    // A body of unknown length comes whole.
+    let call = Call { body: rivet_tests::call::Body::Chunked(3 * MIB), ..Call::post(by_id(&actor, "/")) };
+    let serve = async {
+        let (id, start) = envoy.tunnel().await;
+        let ToEnvoyTunnel::RequestStart { body: Some(body), stream: false, .. } = start else { panic!("a whole body expected") };
+        envoy.respond(id, response(200, &[], &body.len().to_string())).await;
+    };
+    let (answer, ()) = tokio::join!(engine.send(call), serve);
+    assert_eq!(answer.number("an upload"), 3 * MIB as u64);
 }

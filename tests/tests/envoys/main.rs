@@ -4,12 +4,15 @@
 //! - [`connections`]: their first words, takeover, silence, the end of the engine.
 //! - [`lifecycle`]: actors from their creation to their end.
 //! - [`bodies`]: requests and responses that stream, and what breaks them.
-//! - [`kv`]: what they keep.
+//! - [`kv`], [`database`]: what they keep.
+//! - [`legacy`]: actors on runners of the protocol before envoys.
 
 mod bodies;
 mod connecting;
 mod connections;
+mod database;
 mod kv;
+mod legacy;
 mod lifecycle;
 
 use protocol::wire::RunnerVersion;
