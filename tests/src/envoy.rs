@@ -1,7 +1,9 @@
 //! A runner that connects to the engine and does nothing by itself but answer pings: tests say what it says.
 
 use protocol::wire::EnvoyVersion;
-use protocol::wire::actor::{ActorCheckpoint, ActorIntent, ActorState, Command, CommandWrapper, Event, EventWrapper, StopCode};
+use protocol::wire::actor::{
+    ActorCheckpoint, ActorIntent, ActorState, Command, CommandWrapper, Event, EventWrapper, StopActorReason, StopCode,
+};
 use protocol::wire::envoy::{ToEnvoy, ToRivet, decode_to_envoy, encode_to_rivet};
 use protocol::wire::kv::{KvRequestData, KvResponseData};
 use protocol::wire::runner::{ServerInit, ToClient, ToServer, decode_to_client, encode_to_server};
@@ -43,7 +45,12 @@ impl Envoy {
     pub async fn connect_legacy(engine: &Engine, pool: &str, key: &str, version: RunnerVersion, slots: u32) -> (Envoy, String) {
         let number = version.number();
         let target = format!("/runners/connect?protocol_version={number}&namespace=default&runner_key={key}");
-        let mut socket = Socket::open(engine, &target, "rivet").await;
+        Envoy::introduce(engine, &target, pool, version, slots).await
+    }
+
+    /// The same, at an address of which it says everything else.
+    pub async fn introduce(engine: &Engine, target: &str, pool: &str, version: RunnerVersion, slots: u32) -> (Envoy, String) {
+        let mut socket = Socket::open(engine, target, "rivet").await;
         let init =
             ServerInit { name: pool.to_string(), version: 1, total_slots: slots, prepopulate_actor_names: None, metadata: None };
         let bytes = encode_to_server(version, &ToServer::Init(init)).expect("every version has Init");
@@ -97,11 +104,15 @@ impl Envoy {
         command.clone()
     }
 
-    /// The next command starts an actor: where it stands.
+    /// The next command starts an actor: where it stands. Before it may come stops of generations that are given up.
     pub async fn start(&mut self) -> ActorCheckpoint {
-        let CommandWrapper { checkpoint, inner } = self.command().await;
-        assert!(matches!(inner, Command::StartActor { .. }), "{inner:?}");
-        checkpoint
+        loop {
+            match self.command().await {
+                CommandWrapper { checkpoint, inner: Command::StartActor { .. } } => return checkpoint,
+                CommandWrapper { inner: Command::StopActor { reason: StopActorReason::Lost }, .. } => {}
+                other => panic!("a start expected, seen {other:?}"),
+            }
+        }
     }
 
     pub async fn event(&mut self, of: &ActorCheckpoint, index: i64, inner: Event) {

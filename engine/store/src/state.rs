@@ -72,6 +72,11 @@ impl State {
         Ok(Some(LoadedActor { record, input, database }))
     }
 
+    /// An actor's record, without its input, which may be long.
+    pub fn actor_record(&self, actor: ActorId) -> Result<Option<ActorRecord>, StoreError> {
+        self.store.get(&keys::actor(actor))?.map(|record| decode_actor(actor, &record)).transpose()
+    }
+
     /// The living actor that holds this key.
     pub fn load_key(&self, key: &KeyRef) -> Result<Option<LoadedActor>, StoreError> {
         let Some(reservation) = self.store.get(&keys::reservation(key))? else { return Ok(None) };

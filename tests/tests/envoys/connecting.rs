@@ -123,6 +123,28 @@ async fn legacy_runners_that_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tokens() {
+    let folder = tempfile::tempdir().expect("a folder for the configuration");
+    let file = folder.path().join("engine.json");
+    std::fs::write(&file, r#"{"auth":{"admin_token":"s3cret"}}"#).expect("it can be written");
+    let engine = Engine::start_with(&["--config", file.to_str().expect("a path that is text")]).await;
+    let rows = [
+        ("rivet", "guard.missing_header"),
+        ("rivet, rivet_token.wrong", "api.forbidden"),
+        ("rivet, rivet_token.", "api.forbidden"),
+        // The token is looked at first; then there is no such pool.
+        ("rivet, rivet_token.s3cret", "ws.no_runner_config"),
+        ("rivet_token.s3cret, rivet", "ws.no_runner_config"),
+    ];
+    for (protocols, expected) in rows {
+        let seen = Socket::open(&engine, ENVOY, protocols).await.closed().await;
+        assert_eq!(seen, (1011, expected.to_string()), "{protocols}");
+    }
+    let seen = Socket::open(&engine, RUNNER, "rivet").await.closed().await;
+    assert_eq!(seen, (1011, "guard.missing_header".to_string()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn plain_requests_are_told_what_this_is() {
     let engine = Engine::start().await;
     let rows = [

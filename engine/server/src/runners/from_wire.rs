@@ -170,7 +170,8 @@ mod tests {
     #[test]
     fn heads_from_outside() {
         let long = "a".repeat(5_000);
-        let rows: [(u16, &[(&str, &str)], Result<usize, &str>); 9] = [
+        type Row<'a> = (u16, &'a [(&'a str, &'a str)], Result<usize, &'a str>);
+        let rows: [Row; 9] = [
             (200, &[], Ok(0)),
             (201, &[("X-A", "b"), ("x-a", "c")], Ok(2)),
             (599, &[("x", &long)], Ok(1)),

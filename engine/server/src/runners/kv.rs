@@ -140,8 +140,8 @@ pub fn read(state: &State, actor: ActorId, asker: &RunnerRef, question: KvQuesti
         tracing::error!(%actor, %error, "an actor's state cannot be read");
         "the engine could not read it; its log has the cause".to_string()
     };
-    let found = state.load_actor(actor).map_err(failed)?;
-    may_ask(found.as_ref().map(|found| &found.record), asker)?;
+    let found = state.actor_record(actor).map_err(failed)?;
+    may_ask(found.as_ref(), asker)?;
     match question {
         KvQuestion::Get { keys } => state.kv_get(actor, &keys).map(KvAnswer::Get).map_err(failed),
         // The store refuses such a range.
