@@ -257,8 +257,13 @@ impl Engine {
 
 /// Runs a command of the binary against an engine that may not be there.
 pub async fn run(url: &str, arguments: &[&str]) -> Done {
+    run_with(arguments, &[("RIVET_ENDPOINT", url)]).await
+}
+
+/// Runs a command of the binary with these variables, and none other that it reads.
+pub async fn run_with(arguments: &[&str], variables: &[(&str, &str)]) -> Done {
     let mut command = tokio::process::Command::from(command());
-    command.args(arguments).env("RIVET_ENDPOINT", url).stdin(Stdio::null()).kill_on_drop(true);
+    command.args(arguments).envs(variables.iter().copied()).stdin(Stdio::null()).kill_on_drop(true);
     let ended = tokio::time::timeout(LONG, command.output()).await;
     let output = ended.unwrap_or_else(|_| panic!("{arguments:?} did not end within {LONG:?}")).expect("the binary can be run");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
@@ -274,7 +279,7 @@ fn command() -> Command {
     command
 }
 
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     env::var_os("RIVET_ENGINE_BINARY").map(PathBuf::from).unwrap_or_else(|| {
         // The test lies in `deps`, beside which is the binary of the same build.
         let test = env::current_exe().expect("a test is a file");

@@ -167,7 +167,7 @@ async fn help_names_every_command() {
     for command in commands {
         holds(&printed(&run("", &[command, "--help"]).await, command), &["Usage: rivet-engine"], command);
     }
-    holds(&printed(&run("", &["--version"]).await, "--version"), &["rivet-engine "], "--version");
+    holds(&printed(&run("", &["--version"]).await, "--version"), &["Rivet ", "Git SHA: ", "Cargo Profile: "], "--version");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -33,25 +33,29 @@ use tokio::task::JoinError;
 use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::components::Components;
-use crate::config::{Config, DirGrant, WasmConfig};
+use crate::config::{Config, DirGrant, HOST_WITH_TOKEN, Listen, WasmConfig};
 use crate::database::Databases;
 use crate::directory::{Directory, News};
 use crate::driver::Driver;
-use crate::engine::{DATACENTER_LABEL, Engine};
+use crate::engine::{Engine, OWN_RUNNER};
 use crate::error::ApiError;
 use crate::inbox::Inbox;
 use crate::links::RunnerDoor;
 use crate::logs::LogBook;
+use crate::metrics::Metrics;
+use crate::ports::{self, Port};
 use crate::readers::Readers;
 use crate::requests::Requests;
 use crate::runners::Runners;
+use crate::serverless::client::Client;
+use crate::serverless::{Serverless, poll};
 use crate::sockets::Sockets;
 use crate::{api, http, random};
 
-/// The runner inside this process; others that connect get later numbers.
-const OWN_RUNNER: RunnerId = RunnerId(1);
 /// Reads wait for the disk, not for a processor: a few more than processors.
 const READERS_EXTRA: usize = 2;
+/// What stands for `::` where there is no IPv6.
+const HOST_WITHOUT_IPV6: &str = "0.0.0.0";
 /// Statements do need one; but while one of them takes long, others go on.
 const SQL_THREADS_EXTRA: usize = 2;
 /// How long requests under way may take once the engine is told to stop.
@@ -76,6 +80,13 @@ pub enum EngineError {
         address: SocketAddr,
         cause: io::Error,
     },
+    /// One of the two ports beside the main one.
+    OtherPort {
+        key: &'static str,
+        listen: Listen,
+        cause: io::Error,
+    },
+    Tls(rustls::Error),
     Readers(io::Error),
     Runner(runner_wasm::StartError),
     Namespace(ApiError),
@@ -100,6 +111,12 @@ impl fmt::Display for EngineError {
             EngineError::Port { address, cause } => {
                 write!(f, "cannot listen on {address} ({cause}); choose another with --host and --port")
             }
+            EngineError::OtherPort { key, listen, cause } => write!(
+                f,
+                "cannot listen on {} port {} ({cause}); choose another port with {key}.port, or 0 for none",
+                listen.host, listen.port
+            ),
+            EngineError::Tls(cause) => write!(f, "TLS to pools that are called by URL cannot be set up: {cause}"),
             EngineError::Readers(cause) => write!(f, "the threads that read the disk cannot be started: {cause}"),
             EngineError::Runner(cause) => cause.fmt(f),
             EngineError::Driver(cause) => {
@@ -117,8 +134,9 @@ pub async fn run(
     ready: impl FnOnce(&Config, SocketAddr),
     stop: impl Future<Output = ()>,
 ) -> Result<(), EngineError> {
-    let listener = listen(&config).await?;
-    let address = listener.local_addr().map_err(|cause| EngineError::Address { host: config.host.clone(), cause })?;
+    let listener = listen_or_without_ipv6(&config, &config.guard).await?;
+    let address = listener.local_addr().map_err(|cause| EngineError::Address { host: config.guard.host.clone(), cause })?;
+    let others = listen_others(&config).await?;
 
     make_folder(&config.data_dir)?;
     let store = Arc::new(Rocks::open(&config.data_dir.join("store"), &Tuning::default()).map_err(EngineError::Store)?);
@@ -134,8 +152,10 @@ pub async fn run(
     let readers = Readers::start(state.clone(), processors() + READERS_EXTRA).map_err(EngineError::Readers)?;
     let databases = Databases::start(state, processors() + SQL_THREADS_EXTRA).map_err(EngineError::Readers)?;
 
+    let clock = Clock::default();
     let engine = Arc::new(Engine {
-        clock: Clock::default(),
+        started_ms: clock.now_ms(),
+        clock,
         inbox: Inbox::default(),
         calls: Calls::default(),
         requests: Requests::default(),
@@ -146,22 +166,32 @@ pub async fn run(
         directory,
         components: Arc::new(components),
         logs: LogBook::default(),
-        public_url: public_url(&config.host, address),
+        metrics: Metrics::default(),
+        outbound: Client::new(config.outbound.clone()).map_err(EngineError::Tls)?,
+        serverless: Serverless::new(config.admin_token.clone().filter(|_| config.send_admin_token)),
+        admin_token: config.admin_token.clone(),
+        public_url: config.datacenter.public_url.clone().unwrap_or_else(|| public_url(&config.guard.host, address)),
+        datacenter: config.datacenter.clone(),
+        runner_times: config.runner_times.clone(),
     });
     boot.runners = away(&engine.runners, &boot);
     engine.inbox.push(Input::Booted(boot));
     join_own_runner(&engine, &config.data_dir, &config.wasm)?;
 
-    let core = Core::new(engine_core::Config { datacenter_label: DATACENTER_LABEL, ..Default::default() });
+    let core = Core::new(config.core.clone());
     let (end, ended) = oneshot::channel();
     let mut driver = tokio::spawn(Driver::new(core, engine.clone(), writer).run(ended));
 
+    tokio::spawn(poll::run(engine.clone()));
+
     let router = api::router(engine.clone());
+    // They end with the process: a probe gets its answer as long as there is an engine.
+    for (port, listener) in others {
+        tokio::spawn(ports::serve(port, listener, engine.clone()));
+    }
     let serve = async {
         make_default_namespace(&engine).await?;
-        if !address.ip().is_loopback() {
-            tracing::warn!(%address, "there is no authentication yet: whoever reaches this address can do everything");
-        }
+        say_what_is_open(&config, address);
         ready(&config, address);
         let stop = async {
             stop.await;
@@ -179,6 +209,7 @@ pub async fn run(
 
     // After the requests under way: some of them are theirs to answer.
     engine.runners.leave(Duration::from_millis(LEAVE_MS_MAX)).await;
+    engine.serverless.close();
     drop(end);
     let writer = driver.await.map_err(|error| EngineError::Driver(Some(error)))?;
     // Joins threads that are waiting for the disk.
@@ -242,9 +273,46 @@ async fn make_default_namespace(engine: &Engine) -> Result<(), EngineError> {
     made.map(drop).map_err(EngineError::Namespace)
 }
 
-async fn listen(config: &Config) -> Result<TcpListener, EngineError> {
-    let no_address = |cause| EngineError::Address { host: config.host.clone(), cause };
-    let mut addresses = tokio::net::lookup_host((config.host.as_str(), config.port)).await.map_err(no_address)?;
+fn say_what_is_open(config: &Config, address: SocketAddr) {
+    for sentence in &config.without_effect {
+        tracing::warn!("{sentence}");
+    }
+    if config.admin_token.is_none() && !address.ip().is_loopback() {
+        tracing::warn!(%address, "whoever reaches this address can do everything: no token is configured (auth.admin_token)");
+    }
+}
+
+/// A machine without IPv6 has no `::`. Where nobody named that, its other form does.
+async fn listen_or_without_ipv6(config: &Config, wanted: &Listen) -> Result<TcpListener, EngineError> {
+    match listen(wanted).await {
+        Err(EngineError::Port { cause, .. })
+            if config.host_is_default && wanted.host == HOST_WITH_TOKEN && cause.kind() != io::ErrorKind::AddrInUse =>
+        {
+            listen(&Listen { host: HOST_WITHOUT_IPV6.to_string(), port: wanted.port }).await
+        }
+        listener => listener,
+    }
+}
+
+async fn listen_others(config: &Config) -> Result<Vec<(Port, TcpListener)>, EngineError> {
+    let mut others = Vec::new();
+    for (port, key, wanted) in [(Port::ApiPeer, "api_peer", &config.api_peer), (Port::Metrics, "metrics", &config.metrics)] {
+        let Some(wanted) = wanted else { continue };
+        let listener = listen_or_without_ipv6(config, wanted).await;
+        let failed = |error| match error {
+            EngineError::Address { cause, .. } | EngineError::Port { cause, .. } => {
+                EngineError::OtherPort { key, listen: wanted.clone(), cause }
+            }
+            error => error,
+        };
+        others.push((port, listener.map_err(failed)?));
+    }
+    Ok(others)
+}
+
+async fn listen(wanted: &Listen) -> Result<TcpListener, EngineError> {
+    let no_address = |cause| EngineError::Address { host: wanted.host.clone(), cause };
+    let mut addresses = tokio::net::lookup_host((wanted.host.as_str(), wanted.port)).await.map_err(no_address)?;
     let address = addresses.next().ok_or_else(|| no_address(io::Error::other("it has no address")))?;
     TcpListener::bind(address).await.map_err(|cause| EngineError::Port { address, cause })
 }

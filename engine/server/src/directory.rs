@@ -4,25 +4,28 @@
 //! So a client that has been told of its new namespace finds it here. Decides nothing.
 
 use std::collections::BTreeMap;
-use std::sync::RwLock;
+use std::sync::{Arc, RwLock};
 
 use engine_core::input::Boot;
-use engine_core::record::{Change, DeploymentRecord, NamespaceRecord, RunnerConfigRecord};
+use engine_core::record::{Change, DeploymentRecord, NamespaceRecord, PoolKind, RunnerConfigRecord};
 use protocol::component::ComponentHash;
 use protocol::id::NamespaceId;
+use tokio::sync::Notify;
 
 use crate::lock::{read, write};
 
 #[derive(Default)]
 pub struct Directory {
     entries: RwLock<Entries>,
+    pools_changed: Notify,
 }
 
 #[derive(Default)]
 struct Entries {
     namespaces: BTreeMap<String, NamespaceRecord>,
     deployments: BTreeMap<(NamespaceId, String), DeploymentRecord>,
-    runner_configs: BTreeMap<(NamespaceId, String), RunnerConfigRecord>,
+    /// Each time that one is put it is another one, also if it says the same.
+    runner_configs: BTreeMap<(NamespaceId, String), Arc<RunnerConfigRecord>>,
 }
 
 /// The part of a commit that belongs in the directory.
@@ -80,16 +83,31 @@ impl Directory {
         for deployment in news.deployments {
             entries.deployments.insert((deployment.namespace, deployment.name.clone()), deployment);
         }
+        let pools_changed = !news.runner_configs.is_empty();
         for (place, config) in news.runner_configs {
             match config {
-                Some(config) => entries.runner_configs.insert(place, config),
+                Some(config) => entries.runner_configs.insert(place, Arc::new(config)),
                 None => entries.runner_configs.remove(&place),
             };
         }
+        drop(entries);
+        if pools_changed {
+            self.pools_changed.notify_one();
+        }
+    }
+
+    /// Waits until a runner config has been put or deleted since the last time. For one who waits.
+    pub async fn pools_changed(&self) {
+        self.pools_changed.notified().await;
     }
 
     pub fn namespace(&self, name: &str) -> Option<NamespaceRecord> {
         read(&self.entries).namespaces.get(name).cloned()
+    }
+
+    pub fn namespace_name(&self, id: NamespaceId) -> Option<String> {
+        let entries = read(&self.entries);
+        entries.namespaces.values().find(|namespace| namespace.id == id).map(|namespace| namespace.name.clone())
     }
 
     /// In the order of their ids.
@@ -112,14 +130,21 @@ impl Directory {
     }
 
     pub fn runner_config(&self, namespace: NamespaceId, pool: &str) -> Option<RunnerConfigRecord> {
-        read(&self.entries).runner_configs.get(&(namespace, pool.to_string())).cloned()
+        read(&self.entries).runner_configs.get(&(namespace, pool.to_string())).map(|config| (**config).clone())
     }
 
     /// In the order of their pools.
     pub fn runner_configs(&self, namespace: NamespaceId) -> Vec<RunnerConfigRecord> {
         let entries = read(&self.entries);
         let of_namespace = entries.runner_configs.range((namespace, String::new())..).take_while(|((of, _), _)| *of == namespace);
-        of_namespace.map(|(_, config)| config.clone()).collect()
+        of_namespace.map(|(_, config)| (**config).clone()).collect()
+    }
+
+    /// Of all namespaces: the pools whose URL is called.
+    pub fn serverless_pools(&self) -> BTreeMap<(NamespaceId, String), Arc<RunnerConfigRecord>> {
+        let entries = read(&self.entries);
+        let serverless = entries.runner_configs.iter().filter(|(_, config)| matches!(config.kind, PoolKind::Serverless(_)));
+        serverless.map(|(place, config)| (place.clone(), config.clone())).collect()
     }
 
     /// Whether any version of any deployment is this component.

@@ -20,8 +20,9 @@ use tokio::sync::oneshot;
 use crate::database;
 use crate::directory::News;
 use crate::engine::Engine;
-use crate::outbound;
+use crate::metrics::DriverFigures;
 use crate::requests::Place;
+use crate::serverless::call;
 
 /// From this many commits under way on, submitting one may have to wait for the writer.
 const COMMITS_WAITING_CALM: usize = 1_024;
@@ -54,6 +55,11 @@ impl Driver {
             for input in inputs.drain(..) {
                 self.handle(input);
             }
+            self.engine.metrics.answer(|| DriverFigures {
+                actors_in_memory: self.core.actors_in_memory(),
+                requests_in_flight: self.core.requests_in_flight(),
+                writer: self.writer.figures(),
+            });
         }
     }
 
@@ -96,9 +102,9 @@ impl Driver {
             Action::EvictRunner { runner } => engine.runners.evict(runner),
             Action::ForgetRunner { runner } => engine.runners.forget(runner),
             Action::CallOut { namespace, pool, checkpoint, start } => {
-                outbound::call(&engine, namespace, pool, checkpoint, *start);
+                call::call(&engine, namespace, pool, checkpoint, *start);
             }
-            Action::EndCallOut { actor, generation } => outbound::end(&engine, actor, generation),
+            Action::EndCallOut { actor, generation } => call::end(&engine, actor, generation),
             Action::Hibernate { request } => engine.sockets.hibernate(request),
             Action::Dispatch { request, runner, actor, generation } => self.dispatch(request, runner, actor, generation),
             Action::Refuse { request, refusal } => {

@@ -7,28 +7,36 @@ use std::sync::Arc;
 use engine_core::Input;
 use engine_core::action::Answer;
 use engine_core::input::Operation;
-use protocol::id::{ActorId, Id, RequestId};
+use protocol::id::{ActorId, Id, RequestId, RunnerId};
 use protocol::message::ToRunner;
 
+use crate::auth::{self, AdminToken};
 use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::components::Components;
+use crate::config::{Datacenter, RunnerTimes};
 use crate::database::Databases;
 use crate::directory::Directory;
 use crate::error::ApiError;
 use crate::inbox::Inbox;
 use crate::logs::LogBook;
+use crate::metrics::Metrics;
 use crate::readers::Readers;
 use crate::requests::Requests;
 use crate::runners::Runners;
+use crate::serverless::Serverless;
+use crate::serverless::client::Client;
 use crate::sockets::Sockets;
 
 /// The one datacenter there is.
 pub const DATACENTER: &str = "default";
 pub const DATACENTER_LABEL: u16 = 1;
+/// The runner inside this process; others that connect get later numbers.
+pub const OWN_RUNNER: RunnerId = RunnerId(1);
 
 pub struct Engine {
     pub clock: Clock,
+    pub started_ms: u64,
     pub inbox: Inbox,
     pub calls: Calls,
     pub requests: Requests,
@@ -39,6 +47,14 @@ pub struct Engine {
     pub directory: Arc<Directory>,
     pub components: Arc<Components>,
     pub logs: LogBook,
+    pub metrics: Metrics,
+    /// The way to pools that are called by URL.
+    pub outbound: Client,
+    pub serverless: Serverless,
+    /// None: everybody may do everything.
+    pub admin_token: Option<AdminToken>,
+    pub datacenter: Datacenter,
+    pub runner_times: RunnerTimes,
     /// Where clients reach this engine, with a slash at its end.
     pub public_url: String,
 }
@@ -46,6 +62,11 @@ pub struct Engine {
 impl Engine {
     pub async fn call(&self, operation: Operation) -> Result<Answer, ApiError> {
         self.calls.call(&self.inbox, operation).await
+    }
+
+    /// Whether somebody with this token may use the API, or connect as a runner.
+    pub fn authorize(&self, token: Option<&[u8]>) -> Result<(), ApiError> {
+        auth::check(self.admin_token.as_ref(), token)
     }
 
     /// The request is over because its client has left, or waited too long. Nothing happens if it was over already.

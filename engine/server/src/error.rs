@@ -11,6 +11,7 @@ use protocol::limits::{ACTOR_INPUT_BYTES_MAX, ACTOR_KEY_BYTES_MAX, ACTOR_NAME_BY
 use protocol::message::FailureKind;
 use serde::Serialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 /// Where the error is answered: the two have different statuses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,6 +35,7 @@ const fn row(group: &'static str, code: &'static str, api: u16, gateway: u16) ->
 const CATALOGUE: &[Row] = &[
     row("api", "bad_request", 400, 400),
     row("api", "not_found", 404, 404),
+    row("api", "forbidden", 403, 403),
     row("core", "internal_error", 500, 500),
     row("namespace", "not_found", 400, 400),
     row("namespace", "name_not_unique", 400, 400),
@@ -60,6 +62,9 @@ const CATALOGUE: &[Row] = &[
     row("actor", "overloaded", 400, 503),
     row("validation", "invalid_input", 400, 400),
     row("validation", "too_many_actor_ids", 400, 400),
+    row("runner_config", "invalid", 400, 400),
+    row("serverless_runner_pool", "not_found", 400, 400),
+    row("serverless_runner_pool", "failed_to_fetch_metadata", 400, 400),
     row("deployment", "not_found", 400, 400),
     row("deployment", "version_not_found", 400, 400),
     row("deployment", "no_component_runner", 400, 400),
@@ -70,6 +75,7 @@ const CATALOGUE: &[Row] = &[
     row("guard", "no_route", 404, 404),
     row("guard", "missing_header", 400, 400),
     row("guard", "invalid_header", 400, 400),
+    row("guard", "must_use_regional_host", 400, 400),
     row("guard", "invalid_request_body", 413, 413),
     row("guard", "invalid_response_body", 502, 502),
     row("guard", "query_invalid_params", 400, 400),
@@ -113,12 +119,14 @@ pub const WAITING: &str = "waiting_for_response_start";
 /// As in the original.
 const KEY_PREVIEW_BYTES_MAX: usize = 64;
 
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, ToSchema)]
+#[schema(as = Error)]
 pub struct ApiError {
     pub group: &'static str,
     pub code: &'static str,
     pub message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub metadata: Option<Value>,
 }
 

@@ -5,6 +5,7 @@
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
@@ -62,7 +63,9 @@ pub async fn serve(
             Either::Right(_) => break,
         };
         let server = server.clone();
+        server.engine.metrics.connections.fetch_add(1, Ordering::Relaxed);
         let watcher = graceful.watcher();
+        let engine = server.engine.clone();
         tokio::spawn(async move {
             let service = service_fn(move |request: Request<Incoming>| {
                 let server = server.clone();
@@ -72,7 +75,9 @@ pub async fn serve(
             builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_millis(HEAD_MS_MAX));
             builder.http2().timer(TokioTimer::new());
             let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-            if let Err(error) = watcher.watch(connection).await {
+            let result = watcher.watch(connection).await;
+            engine.metrics.connections.fetch_sub(1, Ordering::Relaxed);
+            if let Err(error) = result {
                 // Clients come and go as they like.
                 tracing::debug!(%error, "a connection ended badly");
             }
@@ -128,7 +133,9 @@ impl Server {
             }
             Ok(Route::Actor(to)) => {
                 let (parts, body) = request.into_parts();
-                gateway::answer(&self.engine, to, parts, body, &ray).await
+                let response = gateway::answer(&self.engine, to, parts, body, &ray).await;
+                self.engine.metrics.actor_answered(response.status().as_u16());
+                response
             }
             Ok(Route::Api) => {
                 let Ok(response) = self.api.call(request).await;

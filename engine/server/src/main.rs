@@ -6,17 +6,20 @@
 //! - [`compose`]: puts the parts together. Start here to see how they hang together.
 //! - [`driver`]: tells the core what happened and does what it asks for; [`inbox`] is what it has yet to be told.
 //! - [`engine`]: what the parts share.
-//! - [`http`]: the port; sends each request to the [`gateway`] or the [`api`].
+//! - [`http`]: the main port; sends each request to the [`gateway`] or the [`api`].
 //! - [`gateway`]: requests to actors. [`requests`]: those in flight. [`incoming`], [`body`], [`window`]: how bodies flow.
 //! - [`sockets`]: clients' WebSockets to actors.
 //! - [`api`]: requests about actors. [`calls`]: those that wait for the core. [`error`]: all errors there are.
+//! - [`auth`]: who may ask. [`ports`]: the two ports beside the main one. [`metrics`]: what is counted.
 //! - [`links`]: what runners say. [`runners`]: those that are connected.
+//! - [`serverless`]: pools whose runners are called by URL.
 //! - [`readers`]: the threads that read. [`database`]: actors' SQLite databases. [`components`], [`directory`], [`logs`]: what is
 //!   kept beside the store.
 //! - [`websocket`]: what the WebSockets of clients and of runners have in common.
 //! - [`clock`], [`random`], [`ray`], [`form`], [`lock`], [`files`]: small tools.
 
 mod api;
+mod auth;
 mod body;
 mod calls;
 mod cli;
@@ -38,12 +41,14 @@ mod incoming;
 mod links;
 mod lock;
 mod logs;
-mod outbound;
+mod metrics;
+mod ports;
 mod random;
 mod ray;
 mod readers;
 mod requests;
 mod runners;
+mod serverless;
 mod sockets;
 #[cfg(test)]
 mod testing;

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::components::Components;
+use crate::config::{Datacenter, RunnerTimes};
 use crate::database::Databases;
 use crate::directory::Directory;
 use crate::driver::Driver;
@@ -24,9 +25,13 @@ use crate::engine::Engine;
 use crate::inbox::Inbox;
 use crate::lock::lock;
 use crate::logs::LogBook;
+use crate::metrics::Metrics;
 use crate::readers::Readers;
 use crate::requests::Requests;
 use crate::runners::Runners;
+use crate::serverless::Serverless;
+use crate::serverless::client::Client;
+use crate::serverless::policy::Policy;
 use crate::sockets::Sockets;
 
 pub struct TestEngine {
@@ -54,6 +59,7 @@ pub fn without_driver(state: State) -> (Arc<Engine>, TempDir) {
     let components = Components::open(folder.path().join("components"), directory.clone()).expect("an empty folder opens");
     let engine = Arc::new(Engine {
         clock: Clock::default(),
+        started_ms: 0,
         inbox: Inbox::default(),
         calls: Calls::default(),
         requests: Requests::default(),
@@ -64,6 +70,12 @@ pub fn without_driver(state: State) -> (Arc<Engine>, TempDir) {
         directory,
         components: Arc::new(components),
         logs: LogBook::default(),
+        metrics: Metrics::default(),
+        outbound: Client::new(Policy::default()).expect("TLS can be set up"),
+        serverless: Serverless::new(None),
+        admin_token: None,
+        datacenter: Datacenter::default(),
+        runner_times: RunnerTimes { metadata_poll_min_ms: 50, ..RunnerTimes::default() },
         public_url: "http://127.0.0.1:6420/".to_string(),
     });
     (engine, folder)

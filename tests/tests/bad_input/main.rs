@@ -4,6 +4,7 @@
 //! One table for each place where input arrives:
 //! - [`deploys`]: components, and what is said about them.
 //! - [`api`]: requests about actors and namespaces.
+//! - [`pools`]: requests about pools and runners.
 //! - [`gateway`]: requests to actors.
 //! - [`guests`]: what actors themselves do.
 //! - [`wire`]: the bytes of connections.
@@ -12,6 +13,7 @@ mod api;
 mod deploys;
 mod gateway;
 mod guests;
+mod pools;
 mod wire;
 
 use rivet_tests::{Call, Engine};

@@ -1,4 +1,4 @@
-//! What the engine says about itself: `/health`, `/metadata`, `/datacenters`.
+//! What the engine says about itself: `/health`, `/health/fanout`, `/metadata`, `/datacenters`.
 
 use std::sync::Arc;
 
@@ -8,20 +8,73 @@ use axum::response::{IntoResponse, Response};
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use serde::Serialize;
+use utoipa::ToSchema;
 
+use crate::api::extract::Token;
 use crate::api::views::Pagination;
 use crate::engine::{DATACENTER, DATACENTER_LABEL, Engine};
+use crate::error::ApiError;
 
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// `runtime` is what launchers look for before they use an engine that is already there.
-const HEALTH: &str = concat!(r#"{"runtime":"engine","status":"ok","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#);
+pub const HEALTH: &str = concat!(r#"{"runtime":"engine","status":"ok","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#);
 
+#[derive(Serialize, ToSchema)]
+struct Health {
+    runtime: &'static str,
+    status: &'static str,
+    version: &'static str,
+}
+
+#[utoipa::path(get, path = "/health", tag = "Engine", responses((status = 200, body = Health)))]
 pub async fn health() -> Response {
     ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], HEALTH).into_response()
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+pub struct Fanout {
+    datacenters: [DatacenterHealth; 1],
+}
+
+#[derive(Serialize, ToSchema)]
+struct DatacenterHealth {
+    datacenter_label: u16,
+    datacenter_name: &'static str,
+    /// `ok` or `error`.
+    status: &'static str,
+    /// Milliseconds.
+    #[schema(required = true)]
+    rtt_ms: Option<f64>,
+    #[schema(required = true)]
+    response: Option<Health>,
+    #[schema(required = true)]
+    error: Option<String>,
+}
+
+/// How all datacenters are. There is one, and it answers.
+#[utoipa::path(
+    get,
+    path = "/health/fanout",
+    tag = "Engine",
+    responses((status = 200, body = Fanout), (status = "default", body = ApiError)),
+    security(("admin_token" = []))
+)]
+pub async fn fanout(State(engine): State<Arc<Engine>>, token: Token) -> Result<Json<Fanout>, ApiError> {
+    token.check(&engine)?;
+    let own = DatacenterHealth {
+        datacenter_label: DATACENTER_LABEL,
+        datacenter_name: DATACENTER,
+        status: "ok",
+        rtt_ms: Some(0.0),
+        response: Some(Health { runtime: "engine", status: "ok", version: VERSION }),
+        error: None,
+    };
+    Ok(Json(Fanout { datacenters: [own] }))
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = EngineMetadata)]
 pub struct Metadata {
     runtime: &'static str,
     version: &'static str,
@@ -35,6 +88,7 @@ pub struct Metadata {
     envoy_protocol_version: u32,
 }
 
+#[utoipa::path(get, path = "/metadata", tag = "Engine", responses((status = 200, body = Metadata)))]
 pub async fn metadata() -> Json<Metadata> {
     Json(Metadata {
         runtime: "engine",
@@ -50,20 +104,29 @@ pub async fn metadata() -> Json<Metadata> {
     })
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = DatacenterList)]
 pub struct Datacenters {
     datacenters: [Datacenter; 1],
     pagination: Pagination,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Datacenter {
     label: u16,
     name: &'static str,
     url: String,
 }
 
-pub async fn datacenters(State(engine): State<Arc<Engine>>) -> Json<Datacenters> {
+#[utoipa::path(
+    get,
+    path = "/datacenters",
+    tag = "Engine",
+    responses((status = 200, body = Datacenters), (status = "default", body = ApiError)),
+    security(("admin_token" = []))
+)]
+pub async fn datacenters(State(engine): State<Arc<Engine>>, token: Token) -> Result<Json<Datacenters>, ApiError> {
+    token.check(&engine)?;
     let datacenter = Datacenter { label: DATACENTER_LABEL, name: DATACENTER, url: engine.public_url.clone() };
-    Json(Datacenters { datacenters: [datacenter], pagination: Pagination { cursor: None } })
+    Ok(Json(Datacenters { datacenters: [datacenter], pagination: Pagination { cursor: None } }))
 }

@@ -15,8 +15,10 @@ use http::Uri;
 use protocol::id::ActorId;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use utoipa::ToSchema;
 
-use crate::api::extract::{self, PathPart, Query};
+use crate::api::extract::{self, PathPart, Query, Token};
+use crate::api::schemas;
 use crate::api::unexpected;
 use crate::api::views::{Actor, Pagination};
 use crate::engine::{DATACENTER, Engine, parse_actor_id};
@@ -28,13 +30,31 @@ const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1_000;
 const IDS_MAX: usize = 32;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ActorList)]
 pub struct List {
     actors: Vec<Actor>,
     pagination: Pagination,
 }
 
-pub async fn list(State(engine): State<Arc<Engine>>, uri: Uri) -> Result<Json<List>, ApiError> {
+#[utoipa::path(
+    get,
+    path = "/actors",
+    tag = "Actors",
+    params(
+        ("namespace" = String, Query, description = "The namespace's name"),
+        ("name" = Option<String>, Query, description = "With or without `key`; or ids"),
+        ("key" = Option<String>, Query, description = "Needs `name`"),
+        ("actor_ids" = Option<String>, Query, description = "Ids, between commas; what is none is left out"),
+        ("actor_id" = Option<Vec<String>>, Query, description = "An id; may be repeated, 32 in all"),
+        ("include_destroyed" = Option<bool>, Query, description = "Ids find destroyed ones anyway"),
+        ("limit" = Option<usize>, Query, description = "100 unless said otherwise, at most 1000"),
+        ("cursor" = Option<u64>, Query, description = "Only those created before this moment"),
+    ),
+    responses((status = 200, body = List), (status = "default", body = ApiError)),
+    security(("admin_token" = []))
+)]
+pub async fn list(State(engine): State<Arc<Engine>>, token: Token, uri: Uri) -> Result<Json<List>, ApiError> {
     let known = ["namespace", "name", "key", "actor_ids", "actor_id", "include_destroyed", "limit", "cursor"];
     let query = Query::read(&uri, &known)?;
     query.required("namespace")?;
@@ -48,6 +68,7 @@ pub async fn list(State(engine): State<Arc<Engine>>, uri: Uri) -> Result<Json<Li
     let include_destroyed = query.flag("include_destroyed")?;
     let limit = query.limit(LIMIT_DEFAULT)?.min(LIMIT_MAX);
     let before_ms = query.cursor_ms()?;
+    token.check(&engine)?;
     check_filters(&ids, name.is_some(), key.is_some())?;
     let namespace = extract::namespace(&engine, &query)?;
 
@@ -110,14 +131,19 @@ async fn by_ids(
 }
 
 /// The body of `POST` and `PUT`; only `PUT` needs the key.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = CreateActorBody)]
 struct Create {
     datacenter: Option<String>,
     name: String,
+    /// `PUT` needs one.
     key: Option<String>,
+    /// Base64.
     input: Option<String>,
+    /// The pool.
     runner_name_selector: String,
+    #[schema(value_type = schemas::CrashPolicy)]
     crash_policy: CrashPolicy,
 }
 
@@ -130,13 +156,14 @@ struct Wanted {
 }
 
 impl Wanted {
-    async fn read(engine: &Engine, request: Request, needs_key: bool) -> Result<Wanted, ApiError> {
+    async fn read(engine: &Engine, token: &Token, request: Request, needs_key: bool) -> Result<Wanted, ApiError> {
         let query = Query::read(request.uri(), &["namespace"])?;
         query.required("namespace")?;
         let body: Create = extract::json(request).await?;
         if needs_key && body.key.is_none() {
             return Err(ApiError::bad_request("the body is not as expected: missing field `key`"));
         }
+        token.check(engine)?;
         let decode = |text: String| STANDARD.decode(text).map(Bytes::from);
         let input = body.input.map(decode).transpose();
         let input = input.map_err(|error| ApiError::bad_request(format!("input is not base64: {error}")))?;
@@ -150,27 +177,55 @@ impl Wanted {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = CreateActorAnswer)]
 pub struct Created {
     actor: Actor,
 }
 
-pub async fn create(State(engine): State<Arc<Engine>>, request: Request) -> Result<Json<Created>, ApiError> {
-    let Wanted { namespace, name, key, create } = Wanted::read(&engine, request, false).await?;
+#[utoipa::path(
+    post,
+    path = "/actors",
+    tag = "Actors",
+    params(
+        ("namespace" = String, Query, description = "The namespace's name"),
+    ),
+    request_body = Create,
+    responses((status = 200, body = Created), (status = "default", body = ApiError)),
+    security(("admin_token" = []))
+)]
+pub async fn create(State(engine): State<Arc<Engine>>, token: Token, request: Request) -> Result<Json<Created>, ApiError> {
+    let Wanted { namespace, name, key, create } = Wanted::read(&engine, &token, request, false).await?;
     match engine.call(Operation::CreateActor { namespace, name, key, create }).await? {
         Answer::Actor { record, .. } => Ok(Json(Created { actor: Actor::from(*record) })),
         other => Err(unexpected(&other)),
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = GetOrCreateActorAnswer)]
 pub struct GotOrCreated {
     actor: Actor,
     created: bool,
 }
 
-pub async fn get_or_create(State(engine): State<Arc<Engine>>, request: Request) -> Result<Json<GotOrCreated>, ApiError> {
-    let Wanted { namespace, name, key, create } = Wanted::read(&engine, request, true).await?;
+#[utoipa::path(
+    put,
+    path = "/actors",
+    tag = "Actors",
+    params(
+        ("namespace" = String, Query, description = "The namespace's name"),
+    ),
+    request_body = Create,
+    responses((status = 200, body = GotOrCreated), (status = "default", body = ApiError)),
+    security(("admin_token" = []))
+)]
+pub async fn get_or_create(
+    State(engine): State<Arc<Engine>>,
+    token: Token,
+    request: Request,
+) -> Result<Json<GotOrCreated>, ApiError> {
+    let Wanted { namespace, name, key, create } = Wanted::read(&engine, &token, request, true).await?;
     let key = key.unwrap_or_default();
     match engine.call(Operation::GetOrCreateActor { namespace, name, key, create }).await? {
         Answer::Actor { record, created } => Ok(Json(GotOrCreated { actor: Actor::from(*record), created })),
@@ -178,62 +233,106 @@ pub async fn get_or_create(State(engine): State<Arc<Engine>>, request: Request) 
     }
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Empty {}
 
+#[utoipa::path(
+    delete,
+    path = "/actors/{actor_id}",
+    tag = "Actors",
+    params(
+        ("actor_id" = String, Path),
+        ("namespace" = String, Query, description = "The namespace's name"),
+    ),
+    responses((status = 200, body = Empty), (status = "default", body = ApiError)),
+    security(("admin_token" = []))
+)]
 pub async fn destroy(
     State(engine): State<Arc<Engine>>,
     PathPart(actor): PathPart<String>,
+    token: Token,
     uri: Uri,
 ) -> Result<Json<Empty>, ApiError> {
-    let (namespace, actor) = named(&engine, &actor, &uri)?;
+    let (namespace, actor) = named(&engine, &token, &actor, &uri)?;
     engine.call(Operation::DestroyActor { namespace, actor }).await?;
     Ok(Json(Empty {}))
 }
 
+#[utoipa::path(
+    post,
+    path = "/actors/{actor_id}/sleep",
+    tag = "Actors",
+    params(
+        ("actor_id" = String, Path),
+        ("namespace" = String, Query, description = "The namespace's name"),
+    ),
+    request_body = Empty,
+    responses((status = 200, body = Empty), (status = "default", body = ApiError)),
+    security(("admin_token" = []))
+)]
 pub async fn sleep(
     State(engine): State<Arc<Engine>>,
     PathPart(actor): PathPart<String>,
+    token: Token,
     request: Request,
 ) -> Result<Json<Empty>, ApiError> {
-    let (namespace, actor) = named_with_body(&engine, &actor, request).await?;
+    let (namespace, actor) = named_with_body(&engine, &token, &actor, request).await?;
     engine.call(Operation::SleepActor { namespace, actor }).await?;
     Ok(Json(Empty {}))
 }
 
+#[utoipa::path(
+    post,
+    path = "/actors/{actor_id}/reschedule",
+    tag = "Actors",
+    params(
+        ("actor_id" = String, Path),
+        ("namespace" = String, Query, description = "The namespace's name"),
+    ),
+    request_body = Empty,
+    responses((status = 200, body = Empty), (status = "default", body = ApiError)),
+    security(("admin_token" = []))
+)]
 pub async fn reschedule(
     State(engine): State<Arc<Engine>>,
     PathPart(actor): PathPart<String>,
+    token: Token,
     request: Request,
 ) -> Result<Json<Empty>, ApiError> {
-    let (namespace, actor) = named_with_body(&engine, &actor, request).await?;
+    let (namespace, actor) = named_with_body(&engine, &token, &actor, request).await?;
     engine.call(Operation::RescheduleActor { namespace, actor }).await?;
     Ok(Json(Empty {}))
 }
 
-fn named(engine: &Engine, actor: &str, uri: &Uri) -> Result<(String, ActorId), ApiError> {
+fn named(engine: &Engine, token: &Token, actor: &str, uri: &Uri) -> Result<(String, ActorId), ApiError> {
     let actor = parse_actor_id(actor)?;
     let query = Query::read(uri, &["namespace"])?;
+    query.required("namespace")?;
+    token.check(engine)?;
     Ok((extract::namespace(engine, &query)?.name, actor))
 }
 
-async fn named_with_body(engine: &Engine, actor: &str, request: Request) -> Result<(String, ActorId), ApiError> {
+async fn named_with_body(engine: &Engine, token: &Token, actor: &str, request: Request) -> Result<(String, ActorId), ApiError> {
     let actor = parse_actor_id(actor)?;
     let query = Query::read(request.uri(), &["namespace"])?;
     query.required("namespace")?;
     let Empty {} = extract::json(request).await?;
+    token.check(engine)?;
     Ok((extract::namespace(engine, &query)?.name, actor))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ActorNameList)]
 pub struct Names {
     names: BTreeMap<String, Name>,
     pagination: Pagination,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ActorName)]
 struct Name {
+    #[schema(value_type = Object)]
     metadata: serde_json::Value,
 }
 
@@ -244,11 +343,24 @@ impl Name {
     }
 }
 
-pub async fn names(State(engine): State<Arc<Engine>>, uri: Uri) -> Result<Json<Names>, ApiError> {
+#[utoipa::path(
+    get,
+    path = "/actors/names",
+    tag = "Actors",
+    params(
+        ("namespace" = String, Query, description = "The namespace's name"),
+        ("limit" = Option<usize>, Query, description = "100 unless said otherwise, at most 1000"),
+        ("cursor" = Option<String>, Query, description = "Only those after this name"),
+    ),
+    responses((status = 200, body = Names), (status = "default", body = ApiError)),
+    security(("admin_token" = []))
+)]
+pub async fn names(State(engine): State<Arc<Engine>>, token: Token, uri: Uri) -> Result<Json<Names>, ApiError> {
     let query = Query::read(&uri, &["namespace", "limit", "cursor"])?;
     query.required("namespace")?;
     let limit = query.limit(LIMIT_DEFAULT)?.min(LIMIT_MAX);
     let after = query.one("cursor")?.map(str::to_string);
+    token.check(&engine)?;
     let namespace = extract::namespace(&engine, &query)?;
     let read =
         engine.readers.read("the names could not be listed", move |state| state.actor_names(namespace.id, after.as_deref(), limit));
@@ -258,19 +370,34 @@ pub async fn names(State(engine): State<Arc<Engine>>, uri: Uri) -> Result<Json<N
     Ok(Json(Names { names, pagination: Pagination { cursor } }))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = KvEntry)]
 pub struct Entry {
+    /// Base64.
     value: String,
     update_ts: u64,
 }
 
+#[utoipa::path(
+    get,
+    path = "/actors/{actor_id}/kv/keys/{key}",
+    tag = "Actors",
+    params(
+        ("actor_id" = String, Path),
+        ("key" = String, Path, description = "Base64"),
+        ("namespace" = String, Query, description = "The namespace's name"),
+    ),
+    responses((status = 200, body = Entry), (status = "default", body = ApiError)),
+    security(("admin_token" = []))
+)]
 pub async fn kv_entry(
     State(engine): State<Arc<Engine>>,
     PathPart((actor, key)): PathPart<(String, String)>,
+    token: Token,
     uri: Uri,
 ) -> Result<Json<Entry>, ApiError> {
-    let (_, actor) = named(&engine, &actor, &uri)?;
     let key = STANDARD.decode(&key).map_err(|error| ApiError::bad_request(format!("the key {key:?} is not base64: {error}")))?;
+    let (_, actor) = named(&engine, &token, &actor, &uri)?;
     let namespace = extract::namespace(&engine, &Query::read(&uri, &["namespace"])?)?;
     let read = engine.readers.read("the entry could not be read", move |state| {
         let found = state.load_actor(actor)?;

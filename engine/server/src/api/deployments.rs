@@ -23,8 +23,9 @@ use protocol::limits::{ACTOR_NAME_BYTES_MAX, COMPONENT_BYTES_MAX};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
+use utoipa::ToSchema;
 
-use crate::api::extract::{self, PathPart, Query};
+use crate::api::extract::{self, PathPart, Query, Token};
 use crate::api::unexpected;
 use crate::api::views::{Deployed, Deployment};
 use crate::components::Arrived;
@@ -44,13 +45,26 @@ const PROGRESS_MS: u64 = 1_000;
 /// Lines about a deploy that may wait for a slow client; after that the next ones are left out.
 const PROGRESS_LINES_MAX: usize = 16;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = DeploymentList)]
 pub struct List {
     deployments: Vec<Deployment>,
 }
 
-pub async fn list(State(engine): State<Arc<Engine>>, uri: Uri) -> Result<Json<List>, ApiError> {
+#[utoipa::path(
+    get,
+    path = "/deployments",
+    tag = "Deployments",
+    params(
+        ("namespace" = String, Query, description = "The namespace's name"),
+    ),
+    responses((status = 200, body = List), (status = "default", body = ApiError)),
+    security(("admin_token" = []))
+)]
+pub async fn list(State(engine): State<Arc<Engine>>, token: Token, uri: Uri) -> Result<Json<List>, ApiError> {
     let query = Query::read(&uri, &["namespace"])?;
+    query.required("namespace")?;
+    token.check(&engine)?;
     let namespace = extract::namespace(&engine, &query)?;
     let records = engine.directory.deployments(namespace.id);
     let deployments = records.iter().map(|record| Deployment::of(namespace.name.clone(), record)).collect();
@@ -65,15 +79,31 @@ struct Deploy {
     pool: String,
 }
 
+#[utoipa::path(
+    put,
+    path = "/deployments/{name}",
+    tag = "Deployments",
+    params(
+        ("name" = String, Path, description = "The actor name"),
+        ("namespace" = String, Query, description = "The namespace's name"),
+        ("pool" = Option<String>, Query, description = "`default` unless said otherwise"),
+    ),
+    request_body(content = Vec<u8>, content_type = "application/wasm", description = "A component; the content type is not looked at"),
+    responses((status = 200, body = Deployed, description = "With `accept: application/x-ndjson`: progress, a JSON value a line"), (status = "default", body = ApiError)),
+    security(("admin_token" = []))
+)]
 pub async fn deploy(
     State(engine): State<Arc<Engine>>,
     PathPart(name): PathPart<String>,
+    token: Token,
     request: Request,
 ) -> Result<Response, ApiError> {
     let query = Query::read(request.uri(), &["namespace", "pool"])?;
+    query.required("namespace")?;
+    let pool = query.one("pool")?.unwrap_or("default").to_string();
+    token.check(&engine)?;
     // Before the upload: nobody should send 100 MB to learn of a typing error.
     let namespace = extract::namespace(&engine, &query)?.name;
-    let pool = query.one("pool")?.unwrap_or("default").to_string();
     if name.is_empty() || name.len() > ACTOR_NAME_BYTES_MAX {
         return Err(engine_core::refusal::Refusal::NameTooLarge { bytes: name.len() }.into());
     }
@@ -178,20 +208,35 @@ async fn deployed(engine: &Engine, operation: Operation, namespace: String) -> R
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ActivateBody)]
 struct Activate {
     version: u32,
 }
 
+#[utoipa::path(
+    post,
+    path = "/deployments/{name}/activate",
+    tag = "Deployments",
+    params(
+        ("name" = String, Path, description = "The actor name"),
+        ("namespace" = String, Query, description = "The namespace's name"),
+    ),
+    request_body = Activate,
+    responses((status = 200, body = Deployed), (status = "default", body = ApiError)),
+    security(("admin_token" = []))
+)]
 pub async fn activate(
     State(engine): State<Arc<Engine>>,
     PathPart(name): PathPart<String>,
+    token: Token,
     request: Request,
 ) -> Result<Json<Deployed>, ApiError> {
     let query = Query::read(request.uri(), &["namespace"])?;
     query.required("namespace")?;
     let Activate { version } = extract::json(request).await?;
+    token.check(&engine)?;
     let namespace = extract::namespace(&engine, &query)?.name;
     let operation = Operation::Activate { namespace: namespace.clone(), name, version };
     Ok(Json(deployed(&engine, operation, namespace).await?))

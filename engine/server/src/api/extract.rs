@@ -2,6 +2,8 @@
 //!
 //! Unknown parameters and fields are refused, so that a typing error is an error and not a silent default.
 
+use std::convert::Infallible;
+
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts, Path, Request};
 use engine_core::record::NamespaceRecord;
@@ -12,6 +14,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use protocol::limits::MIB;
 use serde::de::DeserializeOwned;
 
+use crate::auth;
 use crate::engine::Engine;
 use crate::error::ApiError;
 use crate::form;
@@ -86,6 +89,24 @@ fn number<T: std::str::FromStr>(name: &str, text: &str) -> Result<T, ApiError> {
 pub fn namespace(engine: &Engine, query: &Query) -> Result<NamespaceRecord, ApiError> {
     let name = query.required("namespace")?;
     engine.directory.namespace(name).ok_or_else(|| ApiError::namespace_not_found(name))
+}
+
+/// What a request brings to show that it may.
+pub struct Token(Option<Vec<u8>>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Token {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Token, Infallible> {
+        Ok(Token(auth::bearer(&parts.headers).map(<[u8]>::to_vec)))
+    }
+}
+
+impl Token {
+    /// Asked once the request has been understood, as the original does: what makes no sense is told to everybody.
+    pub fn check(&self, engine: &Engine) -> Result<(), ApiError> {
+        engine.authorize(self.0.as_deref())
+    }
 }
 
 /// The body of a request, which must be JSON and say so.

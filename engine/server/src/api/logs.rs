@@ -10,9 +10,10 @@ use protocol::id::ActorId;
 use protocol::message::LogLine;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
+use utoipa::ToSchema;
 
 use crate::api::deployments::ndjson;
-use crate::api::extract::{self, PathPart, Query};
+use crate::api::extract::{self, PathPart, Query, Token};
 use crate::engine::{Engine, parse_actor_id};
 use crate::error::ApiError;
 
@@ -25,12 +26,31 @@ static FOLLOWERS: Semaphore = Semaphore::const_new(FOLLOWERS_MAX);
 /// Lines that may wait for a slow client; the book keeps the others until it has no room for them.
 const LINES_WAITING_MAX: usize = 64;
 
-pub async fn logs(State(engine): State<Arc<Engine>>, PathPart(actor): PathPart<String>, uri: Uri) -> Result<Response, ApiError> {
+#[utoipa::path(
+    get,
+    path = "/actors/{actor_id}/logs",
+    tag = "Actors",
+    params(
+        ("actor_id" = String, Path),
+        ("namespace" = String, Query, description = "The namespace's name"),
+        ("limit" = Option<usize>, Query, description = "How many of the newest lines to begin with: 100 unless said otherwise, at most 10000"),
+        ("follow" = Option<bool>, Query, description = "Go on with what it logs from now on"),
+    ),
+    responses((status = 200, body = LogEntry, content_type = "application/x-ndjson", description = "One a line"), (status = "default", body = ApiError)),
+    security(("admin_token" = []))
+)]
+pub async fn logs(
+    State(engine): State<Arc<Engine>>,
+    PathPart(actor): PathPart<String>,
+    token: Token,
+    uri: Uri,
+) -> Result<Response, ApiError> {
     let actor = parse_actor_id(&actor)?;
     let query = Query::read(&uri, &["namespace", "follow", "limit"])?;
     query.required("namespace")?;
     let follow = query.flag("follow")?;
     let limit = query.limit(LIMIT_DEFAULT)?.min(LIMIT_MAX);
+    token.check(&engine)?;
     let namespace = extract::namespace(&engine, &query)?;
     let found = engine.readers.read("the actor could not be looked up", move |state| state.load_actor(actor)).await?;
     if found.is_none_or(|found| found.record.namespace != namespace.id) {
@@ -76,6 +96,15 @@ async fn send_lines(
             () = lines.closed() => return Ok(()),
         }
     }
+}
+
+/// One line of an actor's log.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "for the document; see `view`")]
+struct LogEntry {
+    ts: u64,
+    level: String,
+    text: String,
 }
 
 fn view(line: &LogLine) -> Value {

@@ -6,7 +6,9 @@
 //! In reading order:
 //! - [`extract`]: reads queries and bodies, strictly.
 //! - [`views`]: records as JSON.
-//! - [`namespaces`], [`actors`], [`logs`], [`deployments`], [`about`]: the routes.
+//! - [`namespaces`], [`actors`], [`logs`], [`runners`], [`runner_configs`], [`deployments`], [`about`]: the routes.
+//! - [`pool_form`]: a pool's configuration as it is put and shown.
+//! - [`openapi`]: the document that describes all of this; [`schemas`]: values whose types are not the API's.
 //! - [`cors`]: what browsers are told.
 
 pub mod about;
@@ -16,34 +18,56 @@ pub mod deployments;
 pub mod extract;
 pub mod logs;
 pub mod namespaces;
+pub mod openapi;
+pub mod pool_form;
+pub mod runner_configs;
+pub mod runners;
+pub mod schemas;
 pub mod views;
 
 use std::sync::Arc;
 
-use axum::routing::{delete, get, post, put};
-use axum::{Router, middleware};
+use axum::{Extension, Router, middleware};
 use engine_core::action::Answer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::engine::Engine;
 use crate::error::ApiError;
+use crate::metrics;
 
+/// All routes. Each is named once, in its handler's description, so that the document lists what is served and nothing else.
 pub fn router(engine: Arc<Engine>) -> Router {
-    let api = Router::new()
-        .route("/namespaces", get(namespaces::list).post(namespaces::create))
-        .route("/actors", get(actors::list).put(actors::get_or_create).post(actors::create))
-        .route("/actors/names", get(actors::names))
-        .route("/actors/{actor}", delete(actors::destroy))
-        .route("/actors/{actor}/sleep", post(actors::sleep))
-        .route("/actors/{actor}/reschedule", post(actors::reschedule))
-        .route("/actors/{actor}/kv/keys/{key}", get(actors::kv_entry))
-        .route("/actors/{actor}/logs", get(logs::logs))
-        .route("/datacenters", get(about::datacenters))
-        .route("/deployments", get(deployments::list))
-        .route("/deployments/{name}", put(deployments::deploy))
-        .route("/deployments/{name}/activate", post(deployments::activate))
-        .route("/metadata", get(about::metadata))
+    let api = OpenApiRouter::with_openapi(openapi::frame())
+        .routes(routes!(namespaces::list, namespaces::create))
+        .routes(routes!(actors::list, actors::get_or_create, actors::create))
+        .routes(routes!(actors::names))
+        .routes(routes!(actors::destroy))
+        .routes(routes!(actors::sleep))
+        .routes(routes!(actors::reschedule))
+        .routes(routes!(actors::kv_entry))
+        .routes(routes!(logs::logs))
+        .routes(routes!(runners::envoys))
+        .routes(routes!(runners::runners))
+        .routes(routes!(runners::names))
+        .routes(routes!(runner_configs::list))
+        .routes(routes!(runner_configs::put, runner_configs::delete))
+        .routes(routes!(runner_configs::check))
+        .routes(routes!(runner_configs::refresh))
+        .routes(routes!(deployments::list))
+        .routes(routes!(deployments::deploy))
+        .routes(routes!(deployments::activate))
+        .routes(routes!(about::datacenters))
+        .routes(routes!(about::fanout))
+        .routes(routes!(about::metadata))
+        .routes(routes!(openapi::document))
         .layer(middleware::from_fn(cors::of_routes));
-    Router::new().merge(api).route("/health", get(about::health)).fallback(cors::not_found).with_state(engine)
+    let (router, described) = api.routes(routes!(about::health)).split_for_parts();
+    router
+        .fallback(cors::not_found)
+        .layer(Extension(openapi::Document::new(&described)))
+        .layer(middleware::from_fn_with_state(engine.clone(), metrics::count))
+        .with_state(engine)
 }
 
 /// The core answered a call with something that does not belong to it: a bug, told as one.

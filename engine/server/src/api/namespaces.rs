@@ -10,8 +10,9 @@ use engine_core::record::NamespaceRecord;
 use http::Uri;
 use protocol::id::{Id, NamespaceId};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use crate::api::extract::{self, Query};
+use crate::api::extract::{self, Query, Token};
 use crate::api::unexpected;
 use crate::api::views::{Namespace, Pagination};
 use crate::engine::Engine;
@@ -20,20 +21,37 @@ use crate::random;
 
 const LIMIT_DEFAULT: usize = 1_000;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = NamespaceList)]
 pub struct List {
     namespaces: Vec<Namespace>,
     pagination: Pagination,
 }
 
-pub async fn list(State(engine): State<Arc<Engine>>, uri: Uri) -> Result<Json<List>, ApiError> {
+#[utoipa::path(
+    get,
+    path = "/namespaces",
+    tag = "Namespaces",
+    params(
+        ("limit" = Option<usize>, Query, description = "1000 unless said otherwise"),
+        ("cursor" = Option<String>, Query, description = "An id: only those after it"),
+        ("name" = Option<String>, Query, description = "Only the one of this name"),
+        ("namespace_ids" = Option<String>, Query, description = "Ids, between commas"),
+        ("namespace_id" = Option<Vec<String>>, Query, description = "An id; may be repeated"),
+    ),
+    responses((status = 200, body = List), (status = "default", body = ApiError)),
+    security(("admin_token" = []))
+)]
+pub async fn list(State(engine): State<Arc<Engine>>, token: Token, uri: Uri) -> Result<Json<List>, ApiError> {
     let query = Query::read(&uri, &["limit", "cursor", "name", "namespace_ids", "namespace_id"])?;
     let limit = query.limit(LIMIT_DEFAULT)?;
     let listed = query.one("namespace_ids")?.unwrap_or_default().split(',').filter(|id| !id.is_empty());
     let ids = listed.chain(query.all("namespace_id")).map(parse_namespace_id).collect::<Result<Vec<_>, _>>()?;
     let after = query.one("cursor")?.map(parse_namespace_id).transpose()?;
+    let name = query.one("name")?;
+    token.check(&engine)?;
 
-    if let Some(name) = query.one("name")? {
+    if let Some(name) = name {
         return Ok(page(engine.directory.namespace(name).into_iter().collect(), None));
     }
     let mut namespaces = engine.directory.namespaces();
@@ -55,21 +73,32 @@ fn parse_namespace_id(text: &str) -> Result<NamespaceId, ApiError> {
     text.parse::<Id>().map_err(|error| ApiError::bad_request(format!("{text:?} is not a namespace id: {error}")))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = CreateNamespaceBody)]
 struct Create {
     name: String,
     display_name: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = CreateNamespaceAnswer)]
 pub struct Created {
     namespace: Namespace,
 }
 
-pub async fn create(State(engine): State<Arc<Engine>>, request: Request) -> Result<Json<Created>, ApiError> {
+#[utoipa::path(
+    post,
+    path = "/namespaces",
+    tag = "Namespaces",
+    request_body = Create,
+    responses((status = 200, body = Created), (status = "default", body = ApiError)),
+    security(("admin_token" = []))
+)]
+pub async fn create(State(engine): State<Arc<Engine>>, token: Token, request: Request) -> Result<Json<Created>, ApiError> {
     Query::read(request.uri(), &[])?;
     let Create { name, display_name } = extract::json(request).await?;
+    token.check(&engine)?;
     match engine.call(Operation::CreateNamespace { random: random::bytes(), name, display_name }).await? {
         Answer::Namespace(namespace) => Ok(Json(Created { namespace: namespace.into() })),
         other => Err(unexpected(&other)),

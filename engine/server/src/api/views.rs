@@ -3,16 +3,19 @@
 use engine_core::record::{ActorError, ActorRecord, CrashPolicy, DeploymentRecord, NamespaceRecord, VersionRecord};
 use protocol::component::Handler;
 use serde::Serialize;
+use utoipa::ToSchema;
 
+use crate::api::schemas;
 use crate::engine::DATACENTER;
 
 /// One page of a list.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct Pagination {
+    #[schema(required = true)]
     pub cursor: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct Namespace {
     namespace_id: String,
     name: String,
@@ -31,23 +34,32 @@ impl From<NamespaceRecord> for Namespace {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct Actor {
     actor_id: String,
     name: String,
+    #[schema(required = true)]
     key: Option<String>,
     namespace_id: String,
     datacenter: &'static str,
     runner_name_selector: String,
+    #[schema(value_type = schemas::CrashPolicy)]
     crash_policy: CrashPolicy,
     create_ts: u64,
+    #[schema(required = true)]
     start_ts: Option<u64>,
+    #[schema(required = true)]
     pending_allocation_ts: Option<u64>,
+    #[schema(required = true)]
     connectable_ts: Option<u64>,
+    #[schema(required = true)]
     sleep_ts: Option<u64>,
+    #[schema(required = true)]
     reschedule_ts: Option<u64>,
+    #[schema(required = true)]
     destroy_ts: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schemas::ActorError>)]
     error: Option<ActorError>,
 }
 
@@ -74,7 +86,7 @@ impl From<ActorRecord> for Actor {
 }
 
 /// The live version of a deployment: what a deploy is answered with.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct Deployed {
     namespace: String,
     name: String,
@@ -84,7 +96,7 @@ pub struct Deployed {
 }
 
 /// A deployment with all versions that are kept.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct Deployment {
     namespace: String,
     name: String,
@@ -92,7 +104,7 @@ pub struct Deployment {
     versions: Vec<Version>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Version {
     version: u32,
     live: bool,
@@ -101,6 +113,7 @@ struct Version {
     bytes: u64,
     compiled_bytes: u64,
     compile_ms: u64,
+    #[schema(value_type = Vec<String>)]
     handlers: Vec<Handler>,
     imports: Vec<String>,
     deploy_ts: u64,
@@ -138,7 +151,7 @@ impl Deployment {
 
 #[cfg(test)]
 mod tests {
-    use engine_core::record::CrashPolicy;
+    use engine_core::record::{CrashPolicy, PoolError};
     use protocol::id::Id;
 
     use super::*;
@@ -185,6 +198,15 @@ mod tests {
             (ActorError::Crashed { message: None }, r#"{"crashed":{"message":null}}"#),
             (ActorError::EnvoyNoResponse { envoy_key: None }, r#"{"envoy_no_response":{"envoy_key":null}}"#),
             (ActorError::EnvoyConnectionLost { envoy_key: "k".to_string() }, r#"{"envoy_connection_lost":{"envoy_key":"k"}}"#),
+            (ActorError::NoCapacity, r#""no_capacity""#),
+            (ActorError::ConcurrentActorLimitReached, r#""concurrent_actor_limit_reached""#),
+            (ActorError::RunnerNoResponse { runner_id: "r".to_string() }, r#"{"runner_no_response":{"runner_id":"r"}}"#),
+            (ActorError::RunnerConnectionLost { runner_id: "r".to_string() }, r#"{"runner_connection_lost":{"runner_id":"r"}}"#),
+            (ActorError::RunnerPoolError(PoolError::Downgrade), r#"{"runner_pool_error":"downgrade"}"#),
+            (
+                ActorError::RunnerPoolError(PoolError::ServerlessHttpError { status_code: 500, body: "b".to_string() }),
+                r#"{"runner_pool_error":{"serverless_http_error":{"status_code":500,"body":"b"}}}"#,
+            ),
         ];
         for (error, expected) in errors {
             let shown = text(ActorRecord { error: Some(error), ..record.clone() });

@@ -126,7 +126,7 @@ async fn get(args: OneArgs) -> Outcome {
     let client = args.target.client()?;
     let answer = client.json(client.request(Method::GET, &["actors"], &[("actor_id", &args.actor)])).await?;
     let Some(actor) = answer["actors"].get(0) else {
-        return Err(format!("there is no actor {} in namespace {}", args.actor, args.target.namespace));
+        return Err(format!("there is no actor {} in namespace {}", args.actor, client.namespace));
     };
     if args.target.json {
         print::line(&actor.to_string());

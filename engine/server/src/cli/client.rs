@@ -6,6 +6,10 @@ use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::form;
+
+const NAMESPACE_DEFAULT: &str = "default";
+
 /// An answer that is longer is not one of an engine.
 const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
@@ -13,6 +17,7 @@ pub struct Client {
     http: reqwest::Client,
     base: Url,
     pub namespace: String,
+    token: Option<String>,
 }
 
 /// An error as the API answers it.
@@ -24,17 +29,11 @@ struct Refused {
 }
 
 impl Client {
-    pub fn new(engine: &str, namespace: &str) -> Result<Client, String> {
-        let base =
-            Url::parse(engine).map_err(|error| format!("{engine:?} is not a URL ({error}); http://127.0.0.1:6420 is one"))?;
-        if base.scheme() != "http" || base.cannot_be_a_base() {
-            return Err(format!(
-                "{engine} cannot be reached: only http:// is spoken here; use a tunnel or a proxy on this machine"
-            ));
-        }
+    pub fn new(engine: &str, namespace: Option<String>, token: Option<String>) -> Result<Client, String> {
+        let Endpoint { base, namespace, token } = Endpoint::new(engine, namespace, token)?;
         // A proxy that the environment names is for other hosts.
         let http = reqwest::Client::builder().no_proxy().build().map_err(|error| format!("no HTTP client: {error}"))?;
-        Ok(Client { http, base, namespace: namespace.to_string() })
+        Ok(Client { http, base, namespace, token })
     }
 
     /// A request in the namespace; each part of the path is one segment, whatever is in it.
@@ -44,7 +43,11 @@ impl Client {
             segments.pop_if_empty().extend(path);
         }
         url.query_pairs_mut().append_pair("namespace", &self.namespace).extend_pairs(query);
-        self.http.request(method, url)
+        let request = self.http.request(method, url);
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
     }
 
     pub async fn send(&self, request: RequestBuilder) -> Result<Response, String> {
@@ -97,6 +100,39 @@ impl Client {
     }
 }
 
+/// Where an engine is, in which namespace, and with which token: all three may be in one URL, as clients of the original write it.
+#[derive(PartialEq, Debug)]
+struct Endpoint {
+    base: Url,
+    namespace: String,
+    token: Option<String>,
+}
+
+impl Endpoint {
+    fn new(engine: &str, namespace: Option<String>, token: Option<String>) -> Result<Endpoint, String> {
+        // The URL may hold a token, so it is not repeated.
+        let mut base = Url::parse(engine)
+            .map_err(|error| format!("the engine's address is not a URL ({error}); http://127.0.0.1:6420 is one"))?;
+        let part = |text: &str| form::decode_percent(text).map(|text| text.into_owned()).map_err(|_| "the address is not UTF-8");
+        let in_url = Some(part(base.username())?).filter(|name| !name.is_empty());
+        let token_in_url = base.password().map(part).transpose()?;
+        if token_in_url.is_some() && in_url.is_none() {
+            return Err("the address holds a token and no namespace; http://NAMESPACE:TOKEN@HOST is expected".to_string());
+        }
+        if (in_url.is_some() && namespace.is_some()) || (token_in_url.is_some() && token.is_some()) {
+            return Err("namespace or token is given twice: in the address, and as a flag or variable; give it once".to_string());
+        }
+        if base.query().is_some() || base.fragment().is_some() {
+            return Err("the address has a query or a fragment; leave out what follows `?` or `#`".to_string());
+        }
+        if base.set_username("").and_then(|()| base.set_password(None)).is_err() || base.scheme() != "http" {
+            return Err(format!("{base} cannot be reached: only http:// is spoken here; use a tunnel or a proxy on this machine"));
+        }
+        let namespace = in_url.or(namespace).unwrap_or_else(|| NAMESPACE_DEFAULT.to_string());
+        Ok(Endpoint { base, namespace, token: token_in_url.or(token) })
+    }
+}
+
 /// The innermost cause, which is the one that tells something.
 fn chain(error: &dyn Error) -> String {
     let mut innermost = error;
@@ -104,4 +140,36 @@ fn chain(error: &dyn Error) -> String {
         innermost = source;
     }
     innermost.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        let told = |engine: &str, namespace: Option<&str>, token: Option<&str>| {
+            let endpoint = Endpoint::new(engine, namespace.map(str::to_string), token.map(str::to_string)).ok()?;
+            Some(format!("{} {} {}", endpoint.base, endpoint.namespace, endpoint.token.unwrap_or_default()))
+        };
+        let rows = [
+            ("http://a", None, None, Some("http://a/ default ")),
+            ("http://a:1/b", Some("n"), Some("t"), Some("http://a:1/b n t")),
+            ("http://n@a", None, Some("t"), Some("http://a/ n t")),
+            ("http://n%2D1:t%3A@a:1", None, None, Some("http://a:1/ n-1 t:")),
+            ("http://n:t@a", None, Some("t"), None),
+            ("http://n@a", Some("n"), None, None),
+            ("http://:t@a", None, None, None),
+            ("http://a?x", None, None, None),
+            ("http://a#x", None, None, None),
+            ("https://a", None, None, None),
+            ("data:x", None, None, None),
+            ("a", None, None, None),
+        ];
+        for (engine, namespace, token, expected) in rows {
+            assert_eq!(told(engine, namespace, token).as_deref(), expected, "{engine}");
+        }
+        let refused = Endpoint::new("https://n:s3cret@a", None, None).expect_err("TLS");
+        assert!(!refused.contains("s3cret"), "{refused}");
+    }
 }

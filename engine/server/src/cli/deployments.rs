@@ -20,7 +20,7 @@ pub async fn list(args: TargetArgs) -> Outcome {
         }
     }
     if rows.is_empty() {
-        print::note(&format!("nothing is deployed in namespace {}; `rivet-engine deploy FILE.wasm` does it", args.namespace));
+        print::note(&format!("nothing is deployed in namespace {}; `rivet-engine deploy FILE.wasm` does it", client.namespace));
         return Ok(());
     }
     print::table(&["NAME", "POOL", "VERSION", "LIVE", "DEPLOYED", "SIZE", "COMPONENT"], &rows);

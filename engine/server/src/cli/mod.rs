@@ -4,31 +4,51 @@
 //! error. Exit codes: 0 done, 1 it failed and one sentence says why, 2 the command was typed wrong.
 //!
 //! In reading order:
-//! - [`start`]: runs the engine until it is told to stop.
+//! - [`start`]: runs the engine until it is told to stop. [`configured`]: says how it would.
 //! - [`deploy`], [`deployments`], [`actors`], [`logs`]: one command each.
 //! - [`client`]: the way to the engine. [`print`]: tables, moments, lines.
 
 mod actors;
 mod client;
+mod configured;
 mod deploy;
 mod deployments;
 mod logs;
 mod print;
 mod start;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::cli::client::Client;
-use crate::config::StartArgs;
+use crate::config::args::StartArgs;
 
-const VERSION: &str =
-    concat!(env!("CARGO_PKG_VERSION"), " (", env!("BUILD_GIT_SHA"), ", ", env!("BUILD_TARGET"), ", ", env!("BUILD_PROFILE"), ")");
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    "\nGit SHA: ",
+    env!("BUILD_GIT_SHA"),
+    "\nBuild Timestamp: ",
+    env!("BUILD_TIMESTAMP"),
+    "\nRustc Version: ",
+    env!("BUILD_RUSTC_VERSION"),
+    "\nRustc Host: ",
+    env!("BUILD_HOST"),
+    "\nCargo Target: ",
+    env!("BUILD_TARGET"),
+    "\nCargo Profile: ",
+    env!("BUILD_PROFILE")
+);
 
 #[derive(Parser)]
-#[command(name = "rivet-engine", version = VERSION, about = "Runs stateful actors", max_term_width = 100)]
+#[command(name = "rivet-engine", display_name = "Rivet", version = VERSION, about = "Runs stateful actors", max_term_width = 100)]
 struct Cli {
+    /// A file of configuration, or a folder of such files: json, json5, jsonc, yaml, yml. May be repeated; later ones win
+    /// [default: /etc/rivet]
+    #[arg(long, value_name = "FILE|DIR", global = true)]
+    config: Vec<PathBuf>,
+
     #[command(subcommand)]
     command: Command,
 }
@@ -37,6 +57,9 @@ struct Cli {
 enum Command {
     /// Run the engine until SIGTERM or SIGINT
     Start(StartArgs),
+    /// What is configured
+    #[command(subcommand)]
+    Config(configured::ConfigCommand),
     /// Deploy a WebAssembly component: actors of its name run it from now on
     Deploy(deploy::DeployArgs),
     /// List what is deployed, with all versions
@@ -50,16 +73,23 @@ enum Command {
     Logs(logs::LogsArgs),
 }
 
+const ENGINE_DEFAULT: &str = "http://127.0.0.1:6420";
+
 /// Which engine, which namespace, and how to answer.
 #[derive(Args, Clone)]
 pub struct TargetArgs {
-    /// Where the engine is
-    #[arg(long, value_name = "URL", env = "RIVET_ENDPOINT", default_value = "http://127.0.0.1:6420")]
-    engine: String,
+    /// Where the engine is: http://[NAMESPACE[:TOKEN]@]HOST[:PORT] [env: RIVET_ENDPOINT] [default: http://127.0.0.1:6420]
+    #[arg(long, value_name = "URL")]
+    engine: Option<String>,
 
-    /// The namespace
-    #[arg(long, value_name = "NAME", env = "RIVET_NAMESPACE", default_value = "default")]
-    namespace: String,
+    /// The namespace [env: RIVET_NAMESPACE] [default: default]
+    #[arg(long, value_name = "NAME")]
+    namespace: Option<String>,
+
+    /// The engine's admin token, if it has one. A flag is visible to others on this machine: better in the environment
+    /// [env: RIVET_TOKEN]
+    #[arg(long, value_name = "TOKEN")]
+    token: Option<String>,
 
     /// Answer with the API's JSON
     #[arg(long)]
@@ -68,16 +98,27 @@ pub struct TargetArgs {
 
 impl TargetArgs {
     fn client(&self) -> Result<Client, String> {
-        Client::new(&self.engine, &self.namespace)
+        // The older name goes first, as with clients of the original.
+        let engine = self.engine.clone().or_else(|| variable("RIVET_ENGINE")).or_else(|| variable("RIVET_ENDPOINT"));
+        let namespace = self.namespace.clone().or_else(|| variable("RIVET_NAMESPACE"));
+        let token = self.token.clone().or_else(|| variable("RIVET_TOKEN"));
+        Client::new(engine.as_deref().unwrap_or(ENGINE_DEFAULT), namespace, token)
     }
+}
+
+/// An empty variable is one that was not set.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// The error is one sentence for people.
 type Outcome = Result<(), String>;
 
 pub fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
-        Command::Start(args) => start::run(args),
+    let Cli { config, command } = Cli::parse();
+    let outcome = match command {
+        Command::Start(args) => start::run(args, &config),
+        Command::Config(command) => configured::run(command, &config),
         Command::Deploy(args) => talk(deploy::run(args)),
         Command::Deployments(args) => talk(deployments::list(args)),
         Command::Rollback(args) => talk(deployments::roll_back(args)),

@@ -5,6 +5,7 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -12,11 +13,13 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Outcome, print};
 use crate::compose;
-use crate::config::{Config, LogFormat, StartArgs};
+use crate::config::args::StartArgs;
+use crate::config::{self, Config, LogFormat};
 use crate::files;
 
-pub fn run(args: StartArgs) -> Outcome {
-    let config = Config::new(args).map_err(|error| error.to_string())?;
+pub fn run(args: StartArgs, files: &[PathBuf]) -> Outcome {
+    let said = config::all(args, files).map_err(|error| error.to_string())?;
+    let config = Config::new(&said).map_err(|error| error.to_string())?;
     write_logs(config.log_format);
     if let Err(error) = files::raise_limit() {
         tracing::warn!(%error, "the limit of open files stays as it is; it bounds how many clients can be connected");

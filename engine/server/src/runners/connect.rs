@@ -11,6 +11,7 @@ use std::time::Duration;
 use engine_core::input::Operation;
 use engine_core::record::{NamespaceRecord, PoolKind, Rate, RunnerConfigRecord};
 use futures_util::StreamExt;
+use http::header::{HOST, SEC_WEBSOCKET_PROTOCOL};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use protocol::limits::cut;
@@ -18,6 +19,7 @@ use protocol::message::{RunnerProfile, RunnerProtocol, Serves};
 use protocol::wire::actor::ActorName;
 use protocol::wire::runner::{ServerInit, ToServer, decode_to_server};
 use protocol::wire::{Dialect, EnvoyVersion, RunnerVersion};
+use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -66,7 +68,7 @@ pub struct Hello {
 /// The address called without asking for a WebSocket.
 pub fn plain(engine: &Engine, endpoint: Endpoint, headers: &HeaderMap) -> Response<Body> {
     let token = headers.get(X_RIVET_TOKEN).and_then(|token| token.to_str().ok());
-    match authorize(engine, token) {
+    match authorize(engine, headers, token, &X_RIVET_TOKEN) {
         Ok(()) => gateway::about_socket(endpoint.path()),
         Err(error) => gateway::refusal(&error),
     }
@@ -100,8 +102,8 @@ async fn serve<T: AsyncRead + AsyncWrite + Unpin>(
         return websocket::close(socket, close).await;
     };
     let (hello, pace) = match endpoint {
-        Endpoint::Envoys => (envoy(engine, parts), Pace::ENVOY),
-        Endpoint::Runners => (legacy(engine, parts, &mut socket).await, Pace::LEGACY),
+        Endpoint::Envoys => (envoy(engine, parts), Pace::envoy(&engine.runner_times)),
+        Endpoint::Runners => (legacy(engine, parts, &mut socket).await, Pace::legacy(&engine.runner_times)),
     };
     match hello {
         Ok(hello) => session::run(engine, socket, hello, ray, &pace).await,
@@ -125,14 +127,31 @@ impl From<ApiError> for Refused {
     }
 }
 
-/// Who may connect as a runner, and call what only operators may.
-fn authorize(_engine: &Engine, _token: Option<&str>) -> Result<(), ApiError> {
-    // There is no admin token to configure yet. With one: none given is `guard.missing_header`, another `api.forbidden`.
-    Ok(())
+/// Who may connect as a runner, and by which host. The header is the one that the token would be in.
+fn authorize(engine: &Engine, headers: &HeaderMap, token: Option<&str>, header: &HeaderName) -> Result<(), ApiError> {
+    let datacenter = &engine.datacenter;
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    if !datacenter.valid_hosts.is_empty() && !datacenter.valid_hosts.iter().any(|valid| valid == without_port(host)) {
+        let message = format!("runners connect to this datacenter by its own hosts, not by {host:?}; topology lists them");
+        let metadata = json!({ "host": host, "datacenter": datacenter.name, "valid_hosts": datacenter.valid_hosts });
+        return Err(ApiError::new("guard", "must_use_regional_host", message).with(metadata));
+    }
+    if engine.admin_token.is_some() && token.is_none() {
+        let message = "the engine wants its admin token from runners: x-rivet-token, or rivet_token.TOKEN among the subprotocols";
+        return Err(ApiError::new("guard", "missing_header", message).with(json!({ "header": header.as_str() })));
+    }
+    engine.authorize(token.map(str::as_bytes))
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    }
 }
 
 fn envoy(engine: &Engine, parts: &Parts) -> Result<Hello, Refused> {
-    authorize(engine, websocket::parameter(&parts.headers, TOKEN_ITEM))?;
+    authorize(engine, &parts.headers, websocket::parameter(&parts.headers, TOKEN_ITEM), &SEC_WEBSOCKET_PROTOCOL)?;
     let parameters = Parameters::read(parts)?;
     let number: u16 = parameters.number("protocol_version")?;
     let version = EnvoyVersion::new(number).ok_or_else(|| {
@@ -178,7 +197,7 @@ async fn legacy<T: AsyncRead + AsyncWrite + Unpin>(
     parts: &Parts,
     socket: &mut WebSocketStream<T>,
 ) -> Result<Hello, Refused> {
-    authorize(engine, websocket::parameter(&parts.headers, TOKEN_ITEM))?;
+    authorize(engine, &parts.headers, websocket::parameter(&parts.headers, TOKEN_ITEM), &SEC_WEBSOCKET_PROTOCOL)?;
     let parameters = Parameters::read(parts)?;
     let number: u16 = parameters.number("protocol_version")?;
     let Some(version) = RunnerVersion::new(number) else {

@@ -100,6 +100,12 @@ impl Runners {
         write(&self.table).own.insert(runner, link);
     }
 
+    /// How many are connected.
+    pub fn count(&self) -> usize {
+        let table = read(&self.table);
+        table.own.len() + table.remote.values().filter(|remote| info(remote).is_some()).count()
+    }
+
     pub fn link(&self, runner: RunnerId) -> Option<Arc<dyn ToRunnerLink>> {
         let table = read(&self.table);
         let remote = || table.remote.get(&runner).map(|remote| remote.clone() as Arc<dyn ToRunnerLink>);

@@ -25,6 +25,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{self, Message};
 
+use crate::config::RunnerTimes;
 use crate::engine::Engine;
 use crate::error::ApiError;
 use crate::random;
@@ -36,10 +37,11 @@ use crate::runners::remote::{Arrival, Connection, Ending, Outgoing, Remote};
 use crate::runners::to_wire;
 use crate::websocket::{self, Close};
 
-/// After so long without a pong a runner counts as lost: what it is told when it connects.
-const LOST_MS: u64 = 15_000;
-/// How long an actor may take to stop: what a runner is told.
-const ACTOR_STOP_MS: u64 = 30 * 60_000;
+/// A pong that is older tells nothing about the way.
+const RTT_MS_MAX: u64 = 15_000;
+/// Without a pong for so long a runner gets no more actors.
+const STALE_MS: u64 = 10_000;
+const JITTER_MS: u64 = 128;
 /// Commands that wait one after the other are sent together, up to so many.
 const COMMANDS_PER_FRAME_MAX: usize = 256;
 /// Messages that a runner may send at once; after that one more each `MESSAGE_US`. What comes faster is read later.
@@ -60,8 +62,14 @@ pub struct Pace {
 }
 
 impl Pace {
-    pub const ENVOY: Pace = Pace { first_ping: 0, ping: 3_000, jitter: 128, stale: 10_000, lost: LOST_MS };
-    pub const LEGACY: Pace = Pace { first_ping: 3_000, ..Pace::ENVOY };
+    pub fn envoy(times: &RunnerTimes) -> Pace {
+        let (ping, lost) = (times.ping_interval_ms, times.ping_timeout_ms);
+        Pace { first_ping: 0, ping, jitter: JITTER_MS, stale: STALE_MS.min(lost), lost }
+    }
+
+    pub fn legacy(times: &RunnerTimes) -> Pace {
+        Pace { first_ping: times.ping_interval_ms, ..Pace::envoy(times) }
+    }
 }
 
 /// How a connection came to its end.
@@ -83,7 +91,7 @@ pub async fn run<T: AsyncRead + AsyncWrite + Unpin>(
     pace: &Pace,
 ) {
     let name = RunnerRef::of(&hello.profile);
-    let first = match introduction(&hello) {
+    let first = match introduction(&hello, &engine.runner_times) {
         Ok(first) => first,
         Err(error) => return tracing::error!(%error, "a runner cannot be told how the engine introduces itself"),
     };
@@ -119,12 +127,14 @@ pub async fn run<T: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// What is sent before everything else.
-fn introduction(hello: &Hello) -> Result<Bytes, CannotSay> {
+fn introduction(hello: &Hello, times: &RunnerTimes) -> Result<Bytes, CannotSay> {
+    // The configuration bounds both to a day.
+    let (lost_ms, stop_ms) = (times.lost_ms as i64, times.actor_stop_ms as i64);
     match hello.dialect {
         Dialect::Envoy(version) => {
             let metadata = ProtocolMetadata {
-                envoy_lost_threshold: LOST_MS as i64,
-                actor_stop_threshold: ACTOR_STOP_MS as i64,
+                envoy_lost_threshold: lost_ms,
+                actor_stop_threshold: stop_ms,
                 max_response_payload_size: PAYLOAD_BYTES_MAX as u64,
             };
             encode_to_envoy(version, &ToEnvoy::Init { metadata })
@@ -136,8 +146,8 @@ fn introduction(hello: &Hello) -> Result<Bytes, CannotSay> {
             };
             let init = ClientInit {
                 runner_id,
-                runner_lost_threshold: LOST_MS as i64,
-                actor_stop_threshold: ACTOR_STOP_MS as i64,
+                runner_lost_threshold: lost_ms,
+                actor_stop_threshold: stop_ms,
                 serverless_drain_grace_period: None,
             };
             encode_to_client(version, &ToClient::Init(init))
@@ -242,7 +252,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Reading<'_, T> {
         clockwork.pong_at = Instant::now();
         self.connection.last_ping_ms.store(now_ms, Ordering::Relaxed);
         // The number is the runner's: it may be anything.
-        let rtt_ms = u64::try_from(ts).ok().and_then(|ts| now_ms.checked_sub(ts)).filter(|rtt_ms| *rtt_ms <= LOST_MS);
+        let rtt_ms = u64::try_from(ts).ok().and_then(|ts| now_ms.checked_sub(ts)).filter(|rtt_ms| *rtt_ms <= RTT_MS_MAX);
         if let Some(rtt_ms) = rtt_ms {
             self.connection.rtt_ms.store(rtt_ms, Ordering::Relaxed);
         }

@@ -1,0 +1,95 @@
+//! The two ports beside the main one: one that says that the engine is well, one that tells what it counts.
+//!
+//! Both are for operators and never ask for a token: keep them off public networks. `GET /health` is on a port of its own so that a
+//! probe still gets through when the main one has all the connections it takes.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use crate::api::about;
+use crate::engine::Engine;
+use crate::error::{ApiError, Face};
+use crate::metrics;
+use crate::ray::{self, X_RIVET_RAY_ID};
+
+/// Connections that each of the two may have; more wait to be accepted.
+const CONNECTIONS_MAX: usize = 64;
+/// How long a client may take to send the head of a request.
+const HEAD_MS_MAX: u64 = 10_000;
+/// How long to wait when the system has no more room for a connection.
+const ACCEPT_PAUSE_MS: u64 = 100;
+const METRICS_TYPE: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Port {
+    ApiPeer,
+    Metrics,
+}
+
+/// Until the task is dropped.
+pub async fn serve(port: Port, listener: TcpListener, engine: Arc<Engine>) -> Infallible {
+    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let permit = connections.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::debug!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
+                continue;
+            }
+        };
+        let engine = engine.clone();
+        tokio::spawn(async move {
+            let service = service_fn(move |request: Request<Incoming>| {
+                let engine = engine.clone();
+                async move { Ok::<_, Infallible>(answer(port, &engine, &request).await) }
+            });
+            let mut builder = auto::Builder::new(TokioExecutor::new());
+            builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_millis(HEAD_MS_MAX));
+            if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
+                tracing::debug!(%error, "a connection ended badly");
+            }
+            drop(permit);
+        });
+    }
+}
+
+async fn answer(port: Port, engine: &Engine, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let mut response = match port {
+        Port::Metrics => whole(StatusCode::OK, METRICS_TYPE, metrics::page(engine).await),
+        Port::ApiPeer => match (request.uri().path(), request.method()) {
+            ("/health", &Method::GET | &Method::HEAD) => whole(StatusCode::OK, JSON, about::HEALTH),
+            ("/health", _) => {
+                let mut response = whole(StatusCode::METHOD_NOT_ALLOWED, JSON, "");
+                response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET,HEAD"));
+                response
+            }
+            (path, _) => {
+                let error = ApiError::new("api", "not_found", format!("nothing but /health is served on this port, not {path}"));
+                whole(error.status(Face::Api), JSON, error.body())
+            }
+        },
+    };
+    response.headers_mut().insert(X_RIVET_RAY_ID, ray::of(request.headers()));
+    response
+}
+
+fn whole(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}

@@ -1,0 +1,61 @@
+//! Pools whose runners are called by URL: each start of an actor is a request to such a URL, which lasts as long as the actor runs.
+//!
+//! While it answers, the app behind the URL connects as a runner like any other. So nothing here carries what is said to an actor:
+//! only that it is to start, and that the request it lives in is about to end. Holds no rules about actors: those are the core's.
+//!
+//! In reading order:
+//! - [`policy`]: which destinations are allowed.
+//! - [`client`]: one HTTP request that keeps to it.
+//! - [`metadata`]: what a URL says about itself. [`poll`]: asks again and again.
+//! - [`start`]: the request that starts an actor. [`events`]: what comes back. [`call`]: the one from its beginning to its end.
+
+pub mod call;
+pub mod client;
+mod events;
+pub mod metadata;
+pub mod policy;
+pub mod poll;
+mod start;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use http::HeaderValue;
+use protocol::id::{ActorId, Generation};
+use tokio::sync::{Semaphore, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::AdminToken;
+
+/// Calls that are open at one time, over all pools; each is a connection. A pool's own bound is the core's to keep.
+pub const CALLS_OPEN_MAX: usize = 16_384;
+
+/// The calls that are open, and what they have in common.
+pub struct Serverless {
+    /// Goes out with each start.
+    token: Option<HeaderValue>,
+    /// By what they started. Dropping the sender says that the core wants nothing more of the call.
+    calls: Mutex<HashMap<(ActorId, Generation), oneshot::Sender<()>>>,
+    room: Arc<Semaphore>,
+    closing: CancellationToken,
+}
+
+impl Serverless {
+    /// Whoever gets the token can do everything, so there is none unless an operator wants that.
+    pub fn new(token: Option<AdminToken>) -> Serverless {
+        Serverless {
+            token: token.and_then(|token| token.header()),
+            calls: Mutex::default(),
+            room: Arc::new(Semaphore::new(CALLS_OPEN_MAX)),
+            closing: CancellationToken::new(),
+        }
+    }
+
+    /// Ends all calls and asks no URL any more.
+    pub fn close(&self) {
+        self.closing.cancel();
+    }
+}
