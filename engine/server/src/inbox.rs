@@ -1,8 +1,9 @@
 //! What the core has yet to be told.
 //!
 //! Many threads push, one driver takes everything at once: a lock held for a push, no allocation once it has grown. How much
-//! can lie here is bounded where it comes from: requests by [`crate::requests::REQUESTS_IN_FLIGHT_MAX`], API calls by
-//! [`crate::calls::CALLS_IN_FLIGHT_MAX`], what runners say by the protocol's limits per actor, answers by what was asked.
+//! can lie here is bounded where it comes from: requests by [`crate::requests::REQUESTS_IN_FLIGHT_MAX`], sockets by
+//! [`crate::sockets::SOCKETS_MAX`], API calls by [`crate::calls::CALLS_IN_FLIGHT_MAX`], what runners say by the protocol's limits
+//! per actor, answers by what was asked.
 
 use std::mem;
 use std::sync::Mutex;

@@ -8,6 +8,7 @@
 //! - [`engine`]: what the parts share.
 //! - [`http`]: the main port; sends each request to the [`gateway`] or the [`api`].
 //! - [`gateway`]: requests to actors. [`requests`]: those in flight. [`incoming`], [`body`], [`window`]: how bodies flow.
+//! - [`sockets`]: clients' WebSockets to actors.
 //! - [`api`]: requests about actors. [`calls`]: those that wait for the core. [`error`]: all errors there are.
 //! - [`auth`]: who may ask. [`ports`]: the two ports beside the main one. [`metrics`]: what is counted.
 //! - [`links`]: what runners say. [`runners`]: those that are connected.

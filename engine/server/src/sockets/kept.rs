@@ -10,6 +10,8 @@ use protocol::limits::{SOCKET_UNACKED_BYTES_MAX, SOCKET_UNACKED_MESSAGES_MAX};
 
 /// What a message costs beside its own bytes.
 const OVERHEAD_BYTES: usize = 64;
+/// Room for so many messages is kept when there are none.
+const MESSAGES_IDLE: usize = 16;
 const _: () = assert!(SOCKET_UNACKED_MESSAGES_MAX <= u16::MAX as usize, "an index must name one message only");
 
 pub struct Kept {
@@ -108,7 +110,7 @@ impl Kept {
         self.first = self.first.wrapping_add(messages as u16);
         if self.queue.is_empty() {
             // A socket that was busy once must not keep that room while it sleeps.
-            self.queue.shrink_to(OVERHEAD_BYTES);
+            self.queue.shrink_to(MESSAGES_IDLE);
         }
     }
 }

@@ -45,7 +45,8 @@ pub struct Session {
     engine: Arc<Engine>,
     request: RequestId,
     line: Arc<Line>,
-    head: Head,
+    /// Until the actor has it.
+    head: Option<Head>,
     machine: Machine,
     place: Option<Place>,
     outgoing: VecDeque<Message>,
@@ -87,7 +88,7 @@ impl Session {
             engine: engine.clone(),
             request,
             line: engine.sockets.open(request),
-            head,
+            head: Some(head),
             machine: Machine::new(ray),
             place: None,
             outgoing: VecDeque::new(),
@@ -265,24 +266,33 @@ impl Session {
                     tracing::debug!(request = request.0, code = close.code, reason = close.reason, "a client's socket is closed");
                     self.close = Some(close);
                 }
-                Act::TellCore(word) => self.engine.inbox.push(match word {
-                    ToCore::Opened { can_hibernate } => Input::SocketOpened { request, can_hibernate },
-                    ToCore::Wakes => Input::SocketWakes { request },
-                    ToCore::Ended => Input::RequestEnded { request },
-                    ToCore::Aborted => Input::RequestAborted { request },
-                }),
+                Act::TellCore(word) => self.tell_core(word),
             }
         }
     }
 
+    fn tell_core(&mut self, word: ToCore) {
+        let request = self.request;
+        self.engine.inbox.push(match word {
+            ToCore::Opened { can_hibernate } => {
+                // It is opened once; sockets that sleep are many and should be small.
+                self.head = None;
+                Input::SocketOpened { request, can_hibernate }
+            }
+            ToCore::Wakes => Input::SocketWakes { request },
+            ToCore::Ended => Input::RequestEnded { request },
+            ToCore::Aborted => Input::RequestAborted { request },
+        });
+    }
+
     fn open_actor(&self) {
-        let Some(place) = &self.place else { return };
+        let (Some(place), Some(head)) = (&self.place, &self.head) else { return };
         place.link.send(ToRunner::SocketOpen(SocketOpen {
             request: self.request,
             actor: place.actor,
             generation: place.generation,
-            path: self.head.path.clone(),
-            headers: self.head.headers.clone(),
+            path: head.path.clone(),
+            headers: head.headers.clone(),
         }));
     }
 

@@ -164,7 +164,7 @@ impl Machine {
             Event::Hibernates => self.hibernates(),
             Event::Refused(refusal) => self.refused(&refusal),
             Event::Runner(runner, said) => self.runner_says(runner, said),
-            Event::FromClient { data, binary } => self.from_client(data, binary),
+            Event::FromClient { data, binary } => self.client_says(data, binary),
             Event::ClientCloses { code, reason } => self.client_gone(code, reason),
             Event::ClientLost => self.client_gone(Some(ERROR), Some(DOWNSTREAM_CLOSED.to_string())),
             Event::Fails(group, code) => self.fail(group, code),
@@ -328,7 +328,7 @@ impl Machine {
         self.end(Some(Word::Ended));
     }
 
-    fn from_client(&mut self, data: Bytes, binary: bool) {
+    fn client_says(&mut self, data: Bytes, binary: bool) {
         if matches!(self.state, State::Leaving { .. } | State::Over) {
             return;
         }
