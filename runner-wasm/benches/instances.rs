@@ -115,6 +115,7 @@ impl Bench {
             reason: StartReason::Woken,
             component: Some(component),
             alarm_ms: None,
+            hibernating: vec![],
         };
         self.runner.send(ToRunner::Command(Checkpoint { actor, generation: 1, index: 1 }, Command::Start(Box::new(start))));
     }

@@ -152,6 +152,21 @@ async fn it_says_who_may() {
         let preflight = engine.send(Call::new("OPTIONS", operation.target())).await;
         assert_eq!(preflight.status, 200, "{what}: {preflight}");
     }
+    // Runners bring it in other places.
+    let socket = |headers: &[(&'static str, &str)]| {
+        headers.iter().fold(Call::get("/envoys/connect"), |call, (name, value)| call.header(name, *value))
+    };
+    let rows: [(&[(&str, &str)], u16, &str); 4] = [
+        (&[], 400, "guard.missing_header"),
+        (&[("authorization", "Bearer 00123")], 400, "guard.missing_header"),
+        (&[("x-rivet-token", "123")], 403, "api.forbidden"),
+        (&[("x-rivet-token", "00123")], 200, ""),
+    ];
+    for (headers, status, code) in rows {
+        let answer = engine.send(socket(headers)).await;
+        assert_eq!((answer.status, answer.code().as_str()), (status, code), "{headers:?}: {answer}");
+        assert_eq!(answer.header("x-rivet-error"), code, "{headers:?}");
+    }
     // The commands bring it, as a variable or in the address.
     let refused = engine.cli(&["deployments"]).await;
     assert!(refused.code == Some(1) && refused.err.contains("api.forbidden"), "{}{}", refused.out, refused.err);

@@ -40,9 +40,9 @@ pub struct Config {
     /// The same for actors that somebody waits for, once another runner has joined the pool. Longer than a client's first try to
     /// connect again after its connection broke.
     pub runner_replaced_ms: u64,
-    /// How often a pool's URL is called again for an actor that somebody waits for, and the pause before each.
-    pub call_retries_max: u32,
-    pub call_retry_ms: u64,
+    /// How often the start of an actor of a pool that somebody waits for is tried, and the pause before the next time.
+    pub start_retries_max: u32,
+    pub start_retry_ms: u64,
     /// The pause before the second restart after a crash, and before an alarm whose handler failed fires again; doubled each time.
     pub retry_base_ms: u64,
     /// How often that pause is doubled at most.
@@ -62,8 +62,8 @@ impl Default for Config {
             stop_timeout_ms: 30 * 60_000,
             runner_lost_ms: 15_000,
             runner_replaced_ms: 1_500,
-            call_retries_max: 8,
-            call_retry_ms: 400,
+            start_retries_max: 8,
+            start_retry_ms: 250,
             retry_base_ms: 2_000,
             retry_doublings_max: 8,
             retry_reset_ms: 10 * 60_000,

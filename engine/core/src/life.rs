@@ -62,8 +62,8 @@ pub(crate) struct Actor {
     pub events_acked: u64,
     /// This generation has been told of the alarm.
     pub alarm_sent: bool,
-    /// How often in a row its pool's URL could not start it.
-    pub calls_failed: u32,
+    /// How often in a row it could not be started.
+    pub starts_failed: u32,
     requests: usize,
     sockets: usize,
 }
@@ -125,7 +125,7 @@ impl Actor {
             command: 0,
             events_acked: 0,
             alarm_sent: false,
-            calls_failed: 0,
+            starts_failed: 0,
             requests: 0,
             sockets: 0,
         }
@@ -226,11 +226,16 @@ impl ActorRecord {
 // Stopping.
 impl Core {
     pub(crate) fn stop(&mut self, id: ActorId, reason: StopReason, after: After) {
-        let due_ms = self.now_ms + self.config.stop_timeout_ms;
+        let now_ms = self.now_ms;
+        let due_ms = now_ms + self.config.stop_timeout_ms;
         let Some(actor) = self.actors.get_mut(&id) else { return };
         let Some(on) = actor.on() else { return };
         actor.life = Life::Stopping { on, after };
         actor.record.stop = Some(Stop { reason, after });
+        if after == After::Sleep {
+            actor.record.connectable_ms = None;
+            actor.record.sleep_ms = Some(now_ms);
+        }
         let message = ToRunner::Command(actor.checkpoint(), Command::Stop(reason));
         self.act(Action::ToRunner { runner: on, message });
         self.set_timer(id, Some(due_ms));
@@ -294,6 +299,7 @@ impl Core {
         actor.record.stop = None;
         actor.stage = None;
         // A runner of components has the last word on each request, and may have one on its way: answered, failed or returned.
+        let returns = matches!(runner, Some(RunnerRef::Components { .. }));
         let open = std::mem::take(&mut actor.dispatched);
         let mut start_failure = None;
         match &end {
@@ -318,7 +324,7 @@ impl Core {
         for request in open {
             match &end {
                 End::Lost(_) => self.refuse(request, Refusal::RunnerLost { actor: id }),
-                _ if self.returns_requests(was) => {}
+                _ if returns => {}
                 _ => {
                     let message = "the actor stopped before it answered".to_string();
                     let failure = Failure { kind: FailureKind::Stopped, message };
@@ -326,7 +332,7 @@ impl Core {
                 }
             }
         }
-        if let (Life::Starting { .. }, Some(refusal)) = (was, start_failure) {
+        if let (Life::Starting { .. }, Some(refusal)) = (was, start_failure.filter(|_| returns)) {
             let waiting = self.actors.get(&id).map(|actor| actor.waiting.clone()).unwrap_or_default();
             for request in waiting {
                 self.refuse(request, refusal.clone());
@@ -340,18 +346,11 @@ impl Core {
             (Some(RunnerRef::Components { .. } | RunnerRef::Legacy { .. }), Some(actor)) => actor.record.crash_policy,
             _ => CrashPolicy::Sleep,
         };
-        self.after(id, was, end, policy);
-    }
-
-    fn returns_requests(&self, life: Life) -> bool {
-        let (Life::Placing { on } | Life::Starting { on } | Life::Running { on } | Life::Stopping { on, .. }) = life else {
-            return false;
-        };
-        self.runners.get(&on).is_some_and(|runner| runner.profile.runs_components())
+        self.after(id, was, end, policy, returns);
     }
 
     /// Where an actor goes from the end of a generation.
-    fn after(&mut self, id: ActorId, was: Life, end: End, policy: CrashPolicy) {
+    fn after(&mut self, id: ActorId, was: Life, end: End, policy: CrashPolicy, returns: bool) {
         let now_ms = self.now_ms;
         let mut changes = Vec::new();
         let Some(actor) = self.actors.get_mut(&id) else { return };
@@ -383,8 +382,9 @@ impl Core {
         let wanted = restart || actor.is_wanted() || actor.alarm_due(now_ms);
         let persistent = !told && policy == CrashPolicy::Restart;
         let at_once = actor.record.crashes <= 1 && !matches!(end, End::NoRoom(_));
-        if matches!(was, Life::Calling) && matches!(end, End::Lost(_)) {
-            self.call_again(id, changes);
+        let failed_to_start = matches!((was, &end), (Life::Calling, End::Lost(_)) | (Life::Starting { .. }, End::Crashed(_)));
+        if failed_to_start && !returns && policy != CrashPolicy::Restart {
+            self.start_again(id, changes);
         } else if wanted || persistent && at_once {
             self.place(id, changes, None);
         } else if persistent {

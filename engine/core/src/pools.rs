@@ -5,7 +5,7 @@ use protocol::limits::ACTOR_NAME_BYTES_MAX;
 use protocol::message::{Checkpoint, Serves, StopReason};
 
 use crate::action::{Action, Answer};
-use crate::core::{ActorThen, Core, Then};
+use crate::core::{Core, Then};
 use crate::input::{CallId, CallOutcome};
 use crate::life::{End, Life};
 use crate::record::{ActorError, After, Change, PoolError, PoolKind, RunnerConfigRecord, RunnerRef};
@@ -124,28 +124,6 @@ impl Core {
         }
         self.act(Action::EndCallOut { actor: id, generation });
         self.place_unplaced();
-    }
-
-    /// The URL could not start it. While somebody waits it is called again, a few times.
-    pub(crate) fn call_again(&mut self, id: ActorId, mut changes: Vec<Change>) {
-        let (retries_max, pause_ms) = (self.config.call_retries_max, self.config.call_retry_ms);
-        let due_ms = self.now_ms + pause_ms;
-        let Some(actor) = self.actors.get_mut(&id) else { return };
-        actor.calls_failed += 1;
-        let failed = actor.calls_failed;
-        if !actor.waiting.is_empty() && failed < retries_max {
-            actor.life = Life::Pausing;
-            actor.record.reschedule_ms = Some(due_ms);
-            changes.push(Change::PutActor(Box::new(actor.record.clone())));
-            self.set_timer(id, Some(due_ms));
-            return self.commit_actor(id, changes, ActorThen::Nothing);
-        }
-        actor.calls_failed = 0;
-        let waiting = actor.waiting.clone();
-        for request in waiting {
-            self.refuse(request, Refusal::WakeRetriesExceeded { actor: id, retries: failed });
-        }
-        self.fall_asleep(id, changes, None);
     }
 
     /// A runner of the pool says that it has an actor that the pool's URL was called for: then it is on that runner.

@@ -260,9 +260,7 @@ impl Core {
             return self.lose_runner(id);
         }
         if replaced && away_ms >= self.config.runner_replaced_ms {
-            let wanted = |id: &&ActorId| {
-                self.actors.get(id).is_some_and(|actor| actor.is_wanted() || !actor.dispatched.is_empty())
-            };
+            let wanted = |id: &&ActorId| self.actors.get(id).is_some_and(|actor| actor.is_wanted() || !actor.dispatched.is_empty());
             let error = self.loss_of(id);
             for actor in runner.actors.iter().filter(wanted).copied().collect::<Vec<_>>() {
                 self.lost(actor, error.clone());

@@ -167,6 +167,28 @@ impl Core {
         }
     }
 
+    /// It could not be started, by its pool's URL or by a runner of the pool. While somebody waits it is tried again, a few times.
+    pub(crate) fn start_again(&mut self, id: ActorId, mut changes: Vec<Change>) {
+        let (retries_max, pause_ms) = (self.config.start_retries_max, self.config.start_retry_ms);
+        let due_ms = self.now_ms + pause_ms;
+        let Some(actor) = self.actors.get_mut(&id) else { return };
+        actor.starts_failed += 1;
+        let failed = actor.starts_failed;
+        if !actor.waiting.is_empty() && failed < retries_max {
+            actor.life = Life::Pausing;
+            actor.record.reschedule_ms = Some(due_ms);
+            changes.push(Change::PutActor(Box::new(actor.record.clone())));
+            self.set_timer(id, Some(due_ms));
+            return self.commit_actor(id, changes, ActorThen::Nothing);
+        }
+        actor.starts_failed = 0;
+        let waiting = actor.waiting.clone();
+        for request in waiting {
+            self.refuse(request, Refusal::WakeRetriesExceeded { actor: id, retries: failed });
+        }
+        self.fall_asleep(id, changes, None);
+    }
+
     /// It runs.
     pub(crate) fn running(&mut self, id: ActorId, on: RunnerId) {
         let now_ms = self.now_ms;
@@ -175,7 +197,7 @@ impl Core {
         let own_alarms = !self.rings(on);
         let Some(actor) = self.actors.get_mut(&id) else { return };
         actor.life = Life::Running { on };
-        actor.calls_failed = 0;
+        actor.starts_failed = 0;
         actor.record.connectable_ms = Some(now_ms);
         actor.record.start_ms.get_or_insert(now_ms);
         actor.record.sleep_ms = None;

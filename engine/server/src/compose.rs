@@ -11,6 +11,7 @@
 //!
 //! The only file that names the runner for components: everything else knows runners by their links.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -19,10 +20,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use engine_core::input::Operation;
+use engine_core::input::{Boot, Operation};
+use engine_core::record::RunnerRef;
 use engine_core::{Core, Input};
 use engine_store::rocks::Tuning;
 use engine_store::{Rocks, State, StoreError, Writer};
+use protocol::id::RunnerId;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinError;
@@ -31,6 +34,7 @@ use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::components::Components;
 use crate::config::{Config, DirGrant, HOST_WITH_TOKEN, Listen, WasmConfig};
+use crate::database::Databases;
 use crate::directory::{Directory, News};
 use crate::driver::Driver;
 use crate::engine::{Engine, OWN_RUNNER};
@@ -52,8 +56,13 @@ use crate::{api, http, random};
 const READERS_EXTRA: usize = 2;
 /// What stands for `::` where there is no IPv6.
 const HOST_WITHOUT_IPV6: &str = "0.0.0.0";
+/// Statements do need one; but while one of them takes long, others go on.
+const SQL_THREADS_EXTRA: usize = 2;
 /// How long requests under way may take once the engine is told to stop.
 const FINISH_MS_MAX: u64 = 10_000;
+
+/// And how long runners may take to hear that it stops.
+const LEAVE_MS_MAX: u64 = 3_000;
 
 /// Why the engine could not start, or go on: one sentence each.
 #[derive(Debug)]
@@ -132,7 +141,7 @@ pub async fn run(
     make_folder(&config.data_dir)?;
     let store = Arc::new(Rocks::open(&config.data_dir.join("store"), &Tuning::default()).map_err(EngineError::Store)?);
     let state = State::new(store.clone());
-    let boot = state.boot().map_err(EngineError::Store)?;
+    let mut boot = state.boot().map_err(EngineError::Store)?;
     let writer = Writer::start(store.clone(), config.durability);
 
     let directory = Arc::new(Directory::default());
@@ -140,7 +149,8 @@ pub async fn run(
     let folder = config.data_dir.join("components");
     let components =
         Components::open(folder.clone(), directory.clone()).map_err(|cause| EngineError::Folder { path: folder, cause })?;
-    let readers = Readers::start(state, processors() + READERS_EXTRA).map_err(EngineError::Readers)?;
+    let readers = Readers::start(state.clone(), processors() + READERS_EXTRA).map_err(EngineError::Readers)?;
+    let databases = Databases::start(state, processors() + SQL_THREADS_EXTRA).map_err(EngineError::Readers)?;
 
     let clock = Clock::default();
     let engine = Arc::new(Engine {
@@ -152,6 +162,7 @@ pub async fn run(
         runners: Runners::default(),
         sockets: Sockets::default(),
         readers,
+        databases,
         directory,
         components: Arc::new(components),
         logs: LogBook::default(),
@@ -163,6 +174,7 @@ pub async fn run(
         datacenter: config.datacenter.clone(),
         runner_times: config.runner_times.clone(),
     });
+    boot.runners = away(&engine.runners, &boot);
     engine.inbox.push(Input::Booted(boot));
     join_own_runner(&engine, &config.data_dir, &config.wasm)?;
 
@@ -195,6 +207,8 @@ pub async fn run(
         tracing::warn!(connections = cut_off, "stopped while requests were under way: {FINISH_MS_MAX} ms were not enough");
     }
 
+    // After the requests under way: some of them are theirs to answer.
+    engine.runners.leave(Duration::from_millis(LEAVE_MS_MAX)).await;
     engine.serverless.close();
     drop(end);
     let writer = driver.await.map_err(|error| EngineError::Driver(Some(error)))?;
@@ -207,10 +221,18 @@ pub async fn run(
 fn close(writer: Writer, engine: &Engine, store: Arc<Rocks>) {
     writer.close();
     engine.readers.stop();
+    engine.databases.stop();
     let Some(store) = Arc::into_inner(store) else { return };
     if let Err(error) = store.close() {
         tracing::warn!(%error, "the store could not be written out; the next start reads its log instead");
     }
+}
+
+/// The runners that connected to the process before this one, and had actors: they get an id before they are back.
+fn away(runners: &Runners, boot: &Boot) -> Vec<(RunnerId, RunnerRef)> {
+    let names = boot.awake.iter().filter_map(|actor| actor.record.runner.clone());
+    let names: BTreeSet<RunnerRef> = names.filter(|name| !matches!(name, RunnerRef::Components { .. })).collect();
+    names.into_iter().map(|name| (runners.id_of(&name), name)).collect()
 }
 
 fn join_own_runner(engine: &Arc<Engine>, data_dir: &Path, wasm: &WasmConfig) -> Result<(), EngineError> {

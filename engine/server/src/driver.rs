@@ -14,6 +14,7 @@ use engine_core::record::Change;
 use engine_core::{Core, Input};
 use engine_store::{State, StoreError, Writer};
 use protocol::id::{ActorId, Generation, RequestId, RunnerId};
+use protocol::message::ToRunner;
 use tokio::sync::oneshot;
 
 use crate::database;
@@ -86,7 +87,12 @@ impl Driver {
                 engine.inbox.push(Input::AlarmsLoaded { alarms, complete });
             }),
             Action::Commit { commit, changes } => self.commit(commit, &changes),
-            Action::ToRunner { runner, message } => engine.runners.send(runner, message),
+            Action::ToRunner { runner, message } => {
+                if let ToRunner::Database { actor, call, result } = &message {
+                    engine.databases.answered(*actor, *call, result);
+                }
+                engine.runners.send(runner, message);
+            }
             Action::ReadPages { runner, actor, call, pages, expected_txid } => {
                 database::read_pages(&engine, runner, actor, call, pages, expected_txid);
             }

@@ -15,6 +15,7 @@ use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::components::Components;
 use crate::config::{Datacenter, RunnerTimes};
+use crate::database::Databases;
 use crate::directory::Directory;
 use crate::error::ApiError;
 use crate::inbox::Inbox;
@@ -42,6 +43,7 @@ pub struct Engine {
     pub runners: Runners,
     pub sockets: Sockets,
     pub readers: Readers,
+    pub databases: Databases,
     pub directory: Arc<Directory>,
     pub components: Arc<Components>,
     pub logs: LogBook,
@@ -51,7 +53,6 @@ pub struct Engine {
     pub serverless: Serverless,
     /// None: everybody may do everything.
     pub admin_token: Option<AdminToken>,
-    #[allow(dead_code, reason = "for the endpoints where runners connect")]
     pub datacenter: Datacenter,
     pub runner_times: RunnerTimes,
     /// Where clients reach this engine, with a slash at its end.

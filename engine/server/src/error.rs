@@ -74,6 +74,7 @@ const CATALOGUE: &[Row] = &[
     row("guard", "no_route", 404, 404),
     row("guard", "missing_header", 400, 400),
     row("guard", "invalid_header", 400, 400),
+    row("guard", "must_use_regional_host", 400, 400),
     row("guard", "invalid_request_body", 413, 413),
     row("guard", "websocket_not_supported", 501, 501),
     row("guard", "query_invalid_params", 400, 400),

@@ -27,6 +27,7 @@ use crate::gateway::route::{Route, is_upgrade, route};
 use crate::gateway::{self, cors};
 use crate::incoming::RequestBody;
 use crate::ray::{self, X_RIVET_RAY_ID};
+use crate::runners::connect;
 
 /// Connections that may be open at one time; more wait to be accepted. One that became a WebSocket is counted elsewhere.
 pub const CONNECTIONS_MAX: usize = 16_384;
@@ -124,6 +125,9 @@ impl Server {
         let ray = ray::of(request.headers());
         let routed = route(request.method(), request.uri(), request.headers());
         let mut response = match routed {
+            Ok(Route::Connect(endpoint)) if is_upgrade(request.method(), request.headers()) => {
+                connect::answer(&self.engine, endpoint, request.into_parts().0, &ray)
+            }
             routed if is_upgrade(request.method(), request.headers()) => {
                 gateway::socket::answer(&self.engine, routed, request.into_parts().0, &ray)
             }
@@ -138,7 +142,7 @@ impl Server {
                 response.map(Body::Api)
             }
             Ok(Route::Preflight) => cors::preflight(request.headers()),
-            Ok(Route::Socket { path }) => gateway::about_socket(path),
+            Ok(Route::Connect(endpoint)) => connect::plain(&self.engine, endpoint, request.headers()),
             Err(error) => {
                 let mut response = gateway::refusal(&error);
                 cors::allow(response.headers_mut(), cors::origin(request.headers()));

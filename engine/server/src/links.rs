@@ -32,7 +32,8 @@ impl RunnerDoor {
             Heard::Ended => self.engine.inbox.push(Input::RequestEnded { request }),
             Heard::Broken => {
                 tracing::warn!(runner = self.runner.0, request = request.0, "a runner sent a response that breaks the rules");
-                self.engine.runners.send(self.runner, ToRunner::RequestAbort { request });
+                let detail = "the response broke the rules, or outpaced its window";
+                self.engine.runners.reject(self.runner, request, detail);
                 self.engine.inbox.push(Input::RequestEnded { request });
             }
         }

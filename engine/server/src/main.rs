@@ -12,7 +12,8 @@
 //! - [`auth`]: who may ask. [`ports`]: the two ports beside the main one. [`metrics`]: what is counted.
 //! - [`links`]: what runners say. [`runners`]: those that are connected.
 //! - [`serverless`]: pools whose runners are called by URL.
-//! - [`readers`]: the threads that read. [`components`], [`directory`], [`logs`]: what is kept beside the store.
+//! - [`readers`]: the threads that read. [`database`]: actors' SQLite databases. [`components`], [`directory`], [`logs`]: what is
+//!   kept beside the store.
 //! - [`websocket`]: what the WebSockets of clients and of runners have in common.
 //! - [`clock`], [`random`], [`ray`], [`form`], [`lock`], [`files`]: small tools.
 

@@ -17,6 +17,7 @@ use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::components::Components;
 use crate::config::{Datacenter, RunnerTimes};
+use crate::database::Databases;
 use crate::directory::Directory;
 use crate::driver::Driver;
 use crate::engine::Engine;
@@ -42,7 +43,16 @@ pub struct TestEngine {
 /// Inside a runtime of more than one thread.
 pub fn start() -> TestEngine {
     let store = Arc::new(Memory::new());
-    let state = State::new(store.clone());
+    let (engine, folder) = without_driver(State::new(store.clone()));
+    engine.inbox.push(Input::Booted(Boot::default()));
+    let core = Core::new(engine_core::Config::default());
+    let (end, ended) = oneshot::channel();
+    tokio::spawn(Driver::new(core, engine.clone(), Writer::start(store, Durability::Relaxed)).run(ended));
+    TestEngine { engine, _end: end, folder }
+}
+
+/// What the core would be told lies in the inbox.
+pub fn without_driver(state: State) -> (Arc<Engine>, TempDir) {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let directory = Arc::new(Directory::default());
     let components = Components::open(folder.path().join("components"), directory.clone()).expect("an empty folder opens");
@@ -54,7 +64,8 @@ pub fn start() -> TestEngine {
         requests: Requests::default(),
         runners: Runners::default(),
         sockets: Sockets::default(),
-        readers: Readers::start(state, 1).expect("a thread can be started"),
+        readers: Readers::start(state.clone(), 1).expect("a thread can be started"),
+        databases: Databases::start(state, 2).expect("a thread can be started"),
         directory,
         components: Arc::new(components),
         logs: LogBook::default(),
@@ -66,11 +77,7 @@ pub fn start() -> TestEngine {
         runner_times: RunnerTimes { metadata_poll_min_ms: 50, ..RunnerTimes::default() },
         public_url: "http://127.0.0.1:6420/".to_string(),
     });
-    engine.inbox.push(Input::Booted(Boot::default()));
-    let core = Core::new(engine_core::Config::default());
-    let (end, ended) = oneshot::channel();
-    tokio::spawn(Driver::new(core, engine.clone(), Writer::start(store, Durability::Relaxed)).run(ended));
-    TestEngine { engine, _end: end, folder }
+    (engine, folder)
 }
 
 impl TestEngine {

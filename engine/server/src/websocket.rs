@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use protocol::limits::{KIB, MIB, SOCKET_MESSAGE_BYTES_MAX, cut};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -127,25 +127,34 @@ pub fn coded(group: &str, code: &str, ray: &HeaderValue) -> String {
 }
 
 /// Says so to the other side and waits a little for its answer, so that it reads this and not a reset.
-pub async fn close(mut socket: WebSocket, close: Close) {
+pub async fn close<T: AsyncRead + AsyncWrite + Unpin>(mut socket: WebSocketStream<T>, close: Close) {
     let closing = async {
         if socket.send(close.message()).await.is_err() {
             return;
         }
-        let mut left = CLOSE_UNREAD_BYTES_MAX;
-        while let Some(Ok(message)) = socket.next().await {
-            match left.checked_sub(message.len()) {
-                Some(less) => left = less,
-                None => return,
-            }
-        }
+        read_out(&mut socket).await;
     };
     // Whoever does not answer is left.
     let _ = tokio::time::timeout(Duration::from_millis(CLOSE_MS_MAX), closing).await;
 }
 
-/// The same, when what the other side sends cannot be read any more, such as a message that is too long.
-pub async fn close_unread(mut socket: WebSocket, close: Close) {
+/// The other side has closed it: what the library answered leaves, and the connection ends.
+pub async fn finish<T: AsyncRead + AsyncWrite + Unpin>(mut socket: WebSocketStream<T>) {
+    let _ = tokio::time::timeout(Duration::from_millis(CLOSE_MS_MAX), read_out(&mut socket)).await;
+}
+
+async fn read_out<T: AsyncRead + AsyncWrite + Unpin>(socket: &mut WebSocketStream<T>) {
+    let mut left = CLOSE_UNREAD_BYTES_MAX;
+    while let Some(Ok(message)) = socket.next().await {
+        match left.checked_sub(message.len()) {
+            Some(less) => left = less,
+            None => return,
+        }
+    }
+}
+
+/// As [`close`], when what the other side sends cannot be read any more, such as a message that is too long.
+pub async fn close_unread<T: AsyncRead + AsyncWrite + Unpin>(mut socket: WebSocketStream<T>, close: Close) {
     let closing = async {
         if socket.send(close.message()).await.is_err() {
             return;

@@ -39,7 +39,8 @@ pub fn batch(changes: &[Change]) -> Batch {
                 }
             }
             Change::Database { actor, head, pages, shrunk } => {
-                for (number, bytes) in pages {
+                // Those beyond the size would be there again when it grows.
+                for (number, bytes) in pages.iter().filter(|(number, _)| *number <= head.size_pages) {
                     batch.put(keys::page(*actor, *number), records::page(bytes));
                 }
                 if *shrunk {

@@ -1,13 +1,14 @@
 //! How each value is laid out: a version byte first, then the rest.
 //!
-//! Version 1 of a record is [postcard] of the struct in `engine_core::record`: fields in order, no names. So a field that is added
-//! to such a struct changes the layout, and the fixtures below fail. Then: the struct as it was moves here under a name with its
-//! version, `decode` reads that version into the new struct, the version is raised, and a fixture of it is added. Fixtures that
-//! exist are never changed: a data directory out there is made of them.
+//! A record is [postcard] of the struct in `engine_core::record`: fields in order, no names. So a field that is added to such a
+//! struct changes the layout, and the fixtures in `tests/layout.rs` fail. Then: the struct as it was moves to `older.rs` under a name
+//! with its version, `of_version` reads that version into the new struct, the version is raised, and a fixture of it is added.
+//! Fixtures that exist are never changed: a data directory out there is made of them.
 //! Bytes that are no record are an error here, never a panic; a version above ours says so by itself.
 
 use bytes::Bytes;
 use engine_core::record::{ActorRecord, DatabaseHead, DeploymentRecord, NamespaceRecord, RunnerConfigRecord};
+use protocol::database::PAGE_BYTES;
 use protocol::id::ActorId;
 use protocol::limits::PARTITIONS;
 use serde::Serialize;
@@ -128,7 +129,11 @@ pub fn page(bytes: &[u8]) -> Bytes {
 }
 
 pub fn parse_page(value: &Bytes) -> Result<Bytes, StoreError> {
-    after_version(value, VALUE_VERSION, "a page of an actor's database").map(|rest| value.slice_ref(rest))
+    const WHAT: &str = "a page of an actor's database";
+    match after_version(value, VALUE_VERSION, WHAT)? {
+        page if page.len() == PAGE_BYTES => Ok(value.slice_ref(page)),
+        other => Err(damaged(WHAT, &format!("it has {} bytes and not {PAGE_BYTES}", other.len()))),
+    }
 }
 
 pub fn actor_name_metadata(json: &str) -> Bytes {

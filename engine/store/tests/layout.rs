@@ -1,13 +1,18 @@
-//! What is on disk out there: keys and values of version 1, as bytes.
+//! What is on disk out there: keys and values of each version, as bytes.
 //!
 //! These rows are never changed. If one fails, a data directory that exists can no longer be read: keep the layout, or give the
 //! record a new version that reads the old one (see `records.rs`), and add rows for it.
 
 use bytes::Bytes;
 use engine_core::input::KeyRef;
-use engine_core::record::{ActorError, ActorRecord, Alarm, CrashPolicy, DeploymentRecord, NamespaceRecord, VersionRecord};
+use engine_core::record::{
+    ActorError, ActorRecord, After, Alarm, CrashPolicy, DatabaseHead, DeploymentRecord, NamespaceRecord, PoolError, PoolKind, Rate,
+    RunnerConfigRecord, RunnerRef, ServerlessConfig, Stop, VersionRecord,
+};
 use protocol::component::{ComponentHash, ComponentInfo, Handler};
+use protocol::database::PAGE_BYTES;
 use protocol::id::{Id, Partition};
+use protocol::message::StopReason;
 use rivet_engine_store::keys::{self, Kind};
 use rivet_engine_store::records::{self, Record};
 use rivet_engine_store::{Rocks, StoreError};
@@ -31,13 +36,18 @@ fn same(what: &str, found: &[u8], fixture: &str) {
 
 fn check<R: Record + PartialEq + std::fmt::Debug>(what: &str, record: &R, fixture: &str) {
     same(what, &records::encode(record), fixture);
+    check_older(what, record, fixture);
+}
+
+/// What was written once, and what it says today.
+fn check_older<R: Record + PartialEq + std::fmt::Debug>(what: &str, record: &R, fixture: &str) {
     let bytes = unhex(fixture);
     assert_eq!(records::decode::<R>(&bytes).as_ref(), Ok(record), "{what}");
-    damaged_is_an_error(what, &bytes, |bytes| records::decode::<R>(bytes).map(drop));
+    damaged_is_an_error(what, &bytes, R::VERSION, |bytes| records::decode::<R>(bytes).map(drop));
 }
 
 /// Cut anywhere, longer, older, newer, and with any one byte changed: an error or another record, never a panic.
-fn damaged_is_an_error(what: &str, bytes: &[u8], decode: impl Fn(&[u8]) -> Result<(), StoreError>) {
+fn damaged_is_an_error(what: &str, bytes: &[u8], newest: u8, decode: impl Fn(&[u8]) -> Result<(), StoreError>) {
     for end in 0..bytes.len() {
         let cut = decode(&bytes[..end]);
         assert!(matches!(cut, Err(StoreError::Corrupt { .. })), "{what}: {end} bytes of {}: {cut:?}", bytes.len());
@@ -46,8 +56,9 @@ fn damaged_is_an_error(what: &str, bytes: &[u8], decode: impl Fn(&[u8]) -> Resul
     assert!(matches!(longer, Err(StoreError::Corrupt { .. })), "{what}: one byte more: {longer:?}");
     let version = |version: u8| decode(&[&[version], &bytes[1..]].concat());
     assert!(matches!(version(0), Err(StoreError::Corrupt { .. })), "{what}");
-    for newer in [2, 255] {
-        assert!(matches!(version(newer), Err(StoreError::NewerFormat { known: 1, .. })), "{what}");
+    for newer in [newest + 1, 255] {
+        let refused = version(newer);
+        assert!(matches!(refused, Err(StoreError::NewerFormat { known, .. }) if known == u32::from(newest)), "{what}: {refused:?}");
     }
     for at in 0..bytes.len() {
         for flip in 1..=255 {
@@ -79,6 +90,10 @@ fn small_actor() -> ActorRecord {
         runner: None,
         alarm: None,
         crashes: 0,
+        stop: None,
+        acked_command: 0,
+        events_taken: 0,
+        by_url: false,
     }
 }
 
@@ -95,32 +110,23 @@ fn full_actor() -> ActorRecord {
         destroy_ms: Some(300),
         error: Some(ActorError::Crashed { message: Some("boom".to_owned()) }),
         generation: 70_000,
-        runner: Some("runner-1".to_owned()),
+        runner: Some(RunnerRef::Components { key: "runner-1".to_owned() }),
         alarm: Some(Alarm { scheduled_ms: 1_000, fire_ms: 2_000, failures: 3 }),
         crashes: 5,
         ..small_actor()
     }
 }
 
-#[test]
-fn actor_records() {
-    check(
-        "small",
-        &small_actor(),
-        "01010707070707074707870707070707070500010109090909090949098909090909090905000107636f756e746572000764 \
-         656661756c74000080d095ffbc310000000000000000000000",
-    );
-    check(
-        "full",
-        &full_actor(),
-        "01010707070707074707870707070707070500010109090909090949098909090909090905000107636f756e746572010361 \
-         2f620764656661756c74010180d095ffbc31010101020103010401ffffffffffffffffff0101ac0201010104626f6f6df0a2 \
-         04010872756e6e65722d3101e807d00f0305",
-    );
-}
+const SMALL_V1: &str = "01010707070707074707870707070707070500010109090909090949098909090909090905000107636f756e746572000764 \
+     656661756c74000080d095ffbc310000000000000000000000";
+const FULL_V1: &str = "01010707070707074707870707070707070500010109090909090949098909090909090905000107636f756e746572010361 \
+     2f620764656661756c74010180d095ffbc31010101020103010401ffffffffffffffffff0101ac0201010104626f6f6df0a2 \
+     04010872756e6e65722d3101e807d00f0305";
 
 #[test]
-fn the_variants_in_an_actor_record() {
+fn actor_records_of_version_1() {
+    check_older("small", &small_actor(), SMALL_V1);
+    check_older("full", &full_actor(), FULL_V1);
     let before = "01010707070707074707870707070707070500010109090909090949098909090909090905000107636f756e74657200";
     let errors = [
         (ActorError::NoEnvoys, "00"),
@@ -130,8 +136,135 @@ fn the_variants_in_an_actor_record() {
     ];
     for (error, fixture) in errors {
         let record = ActorRecord { error: Some(error), crash_policy: CrashPolicy::Destroy, ..small_actor() };
-        check(fixture, &record, &format!("{before}0764656661756c74020080d095ffbc3100000000000001{fixture}00000000"));
+        check_older(fixture, &record, &format!("{before}0764656661756c74020080d095ffbc3100000000000001{fixture}00000000"));
     }
+}
+
+#[test]
+fn actor_records() {
+    check(
+        "small",
+        &small_actor(),
+        "02010707070707074707870707070707070500010109090909090949098909090909090905000107636f756e746572000764 \
+         656661756c74000080d095ffbc31000000000000000000000000000000",
+    );
+    let stop = Some(Stop { reason: StopReason::GoingAway, after: After::Start });
+    check(
+        "full",
+        &ActorRecord { stop, acked_command: 300, events_taken: 7, by_url: true, ..full_actor() },
+        "02010707070707074707870707070707070500010109090909090949098909090909090905000107636f756e746572010361 \
+         2f620764656661756c74010180d095ffbc31010101020103010401ffffffffffffffffff0101ac0201010104626f6f6df0a2 \
+         0401000872756e6e65722d3101e807d00f0305 01 03 01 ac02 07 01",
+    );
+}
+
+/// A record with this error, runner and stop.
+fn check_variants(error: (Option<ActorError>, &str), runner: (Option<RunnerRef>, &str), stop: (Option<Stop>, &str)) {
+    let before = "02010707070707074707870707070707070500010109090909090949098909090909090905000107636f756e74657200 \
+         0764656661756c74020080d095ffbc31000000000000";
+    let fixture = format!("{before} {} 00 {} 00 00 {} 00 00 00", error.1, runner.1, stop.1);
+    let record =
+        ActorRecord { error: error.0, runner: runner.0, stop: stop.0, crash_policy: CrashPolicy::Destroy, ..small_actor() };
+    check(&fixture, &record, &fixture);
+}
+
+#[test]
+fn the_variants_in_an_actor_record() {
+    let text = str::to_owned;
+    let errors = [
+        (ActorError::NoEnvoys, "00"),
+        (ActorError::Crashed { message: None }, "01 00"),
+        (ActorError::EnvoyNoResponse { envoy_key: Some(text("e")) }, "02 01 01 65"),
+        (ActorError::EnvoyConnectionLost { envoy_key: text("e") }, "03 01 65"),
+        (ActorError::NoCapacity, "04"),
+        (ActorError::RunnerNoResponse { runner_id: text("r") }, "05 01 72"),
+        (ActorError::RunnerConnectionLost { runner_id: text("r") }, "06 01 72"),
+        (ActorError::RunnerPoolError(PoolError::ServerlessHttpError { status_code: 503, body: text("b") }), "07 00 f703 01 62"),
+        (ActorError::RunnerPoolError(PoolError::ServerlessStreamEndedEarly), "07 01"),
+        (ActorError::RunnerPoolError(PoolError::ServerlessConnectionError { message: text("m") }), "07 02 01 6d"),
+        (
+            ActorError::RunnerPoolError(PoolError::ServerlessInvalidSsePayload {
+                message: text("m"),
+                raw_payload: Some(text("p")),
+            }),
+            "07 03 01 6d 01 01 70",
+        ),
+        (ActorError::RunnerPoolError(PoolError::Downgrade), "07 04"),
+        (ActorError::RunnerPoolError(PoolError::InternalError), "07 05"),
+        (ActorError::ConcurrentActorLimitReached, "08"),
+    ];
+    for (error, fixture) in errors {
+        check_variants((Some(error), &format!("01 {fixture}")), (None, "00"), (None, "00"));
+    }
+    let namespace = "0109090909090949098909090909090905 0001";
+    let runners = [
+        (RunnerRef::Components { key: text("k") }, "00 01 6b".to_owned()),
+        (RunnerRef::Envoy { namespace: id(9), key: text("k") }, format!("01 {namespace} 01 6b")),
+        (RunnerRef::Legacy { namespace: id(9), pool: text("p"), key: text("k") }, format!("02 {namespace} 01 70 01 6b")),
+    ];
+    for (runner, fixture) in runners {
+        check_variants((None, "00"), (Some(runner), &format!("01 {fixture}")), (None, "00"));
+    }
+    let stops = [
+        (StopReason::Sleep, After::Sleep, "00 00"),
+        (StopReason::Stop, After::Destroy, "01 02"),
+        (StopReason::Destroy, After::Destroy, "02 02"),
+        (StopReason::GoingAway, After::Start, "03 01"),
+        (StopReason::Lost, After::Sleep, "04 00"),
+    ];
+    for (reason, after, fixture) in stops {
+        check_variants((None, "00"), (None, "00"), (Some(Stop { reason, after }), &format!("01 {fixture}")));
+    }
+}
+
+#[test]
+fn runner_configurations() {
+    let record = RunnerConfigRecord {
+        namespace: id(9),
+        pool: "p".to_owned(),
+        kind: PoolKind::Normal,
+        drain_on_version_upgrade: false,
+        actor_eviction_delay_s: 0,
+        actor_eviction_period_s: 0,
+        actor_eviction_rate: Rate::new(0.0),
+        metadata: None,
+        protocol_version: None,
+    };
+    check("of runners that connect", &record, "01 0109090909090949098909090909090905 0001 01 70 00 00 00 00 00 00 00");
+    let serverless = ServerlessConfig {
+        url: "http://x/".to_owned(),
+        headers: vec![("a".to_owned(), "b".to_owned())],
+        request_lifespan_s: 900,
+        drain_grace_period_s: 30,
+        max_concurrent_actors: u64::MAX,
+        metadata_poll_interval_ms: Some(10_000),
+        slots_per_runner: 1,
+        min_runners: 2,
+        max_runners: 3,
+        runners_margin: 4,
+    };
+    let record = RunnerConfigRecord {
+        kind: PoolKind::Serverless(Box::new(serverless)),
+        drain_on_version_upgrade: true,
+        actor_eviction_delay_s: 5,
+        actor_eviction_period_s: 300,
+        actor_eviction_rate: Rate::new(0.5),
+        metadata: Some("{}".to_owned()),
+        protocol_version: Some(8),
+        ..record
+    };
+    check(
+        "of a URL",
+        &record,
+        "01 0109090909090949098909090909090905 0001 01 70 01 09 687474703a2f2f782f 01 01 61 01 62 8407 1e \
+         ffffffffffffffffff01 01 904e 01 02 03 04 01 05 ac02 808080f803 01 02 7b7d 01 08",
+    );
+}
+
+#[test]
+fn heads_of_databases() {
+    check("new", &DatabaseHead { txid: 0, size_pages: 0 }, "01 00 00");
+    check("old", &DatabaseHead { txid: u64::MAX, size_pages: 300 }, "01 ffffffffffffffffff01 ac02");
 }
 
 #[test]
@@ -184,7 +317,7 @@ fn other_values() {
     let reservation = "01 01070707070707470787070707070707050001";
     same("reservation", &records::reservation(id(7)), reservation);
     assert_eq!(records::parse_reservation(&unhex(reservation)), Ok(id(7)));
-    damaged_is_an_error("reservation", &unhex(reservation), |bytes| records::parse_reservation(bytes).map(drop));
+    damaged_is_an_error("reservation", &unhex(reservation), 1, |bytes| records::parse_reservation(bytes).map(drop));
 
     let kv = "01 0000018bcfe56800 76";
     same("kv", &records::kv(1_700_000_000_000, b"v"), kv);
@@ -202,6 +335,21 @@ fn other_values() {
         assert!(matches!(records::parse_listing(&unhex(damaged)), Err(StoreError::Corrupt { .. })), "{damaged}");
     }
 
+    let bytes = [7; PAGE_BYTES];
+    let page = records::page(&bytes);
+    same("page", &page, &format!("01 {}", "07".repeat(PAGE_BYTES)));
+    assert_eq!(records::parse_page(&page), Ok(Bytes::copy_from_slice(&bytes)));
+    for damaged in ["", "00", "01", "01 07"] {
+        assert!(matches!(records::parse_page(&unhex(damaged)), Err(StoreError::Corrupt { .. })), "{damaged}");
+    }
+    assert!(matches!(records::parse_page(&unhex("02 07")), Err(StoreError::NewerFormat { found: 2, known: 1, .. })));
+
+    same("metadata of an actor name", &records::actor_name_metadata("{}"), "01 7b7d");
+    assert_eq!(records::parse_actor_name_metadata(&unhex("01 7b7d")), Ok("{}".to_owned()));
+    for damaged in ["", "00 7b7d", "01 ff"] {
+        assert!(matches!(records::parse_actor_name_metadata(&unhex(damaged)), Err(StoreError::Corrupt { .. })), "{damaged}");
+    }
+
     same("format", &records::format(), "01 40");
     assert_eq!(records::check_format(&unhex("01 40")), Ok(()));
     for damaged in ["", "00 40", "01", "01 41", "01 40 00"] {
@@ -216,6 +364,8 @@ fn keys_of_the_engine() {
     same("namespace", &keys::namespace(id(9)), &format!("6e {namespace}"));
     same("deployment", &keys::deployment(id(9), "counter"), &format!("64 {namespace} 636f756e746572"));
     same("actor name", &keys::actor_name(id(9), "counter"), &format!("61 {namespace} 636f756e746572"));
+    same("metadata", &keys::actor_name_metadata(id(9), "counter"), &format!("6d {namespace} 636f756e746572"));
+    same("runner config", &keys::runner_config(id(9), "p"), &format!("72 {namespace} 70"));
 }
 
 #[test]
@@ -226,6 +376,8 @@ fn keys_in_a_partition() {
     same("input", &keys::input(id(7)), &format!("70 05 69 {actor}"));
     same("awake", &keys::awake(id(7)), &format!("70 05 77 {actor}"));
     same("kv", &keys::kv(id(7), b"\x00k\xff"), &format!("70 05 76 {actor} 006bff"));
+    same("head of a database", &keys::database_head(id(7)), &format!("70 05 68 {actor}"));
+    same("page", &keys::page(id(7), 258), &format!("70 05 67 {actor} 00000102"));
     same("alarm", &keys::alarm(1_700_000_000_000, id(7)), &format!("70 05 74 0000018bcfe56800 {actor}"));
     let key = KeyRef { namespace: id(9), name: "counter".to_owned(), key: "a/b".to_owned() };
     same("reservation", &keys::reservation(&key), &format!("70 1d 6b {name} 612f62"));
@@ -295,6 +447,31 @@ fn a_list_begins_before_a_moment() {
         assert_eq!(inside(before_ms, create_ms), expected, "{before_ms:?} {create_ms}");
     }
     assert!(inside(Some(u64::MAX), u64::MAX - 1) && !inside(Some(u64::MAX), u64::MAX));
+}
+
+#[test]
+fn the_pages_of_a_database_are_one_range() {
+    let inside = |after, number| {
+        let (start, end) = keys::pages_after(id(7), after);
+        let key = keys::page(id(7), number);
+        start <= key && key < end
+    };
+    for (after, number, expected) in
+        [(0, 0, false), (0, 1, true), (0, u32::MAX, true), (255, 255, false), (255, 256, true), (u32::MAX, u32::MAX, false)]
+    {
+        assert_eq!(inside(after, number), expected, "{number} after {after}");
+    }
+    let (_, end) = keys::pages_after(id(7), 0);
+    let next = Id::new([8; 16], 1).in_partition(id(7).partition());
+    assert!(end <= keys::page(next, 0) && end <= keys::database_head(id(7)), "they end with their actor");
+}
+
+/// The metadata of names and the format of the directory begin with the same letter.
+#[test]
+fn no_metadata_of_a_name_is_the_format() {
+    // The second byte of one is the version of an id, that of the other a letter.
+    assert_eq!(keys::FORMAT[0], keys::actor_name_metadata(id(9), "")[0]);
+    assert_ne!(keys::FORMAT[1], keys::actor_name_metadata(id(9), "")[1]);
 }
 
 /// The fixtures speak of the same crate that opens directories.

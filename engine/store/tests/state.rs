@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use engine_core::input::{KeyRef, LoadedActor};
-use engine_core::record::{ActorRecord, Change, CrashPolicy, DeploymentRecord, NamespaceRecord, VersionRecord};
+use engine_core::record::{
+    ActorRecord, Change, CrashPolicy, DatabaseHead, DeploymentRecord, NamespaceRecord, PoolKind, Rate, RunnerConfigRecord,
+    RunnerRef, VersionRecord,
+};
 use protocol::component::{ComponentHash, ComponentInfo};
+use protocol::database::PAGE_BYTES;
 use protocol::id::{ActorId, Id, NamespaceId, Partition};
 use protocol::limits::{KV_LIST_BYTES_MAX, KV_LIST_ENTRIES_MAX, KV_VALUE_BYTES_MAX};
-use protocol::message::{KvChange, KvRange};
+use protocol::message::{KvChange, KvEntry, KvRange};
 use rivet_engine_store::rocks::Tuning;
 use rivet_engine_store::{Batch, Memory, Persist, Rocks, State, Store, StoreError, keys};
 
@@ -42,7 +46,7 @@ impl World {
     fn list(&self, actor: ActorId, range: KvRange, reverse: bool, limit: usize) -> String {
         let found = self.state.kv_list(actor, &range, reverse, limit, false).expect("a read").expect("a short list");
         let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
-        found.iter().map(|(key, value)| format!("{}={}", text(key), text(value))).collect::<Vec<_>>().join(" ")
+        found.iter().map(|entry| format!("{}={}", text(&entry.key), text(&entry.value))).collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -76,6 +80,10 @@ fn actor(number: u64, name: &str, key: Option<&str>) -> ActorRecord {
         runner: None,
         alarm: None,
         crashes: 0,
+        stop: None,
+        acked_command: 0,
+        events_taken: 0,
+        by_url: false,
     }
 }
 
@@ -92,7 +100,11 @@ fn destroyed(record: &ActorRecord, at_ms: u64) -> ActorRecord {
 }
 
 fn destroy(record: &ActorRecord) -> Change {
-    Change::DestroyActor { record: Box::new(record.clone()) }
+    Change::DestroyActor { record: Box::new(record.clone()), database: false }
+}
+
+fn runner(key: &str) -> RunnerRef {
+    RunnerRef::Components { key: key.to_owned() }
 }
 
 fn kv(actor: ActorId, now_ms: u64, puts: &[(&str, &str)]) -> Change {
@@ -114,7 +126,7 @@ fn an_actor_from_its_creation_to_its_end() {
         assert_eq!(world.state.load_key(&key_ref("counter", "a")), Ok(None));
 
         world.commit(&[put(&record), Change::CreateActor { record: Box::new(record.clone()), input: input.clone() }]);
-        let expected = Some(LoadedActor { record: record.clone(), input });
+        let expected = Some(LoadedActor { record: record.clone(), input, database: None });
         assert_eq!(world.state.load_actor(record.id), Ok(expected.clone()));
         assert_eq!(world.state.load_key(&key_ref("counter", "a")), Ok(expected));
         assert_eq!(world.state.load_key(&key_ref("counter", "b")), Ok(None));
@@ -124,7 +136,7 @@ fn an_actor_from_its_creation_to_its_end() {
 
         let end = destroyed(&record, 10);
         world.commit(&[Change::DeleteAlarm { fire_ms: 9, actor: record.id }, put(&end), destroy(&end)]);
-        assert_eq!(world.state.load_actor(record.id), Ok(Some(LoadedActor { record: end, input: None })));
+        assert_eq!(world.state.load_actor(record.id), Ok(Some(LoadedActor { record: end, input: None, database: None })));
         assert_eq!(world.state.load_key(&key_ref("counter", "a")), Ok(None));
         assert_eq!(world.state.kv_entry(record.id, b"k"), Ok(None));
         assert_eq!(world.list(record.id, KvRange::all(), false, 10), "");
@@ -177,17 +189,35 @@ fn a_boot_finds_what_was_awake() {
             live: 1,
             versions: vec![version],
         };
+        let config = |pool: &str, eviction_s| RunnerConfigRecord {
+            namespace: namespace(),
+            pool: pool.to_owned(),
+            kind: PoolKind::Normal,
+            drain_on_version_upgrade: true,
+            actor_eviction_delay_s: eviction_s,
+            actor_eviction_period_s: 2,
+            actor_eviction_rate: Rate::new(0.5),
+            metadata: Some("{}".to_owned()),
+            protocol_version: Some(8),
+        };
         world.commit(&[Change::PutNamespace(default.clone()), Change::PutDeployment(Box::new(deployment.clone()))]);
+        let configs = [config("a", 1), config("b", 2), config("gone", 3)].map(|config| Change::PutRunnerConfig(Box::new(config)));
+        world.commit(&configs);
+        world.commit(&[
+            Change::PutRunnerConfig(Box::new(config("b", 4))),
+            Change::DeleteRunnerConfig { namespace: namespace(), pool: "gone".to_owned() },
+            Change::DeleteRunnerConfig { namespace: namespace(), pool: "never".to_owned() },
+        ]);
 
         let mut expected = Vec::new();
         for number in 0..300 {
             let mut record = actor(number, "counter", None);
             world.commit(&[create(&record)]);
             match number % 6 {
-                0 => record.runner = Some("runner".to_owned()),
+                0 => record.runner = Some(runner("runner")),
                 1 => record.pending_ms = Some(1),
                 2 => record.reschedule_ms = Some(1),
-                3 => record.runner = Some("runner".to_owned()),
+                3 => record.runner = Some(runner("runner")),
                 _ => {}
             }
             world.commit(&[put(&record)]);
@@ -202,6 +232,7 @@ fn a_boot_finds_what_was_awake() {
         let boot = world.state.boot().expect("a read");
         assert_eq!(boot.namespaces, [default]);
         assert_eq!(boot.deployments, [deployment]);
+        assert_eq!(boot.runner_configs, [config("a", 1), config("b", 4)]);
         let mut found: Vec<ActorId> = boot.awake.iter().map(|loaded| loaded.record.id).collect();
         found.sort();
         expected.sort();
@@ -265,7 +296,10 @@ fn actors_of_a_name_newest_first() {
         assert_eq!(world.names("counter", Some("5"), true, None, 10), [0u64; 0]);
         assert_eq!(world.names("counter2", None, true, None, 10), [1_000]);
         assert_eq!(world.names("nothing", None, true, None, 10), [0u64; 0]);
-        let names = |after, limit| world.state.actor_names(namespace(), after, limit).expect("a read");
+        let names = |after, limit| {
+            let found = world.state.actor_names(namespace(), after, limit).expect("a read");
+            found.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+        };
         assert_eq!(names(None, 10), ["counte", "counter", "counter2"]);
         assert_eq!(names(None, 2), ["counte", "counter"]);
         assert_eq!(names(Some("counter"), 10), ["counter2"]);
@@ -287,9 +321,12 @@ fn the_entries_of_an_actor() {
             let keys: Vec<Bytes> = keys.iter().map(|key| Bytes::from_static(key.as_bytes())).collect();
             world.state.kv_get(one, &keys).expect("a read")
         };
+        let entry = |key: &'static str, value: &'static str, update_ms| KvEntry { key: key.into(), value: value.into(), update_ms };
         assert_eq!(get(&[]), []);
         assert_eq!(get(&["a"]), [None]);
-        assert_eq!(get(&["c", "a", "b"]), [Some(Bytes::new()), None, Some(Bytes::from_static(b"4"))]);
+        assert_eq!(get(&["c", "a", "b"]), [Some(entry("c", "", 5)), None, Some(entry("b", "4", 7))]);
+        // As often as it is asked for.
+        assert_eq!(get(&["c", "c"]), [Some(entry("c", "", 5)), Some(entry("c", "", 5))]);
         assert_eq!(world.state.kv_entry(one, b"b"), Ok(Some((Bytes::from_static(b"4"), 7))));
         assert_eq!(world.state.kv_entry(one, b"bb"), Ok(Some((Bytes::from_static(b"3"), 5))));
 
@@ -302,8 +339,149 @@ fn the_entries_of_an_actor() {
         assert_eq!(world.list(one, range("", "b"), true, 10), "=0");
         assert_eq!(world.list(one, KvRange::all(), false, 0), "");
         assert_eq!(world.list(other, KvRange::all(), false, 10), "b=9");
-        let keys = world.state.kv_list(one, &KvRange::all(), true, 2, true);
-        assert_eq!(keys, Ok(Ok(vec![("c".into(), Bytes::new()), ("bb".into(), Bytes::new())])));
+        let list = |keys_only| world.state.kv_list(one, &KvRange::all(), true, 2, keys_only);
+        assert_eq!(list(false), Ok(Ok(vec![entry("c", "", 5), entry("bb", "3", 5)])));
+        // Of keys alone nothing else is read.
+        assert_eq!(list(true), Ok(Ok(vec![entry("c", "", 0), entry("bb", "", 0)])));
+    }
+}
+
+#[test]
+fn ranges_of_an_actors_entries_are_deleted() {
+    for world in worlds() {
+        let (one, other) = (actor(1, "a", None).id, actor(2, "a", None).id);
+        let entries = [("", "0"), ("a", "1"), ("b", "2"), ("bb", "3"), ("c", "4")];
+        let delete = |range| KvChange::DeleteRange { range };
+        let change = |changes| Change::Kv { actor: one, now_ms: 6, changes };
+        let range = |start: &'static str, end: &'static str| KvRange { start: start.into(), end: Some(end.into()) };
+        let put = |key: &'static str| KvChange::Put { key: key.into(), value: "5".into() };
+        let rows = [
+            (vec![delete(range("b", "c"))], "=0 a=1 c=4"),
+            // Neither of these holds anything.
+            (vec![delete(range("c", "b")), delete(range("b", "b"))], "=0 a=1 b=2 bb=3 c=4"),
+            (vec![delete(KvRange::prefix("b".into()))], "=0 a=1 c=4"),
+            (vec![delete(KvRange { start: "b".into(), end: None })], "=0 a=1"),
+            (vec![delete(KvRange::all())], ""),
+            // In their order.
+            (vec![put("b"), put("d"), delete(range("b", "bb")), put("a")], "=0 a=5 bb=3 c=4 d=5"),
+            (vec![put("d"), delete(KvRange::all()), put("b")], "b=5"),
+        ];
+        for (changes, expected) in rows {
+            world.commit(&[change(vec![delete(KvRange::all())]), kv(one, 5, &entries), kv(other, 5, &[("b", "9")])]);
+            let what = format!("{}: {changes:?}", world.backend);
+            world.commit(&[change(changes)]);
+            assert_eq!(world.list(one, KvRange::all(), false, 10), expected, "{what}");
+            assert_eq!(world.list(other, KvRange::all(), false, 10), "b=9", "{what}");
+        }
+    }
+}
+
+/// Pages that are full of one byte.
+fn pages(actor: ActorId, txid: u64, size_pages: u32, shrunk: bool, pages: &[(u32, u8)]) -> Change {
+    let pages = pages.iter().map(|(number, byte)| (*number, Bytes::from(vec![*byte; PAGE_BYTES]))).collect();
+    Change::Database { actor, head: DatabaseHead { txid, size_pages }, pages, shrunk }
+}
+
+impl World {
+    /// Head and pages, each page as the byte that it is full of.
+    fn pages(&self, actor: ActorId, numbers: &[u32]) -> String {
+        let (head, pages) = self.state.pages(actor, numbers).expect("a read");
+        assert_eq!(pages.len(), numbers.len());
+        let page = |page: &Option<Bytes>| match page {
+            Some(page) => {
+                assert!(page.len() == PAGE_BYTES && page.iter().all(|byte| *byte == page[0]));
+                format!(" {}", page[0])
+            }
+            None => " -".to_owned(),
+        };
+        let head = head.map_or("none".to_owned(), |head| format!("{}/{}", head.txid, head.size_pages));
+        head + &pages.iter().map(page).collect::<String>()
+    }
+}
+
+#[test]
+fn the_pages_of_a_database() {
+    for world in worlds() {
+        let (one, other) = (actor(1, "a", None), actor(2, "a", None));
+        let id = one.id;
+        let all = [1, 2, 3, 4, 5, u32::MAX];
+        world.commit(&[create(&one), create(&other), pages(other.id, 1, 3, false, &[(1, 90), (2, 91), (3, 92)])]);
+        assert_eq!(world.pages(id, &all), "none - - - - - -");
+        assert_eq!(world.state.load_actor(id).expect("a read").expect("it was created").database, None);
+        let rows = [
+            (pages(id, 1, 3, false, &[(1, 10), (3, 30)]), "1/3 10 - 30 - - -"),
+            (pages(id, 2, 3, false, &[]), "2/3 10 - 30 - - -"),
+            (pages(id, 3, 4, false, &[(4, 40), (3, 31)]), "3/4 10 - 31 40 - -"),
+            // What has no place in it is not there later either.
+            (pages(id, 4, 4, false, &[(5, 50), (u32::MAX, 51)]), "4/4 10 - 31 40 - -"),
+            (pages(id, 5, 5, false, &[]), "5/5 10 - 31 40 - -"),
+            (pages(id, 6, 1, true, &[(1, 11), (3, 32)]), "6/1 11 - - - - -"),
+            (pages(id, 7, 4, false, &[(2, 20)]), "7/4 11 20 - - - -"),
+            (pages(id, 8, 0, true, &[]), "8/0 - - - - - -"),
+            (pages(id, 9, 5, false, &[(5, 52)]), "9/5 - - - - 52 -"),
+        ];
+        for (change, expected) in rows {
+            world.commit(&[change]);
+            assert_eq!(world.pages(id, &all), expected, "{}", world.backend);
+        }
+        // In the order asked for, as often as asked for.
+        assert_eq!(world.pages(id, &[5, 1, 5]), "9/5 52 - 52");
+        assert_eq!(world.pages(id, &[]), "9/5");
+        let loaded = world.state.load_actor(id).expect("a read").expect("it was created");
+        assert_eq!(loaded.database, Some(DatabaseHead { txid: 9, size_pages: 5 }));
+
+        let end = destroyed(&one, 10);
+        world.commit(&[put(&end), Change::DestroyActor { record: Box::new(end.clone()), database: true }]);
+        assert_eq!(world.pages(id, &all), "none - - - - - -");
+        assert_eq!(world.state.load_actor(id), Ok(Some(LoadedActor { record: end, input: None, database: None })));
+        assert_eq!(world.pages(other.id, &[1, 2, 3]), "1/3 90 91 92");
+    }
+}
+
+/// A writer raises all pages together, and nobody ever reads two that differ.
+#[test]
+fn head_and_pages_are_read_as_of_one_moment() {
+    for world in worlds() {
+        let id = actor(1, "a", None).id;
+        let commit = |txid: u8| world.commit(&[pages(id, txid.into(), 2, false, &[(1, txid), (2, txid)])]);
+        commit(1);
+        std::thread::scope(|scope| {
+            let writing = scope.spawn(|| (2..=200).for_each(commit));
+            while !writing.is_finished() {
+                let read = world.pages(id, &[1, 2]);
+                let (head, found) = read.split_once('/').expect("it was written");
+                assert_eq!(found, format!("2 {head} {head}"), "{}", world.backend);
+            }
+        });
+    }
+}
+
+#[test]
+fn names_and_their_metadata() {
+    for world in worlds() {
+        let name = |name: &str, metadata: Option<&str>| Change::PutActorName {
+            namespace: namespace(),
+            name: name.to_owned(),
+            metadata: metadata.map(str::to_owned),
+        };
+        let names = || {
+            let found = world.state.actor_names(namespace(), None, 10).expect("a read");
+            found
+                .iter()
+                .map(|(name, metadata)| format!("{name}={}", metadata.as_deref().unwrap_or("-")))
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        world.commit(&[name("a", None), name("b", Some("{}"))]);
+        assert_eq!(names(), "a=- b={}", "{}", world.backend);
+        // An actor, or a runner that says nothing, leaves what is known.
+        world.commit(&[create(&actor(1, "b", None)), create(&actor(2, "c", None)), name("b", None)]);
+        assert_eq!(names(), "a=- b={} c=-");
+        world.commit(&[name("b", Some(r#"{"x":1}"#)), name("c", Some("{}"))]);
+        assert_eq!(names(), r#"a=- b={"x":1} c={}"#);
+        world.commit(&[create(&actor(3, "c", None))]);
+        assert_eq!(names(), r#"a=- b={"x":1} c={}"#);
+        assert_eq!(world.state.actor_names(Id::new([2; 16], 1), None, 10), Ok(vec![]));
     }
 }
 
@@ -337,7 +515,7 @@ fn a_list_that_is_too_long_is_refused_not_cut() {
 #[test]
 fn damaged_records_are_errors_that_name_their_kind() {
     for world in worlds() {
-        let record = ActorRecord { has_input: true, runner: Some("r".to_owned()), ..actor(1, "counter", Some("a")) };
+        let record = ActorRecord { has_input: true, runner: Some(runner("r")), ..actor(1, "counter", Some("a")) };
         let fresh = || world.commit(&[put(&record)]);
         let damage = |key: Vec<u8>, value: &'static [u8]| {
             let mut batch = Batch::new();
@@ -364,6 +542,12 @@ fn damaged_records_are_errors_that_name_their_kind() {
         says(world.state.kv_entry(record.id, b"k").map(drop), "an entry of an actor's KV");
         says(world.state.kv_get(record.id, &["k".into()]).map(drop), "an entry of an actor's KV");
         says(world.state.kv_list(record.id, &KvRange::all(), false, 9, false).map(drop), "an entry of an actor's KV");
+        damage(keys::page(record.id, 1), b"\x01\x00");
+        says(world.state.pages(record.id, &[1]).map(drop), "a page of an actor's database: it has 1 bytes and not 4096");
+        damage(keys::database_head(record.id), b"\x01");
+        says(world.state.pages(record.id, &[]).map(drop), "the head of an actor's database");
+        damage(keys::actor_name_metadata(namespace(), "counter"), b"\x01\xff");
+        says(world.state.actor_names(namespace(), None, 10).map(drop), "the metadata of an actor name");
         damage(keys::alarms(record.id.partition(), None).0, b"");
         says(world.state.load_alarms(None, 10).map(drop), "an alarm");
     }

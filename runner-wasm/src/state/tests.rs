@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use protocol::limits::{KV_LIST_ENTRIES_MAX, KV_VALUE_BYTES_MAX, KV_WRITE_BYTES_MAX, KV_WRITE_CHANGES_MAX};
-use protocol::message::{AlarmChange, KvChange, KvQuestion, KvRange};
+use protocol::message::{AlarmChange, KvChange, KvEntry, KvQuestion, KvRange};
 
 use super::gate::Gate;
 use super::*;
@@ -62,9 +62,10 @@ impl Engine {
 fn apply(map: &mut Map, changes: &[KvChange]) {
     for change in changes {
         match change {
-            KvChange::Put { key, value } => map.insert(key.clone(), value.clone()),
-            KvChange::Delete { key } => map.remove(key),
-        };
+            KvChange::Put { key, value } => drop(map.insert(key.clone(), value.clone())),
+            KvChange::Delete { key } => drop(map.remove(key)),
+            KvChange::DeleteRange { range } => map.retain(|key, _| !range.contains(key)),
+        }
     }
 }
 
@@ -133,7 +134,8 @@ fn step(dice: &mut Dice, engine: &mut Engine, state: &mut State, model: &mut Map
             let (range, reverse, limit, keys_only) = (dice.range(), dice.roll(2) == 0, dice.roll(6) as usize, dice.roll(4) == 0);
             let mut listing = state.list(range.clone(), reverse, limit, keys_only);
             while let Some(question) = listing.question() {
-                listing.answer(engine.list(question)).expect("a small list");
+                let entry = |(key, value)| KvEntry { key, value, update_ms: 0 };
+                listing.answer(engine.list(question).into_iter().map(entry).collect()).expect("a small list");
                 // The engine confirms whenever it likes.
                 if dice.roll(3) == 0 {
                     engine.confirm_next(state);

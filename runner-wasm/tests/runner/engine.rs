@@ -112,6 +112,16 @@ impl Engine {
             FromRunner::Prepared { component, result } => {
                 seen.prepared.insert(component, result);
             }
+            FromRunner::Names(_)
+            | FromRunner::AckCommands(_)
+            | FromRunner::Stopping
+            | FromRunner::RequestBodyCancel { .. }
+            | FromRunner::SocketOpened { .. }
+            | FromRunner::SocketMessage { .. }
+            | FromRunner::SocketAck { .. }
+            | FromRunner::SocketClose { .. }
+            | FromRunner::KvWrite { .. }
+            | FromRunner::Database { .. } => panic!("components say no such thing: {message:?}"),
             FromRunner::Log { lines, .. } => seen.lines.extend(lines.into_iter().map(|line| line.text)),
         }
         None
@@ -201,9 +211,10 @@ impl Seen {
     fn apply(&mut self, commit: &Commit) {
         for change in &commit.changes {
             match change {
-                KvChange::Put { key, value } => self.stored.insert(key.clone(), value.clone()),
-                KvChange::Delete { key } => self.stored.remove(key),
-            };
+                KvChange::Put { key, value } => drop(self.stored.insert(key.clone(), value.clone())),
+                KvChange::Delete { key } => drop(self.stored.remove(key)),
+                KvChange::DeleteRange { range } => self.stored.retain(|key, _| !range.contains(key)),
+            }
         }
         match (commit.alarm, commit.fired_ms) {
             (AlarmChange::Set(at), _) => self.alarm_ms = Some(at),
@@ -297,6 +308,7 @@ impl World {
             reason: StartReason::Created,
             component: Some(self.guest(name)),
             alarm_ms: None,
+            hibernating: vec![],
         };
         change(&mut start);
         let at = At { world: self, actor, generation };

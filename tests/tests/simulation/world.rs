@@ -5,14 +5,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use engine_core::action::{Action, Answer};
-use engine_core::input::{CallId, CommitId, Create, Input, Operation, Target};
+use engine_core::input::{CallId, CommitId, Create, Input, Operation, RequestKind, Target};
 use engine_core::record::{Change, CrashPolicy};
 use engine_core::refusal::Refusal;
 use engine_core::{Config, Core};
 use engine_store::{Memory, Persist, State, Store};
 use protocol::component::{ComponentHash, ComponentInfo, Handler};
 use protocol::id::{ActorId, Generation, RequestId, RunnerId};
-use protocol::message::{Command, Event, FromRunner, Outcome, RunnerProfile, StopReason, ToRunner};
+use protocol::message::{Command, Event, FromRunner, Outcome, RunnerProfile, Serves, StopReason, ToRunner};
 
 use crate::runner::{Running, Said, Work};
 
@@ -217,13 +217,13 @@ impl World {
                 let request = RequestId(self.number());
                 self.open.insert(request);
                 let create = Some(Box::new(self.how()));
-                self.input(Input::Request { request, target: Target::Key { namespace, name, key, create } });
+                self.input(request_input(request, Target::Key { namespace, name, key, create }));
             }
             150..170 => {
                 let Some(actor) = self.anyone() else { return };
                 let request = RequestId(self.number());
                 self.open.insert(request);
-                self.input(Input::Request { request, target: Target::Id(actor) });
+                self.input(request_input(request, Target::Id(actor)));
             }
             170..185 => {
                 let Some(request) = self.open.iter().nth(self.rng.usize(..9)).copied() else { return };
@@ -267,7 +267,7 @@ impl World {
         for (commit, changes) in self.writes.drain(..group) {
             self.disk.commit(&State::batch(&changes), Persist::Synced).expect("the core keeps its own promises");
             for change in &changes {
-                if let Change::DestroyActor { record } = change {
+                if let Change::DestroyActor { record, .. } = change {
                     self.gone.insert(record.id);
                     self.tally.0[DESTROYED] += 1;
                 }
@@ -387,7 +387,7 @@ impl World {
         for (_, changes) in self.writes.drain(..lucky) {
             self.disk.commit(&State::batch(&changes), Persist::Written).expect("the core keeps its own promises");
             for change in &changes {
-                if let Change::DestroyActor { record } = change {
+                if let Change::DestroyActor { record, .. } = change {
                     self.gone.insert(record.id);
                 }
             }
@@ -462,6 +462,13 @@ impl World {
                     self.generations.entry(record.id).or_default();
                 }
             }
+            Action::ReadPages { .. }
+            | Action::RunSql { .. }
+            | Action::EvictRunner { .. }
+            | Action::ForgetRunner { .. }
+            | Action::CallOut { .. }
+            | Action::EndCallOut { .. }
+            | Action::Hibernate { .. } => unreachable!("there are only components here: {action:?}"),
             Action::ToRunner { runner, message } => {
                 if Some(runner) == self.runner {
                     self.runner_hears(message);
@@ -552,11 +559,16 @@ impl World {
 
     /// What is on disk of an actor's counter.
     fn counter(&self, actor: ActorId) -> u64 {
-        let values = self.state.kv_get(actor, &["count".into(), "again".into()]).expect("memory does not fail");
+        let entries = self.state.kv_get(actor, &["count".into(), "again".into()]).expect("memory does not fail");
+        let values: Vec<_> = entries.iter().map(|entry| entry.as_ref().map(|entry| &entry.value)).collect();
         assert_eq!(values[0], values[1], "{actor}: half of a message is on disk");
-        let value = values[0].as_ref().map(|bytes| bytes[..].try_into().expect("eight bytes"));
+        let value = values[0].map(|bytes| bytes[..].try_into().expect("eight bytes"));
         value.map_or(0, u64::from_be_bytes)
     }
+}
+
+fn request_input(request: RequestId, target: Target) -> Input {
+    Input::Request { request, target, kind: RequestKind::Http, skip_ready_wait: false }
 }
 
 fn core() -> Core {

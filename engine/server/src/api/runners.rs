@@ -5,6 +5,7 @@
 //! deployed in that pool.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -13,7 +14,8 @@ use engine_core::action::Answer;
 use engine_core::input::Operation;
 use engine_core::record::NamespaceRecord;
 use http::Uri;
-use protocol::id::Id;
+use protocol::id::{Id, RunnerId};
+use protocol::message::RunnerProtocol;
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -24,6 +26,7 @@ use crate::api::unexpected;
 use crate::api::views::Pagination;
 use crate::engine::{DATACENTER, Engine, OWN_RUNNER};
 use crate::error::ApiError;
+use crate::runners::RunnerInfo;
 
 const LIMIT_DEFAULT: usize = 100;
 const OWN_KEY: &str = "wasm";
@@ -116,7 +119,12 @@ pub async fn envoys(State(engine): State<Arc<Engine>>, token: Token, uri: Uri) -
     token.check(&engine)?;
     let namespace = extract::namespace(&engine, &query)?;
 
-    let mut envoys: Vec<Envoy> = own(&engine, &namespace, pool).await?.into_iter().collect();
+    let actors = actors(&engine, namespace.name.clone()).await?;
+    let connected = engine.runners.list(namespace.id).into_iter();
+    let connected =
+        connected.filter(|info| matches!(info.protocol, RunnerProtocol::Envoy(_)) && pool.is_none_or(|pool| info.pool == pool));
+    let own = own(&engine, &namespace, pool, &actors);
+    let mut envoys: Vec<Envoy> = connected.map(|info| Envoy::of(info, &actors)).chain(own).collect();
     envoys.retain(|envoy| {
         (keys.is_empty() || keys.contains(&envoy.envoy_key.as_str()))
             && before_ms.is_none_or(|before_ms| envoy.create_ts < before_ms)
@@ -127,33 +135,57 @@ pub async fn envoys(State(engine): State<Arc<Engine>>, token: Token, uri: Uri) -
     Ok(Json(EnvoyList { envoys, pagination: Pagination { cursor } }))
 }
 
+/// How many actors each runner has.
+async fn actors(engine: &Engine, namespace: String) -> Result<BTreeMap<RunnerId, u32>, ApiError> {
+    match engine.call(Operation::ListRunners { namespace }).await? {
+        Answer::Runners { actors, .. } => Ok(actors.into_iter().collect()),
+        other => Err(unexpected(&other)),
+    }
+}
+
+impl Envoy {
+    fn of(info: RunnerInfo, actors: &BTreeMap<RunnerId, u32>) -> Envoy {
+        Envoy {
+            envoy_key: info.key,
+            namespace_id: info.namespace.to_string(),
+            datacenter: DATACENTER,
+            pool_name: info.pool,
+            version: info.version,
+            slots: actors.get(&info.runner).copied().unwrap_or(0).into(),
+            create_ts: info.create_ms,
+            stop_ts: info.stopping_ms,
+            last_ping_ts: info.last_ping_ms,
+            last_connected_ts: Some(info.connect_ms),
+            last_rtt: info.rtt_ms,
+            metadata: object(info.metadata),
+        }
+    }
+}
+
+/// A runner's metadata, which is JSON as text.
+fn object(metadata: Option<String>) -> Option<Value> {
+    metadata.and_then(|metadata| serde_json::from_str(&metadata).ok()).filter(Value::is_object)
+}
+
 /// The runner for components, if it is there and of the pool that is asked for.
-async fn own(engine: &Engine, namespace: &NamespaceRecord, pool: Option<&str>) -> Result<Option<Envoy>, ApiError> {
+fn own(engine: &Engine, namespace: &NamespaceRecord, pool: Option<&str>, actors: &BTreeMap<RunnerId, u32>) -> Option<Envoy> {
     let pool = pool.unwrap_or(OWN_POOL);
     let deployed = || engine.directory.deployments(namespace.id).iter().any(|deployment| deployment.pool == pool);
-    if engine.runners.link(OWN_RUNNER).is_none() || (pool != OWN_POOL && !deployed()) {
-        return Ok(None);
-    }
-    let slots = match engine.call(Operation::ListRunners { namespace: namespace.name.clone() }).await? {
-        Answer::Runners { actors, .. } => {
-            actors.into_iter().find(|(runner, _)| *runner == OWN_RUNNER).map_or(0, |(_, actors)| actors)
-        }
-        other => return Err(unexpected(&other)),
-    };
-    Ok(Some(Envoy {
+    let _link = engine.runners.link(OWN_RUNNER).filter(|_| pool == OWN_POOL || deployed())?;
+    Some(Envoy {
         envoy_key: OWN_KEY.to_string(),
         namespace_id: namespace.id.to_string(),
         datacenter: DATACENTER,
         pool_name: pool.to_string(),
         version: 1,
-        slots: slots.into(),
+        slots: actors.get(&OWN_RUNNER).copied().unwrap_or(0).into(),
         create_ts: engine.started_ms,
         stop_ts: None,
         last_ping_ts: engine.clock.now_ms(),
         last_connected_ts: Some(engine.started_ms),
         last_rtt: 0,
         metadata: Some(json!({ "rivet-engine": { "version": VERSION } })),
-    }))
+    })
 }
 
 #[utoipa::path(
@@ -184,7 +216,8 @@ pub async fn runners(State(engine): State<Arc<Engine>>, token: Token, uri: Uri) 
     token.check(&engine)?;
     let namespace = extract::namespace(&engine, &query)?;
 
-    let mut runners = with_slots(&engine, &namespace);
+    let actors = actors(&engine, namespace.name.clone()).await?;
+    let mut runners: Vec<Runner> = with_slots(&engine, &namespace).map(|info| Runner::of(info, &actors)).collect();
     runners.retain(|runner| {
         pool.is_none_or(|pool| runner.name == pool)
             && (ids.is_empty() || ids.iter().any(|id| id.to_string() == runner.runner_id))
@@ -200,9 +233,32 @@ fn parse_id(text: &str) -> Result<Id, ApiError> {
     text.parse().map_err(|error| ApiError::bad_request(format!("{text:?} is not a runner id: {error}")))
 }
 
-/// None can connect yet.
-fn with_slots(_engine: &Engine, _namespace: &NamespaceRecord) -> Vec<Runner> {
-    Vec::new()
+/// Those of the older protocol.
+fn with_slots(engine: &Engine, namespace: &NamespaceRecord) -> impl Iterator<Item = RunnerInfo> {
+    engine.runners.list(namespace.id).into_iter().filter(|info| matches!(info.protocol, RunnerProtocol::Legacy(_)))
+}
+
+impl Runner {
+    fn of(info: RunnerInfo, actors: &BTreeMap<RunnerId, u32>) -> Runner {
+        let total = info.slots.unwrap_or(u32::MAX);
+        Runner {
+            runner_id: info.public_id().to_string(),
+            namespace_id: info.namespace.to_string(),
+            datacenter: DATACENTER,
+            name: info.pool,
+            key: info.key,
+            version: info.version,
+            total_slots: total,
+            remaining_slots: total.saturating_sub(actors.get(&info.runner).copied().unwrap_or(0)),
+            create_ts: info.create_ms,
+            drain_ts: info.stopping_ms,
+            stop_ts: None,
+            last_ping_ts: info.last_ping_ms,
+            last_connected_ts: Some(info.connect_ms),
+            last_rtt: info.rtt_ms,
+            metadata: object(info.metadata),
+        }
+    }
 }
 
 #[utoipa::path(
@@ -223,7 +279,7 @@ pub async fn names(State(engine): State<Arc<Engine>>, token: Token, uri: Uri) ->
     let (limit, after) = (query.limit(LIMIT_DEFAULT)?, query.one("cursor")?);
     token.check(&engine)?;
     let namespace = extract::namespace(&engine, &query)?;
-    let mut names: Vec<String> = with_slots(&engine, &namespace).into_iter().map(|runner| runner.name).collect();
+    let mut names: Vec<String> = with_slots(&engine, &namespace).map(|info| info.pool).collect();
     names.sort();
     names.dedup();
     names.retain(|name| after.is_none_or(|after| name.as_str() > after));

@@ -100,7 +100,9 @@ pub struct RunnerTimes {
     pub ping_interval_ms: u64,
     /// How long a runner may take to stop an actor.
     pub actor_stop_ms: u64,
+    #[allow(dead_code, reason = "for what asks pools' URLs again and again")]
     pub metadata_poll_ms: u64,
+    #[allow(dead_code, reason = "for what asks pools' URLs again and again")]
     pub metadata_poll_min_ms: u64,
 }
 
@@ -260,6 +262,7 @@ fn core(said: &All, datacenter_label: u16) -> engine_core::Config {
         stop_timeout_ms: said.whole("pegboard.actor_stop_threshold").unwrap_or(default.stop_timeout_ms),
         retry_base_ms: said.whole("pegboard.base_retry_timeout").unwrap_or(default.retry_base_ms),
         retry_doublings_max: said.whole("pegboard.reschedule_backoff_max_exponent").unwrap_or(default.retry_doublings_max),
+        runner_lost_ms: said.whole("pegboard.envoy_lost_threshold").unwrap_or(default.runner_lost_ms),
         retry_reset_ms: said.whole("pegboard.retry_reset_duration").unwrap_or(default.retry_reset_ms),
         ..default
     }
@@ -269,7 +272,7 @@ fn runner_times(said: &All, core: &engine_core::Config) -> RunnerTimes {
     let ms = |key: &str, default: u64| said.whole(key).unwrap_or(default);
     let default = RunnerTimes::default();
     RunnerTimes {
-        lost_ms: ms("pegboard.envoy_lost_threshold", default.lost_ms),
+        lost_ms: core.runner_lost_ms,
         ping_timeout_ms: ms("pegboard.envoy_ping_timeout", default.ping_timeout_ms),
         ping_interval_ms: ms("pegboard.envoy_update_ping_interval", default.ping_interval_ms),
         actor_stop_ms: core.stop_timeout_ms,

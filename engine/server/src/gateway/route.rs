@@ -14,6 +14,7 @@ use crate::engine::{DATACENTER_LABEL, parse_actor_id};
 use crate::error::ApiError;
 use crate::form;
 use crate::gateway::query::{self, CreateWanted};
+use crate::runners::connect::Endpoint;
 use crate::websocket;
 
 const X_RIVET_TARGET: HeaderName = HeaderName::from_static("x-rivet-target");
@@ -29,9 +30,7 @@ pub enum Route {
     /// A browser asks whether it may; answered without looking at any actor.
     Preflight,
     /// Where runners connect.
-    Socket {
-        path: &'static str,
-    },
+    Connect(Endpoint),
     Api,
 }
 
@@ -59,8 +58,8 @@ pub fn route(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Route, A
     if let Some(address) = Address::read(uri) {
         return by_path(method, address, headers);
     }
-    if let Some(path) = socket(path) {
-        return Ok(Route::Socket { path });
+    if let Some(endpoint) = endpoint(path) {
+        return Ok(Route::Connect(endpoint));
     }
     let upgrade = is_upgrade(method, headers);
     let target = match headers.get(X_RIVET_TARGET) {
@@ -71,8 +70,8 @@ pub fn route(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Route, A
         None | Some(b"api-public") => Ok(Route::Api),
         Some(b"actor") if upgrade => by_protocols(uri, headers),
         Some(b"actor") => by_header(method, uri, headers),
-        Some(b"runner") => Ok(Route::Socket { path: RUNNERS_CONNECT }),
-        Some(b"envoy") => Ok(Route::Socket { path: ENVOYS_CONNECT }),
+        Some(b"runner") => Ok(Route::Connect(Endpoint::Runners)),
+        Some(b"envoy") => Ok(Route::Connect(Endpoint::Envoys)),
         Some(_) => Err(no_route(uri, headers)),
     }
 }
@@ -82,15 +81,9 @@ pub fn is_upgrade(method: &Method, headers: &HeaderMap) -> bool {
     method == Method::GET && websocket::is_asked_for(headers)
 }
 
-const RUNNERS_CONNECT: &str = "/runners/connect";
-const ENVOYS_CONNECT: &str = "/envoys/connect";
-
-fn socket(path: &str) -> Option<&'static str> {
-    match path.strip_suffix('/').unwrap_or(path) {
-        RUNNERS_CONNECT => Some(RUNNERS_CONNECT),
-        ENVOYS_CONNECT => Some(ENVOYS_CONNECT),
-        _ => None,
-    }
+fn endpoint(path: &str) -> Option<Endpoint> {
+    let path = path.strip_suffix('/').unwrap_or(path);
+    [Endpoint::Envoys, Endpoint::Runners].into_iter().find(|endpoint| endpoint.path() == path)
 }
 
 /// `/gateway/{segment}{rest}?{query}`, as it was sent.
@@ -268,7 +261,7 @@ mod tests {
                 }
             }
             Ok(Route::Preflight) => "preflight".to_string(),
-            Ok(Route::Socket { path }) => format!("socket {path}"),
+            Ok(Route::Connect(endpoint)) => format!("socket {}", endpoint.path()),
             Ok(Route::Api) => "api".to_string(),
             Err(error) => format!("{}.{}", error.group, error.code),
         }

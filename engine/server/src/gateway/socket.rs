@@ -50,7 +50,7 @@ async fn go_on(engine: &Arc<Engine>, socket: WebSocket, routed: Result<Route, Ap
             engine.inbox.push(Input::Request { request, target, kind: RequestKind::Socket, skip_ready_wait });
             return session.run(socket).await;
         }
-        Ok(Route::Api | Route::Preflight | Route::Socket { .. }) => websocket_not_supported(),
+        Ok(Route::Api | Route::Preflight | Route::Connect(_)) => websocket_not_supported(),
         Err(error) => error,
     };
     tracing::debug!(group = error.group, code = error.code, message = error.message, "a client's socket is refused");

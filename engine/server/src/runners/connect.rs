@@ -1,0 +1,314 @@
+//! Where runners connect: `/envoys/connect` and `/runners/connect`.
+//!
+//! Every refusal is a close after the handshake, with the code and reason that clients of the original look for. What is checked
+//! comes in the original's order: the token, then what the address says, then what there is.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine_core::input::Operation;
+use engine_core::record::{NamespaceRecord, PoolKind, Rate, RunnerConfigRecord};
+use futures_util::StreamExt;
+use http::header::{HOST, SEC_WEBSOCKET_PROTOCOL};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use protocol::limits::cut;
+use protocol::message::{RunnerProfile, RunnerProtocol, Serves};
+use protocol::wire::actor::ActorName;
+use protocol::wire::runner::{ServerInit, ToServer, decode_to_server};
+use protocol::wire::{Dialect, EnvoyVersion, RunnerVersion};
+use serde_json::json;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::body::Body;
+use crate::engine::Engine;
+use crate::error::ApiError;
+use crate::form;
+use crate::gateway;
+use crate::runners::session::{self, Pace};
+use crate::websocket::{self, Close};
+
+/// How long a legacy runner may take to introduce itself.
+const INIT_MS_MAX: u64 = 5_000;
+const KEY_BYTES_MAX: usize = 128;
+const KEY_BYTES_MIN: usize = 3;
+const POOL_BYTES_MAX: usize = 128;
+const X_RIVET_TOKEN: HeaderName = HeaderName::from_static("x-rivet-token");
+const TOKEN_ITEM: &str = "rivet_token.";
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Endpoint {
+    Envoys,
+    Runners,
+}
+
+impl Endpoint {
+    pub fn path(self) -> &'static str {
+        match self {
+            Endpoint::Envoys => "/envoys/connect",
+            Endpoint::Runners => "/runners/connect",
+        }
+    }
+}
+
+/// How a runner introduced itself, once that is found to be in order.
+pub struct Hello {
+    pub dialect: Dialect,
+    /// The name of its namespace.
+    pub namespace: String,
+    pub profile: RunnerProfile,
+    pub names: Vec<(String, ActorName)>,
+    pub metadata: Option<String>,
+}
+
+/// The address called without asking for a WebSocket.
+pub fn plain(engine: &Engine, endpoint: Endpoint, headers: &HeaderMap) -> Response<Body> {
+    let token = headers.get(X_RIVET_TOKEN).and_then(|token| token.to_str().ok());
+    match authorize(engine, headers, token, &X_RIVET_TOKEN) {
+        Ok(()) => gateway::about_socket(endpoint.path()),
+        Err(error) => gateway::refusal(&error),
+    }
+}
+
+/// The answer to a request for a WebSocket; the session goes on behind it.
+pub fn answer(engine: &Arc<Engine>, endpoint: Endpoint, mut parts: Parts, ray: &HeaderValue) -> Response<Body> {
+    let (response, opening) = match websocket::accept(&mut parts) {
+        Ok(accepted) => accepted,
+        Err(error) => return gateway::refusal(&error),
+    };
+    let (engine, ray) = (engine.clone(), ray.clone());
+    tokio::spawn(async move {
+        match opening.open().await {
+            Ok(socket) => serve(&engine, endpoint, &parts, socket, &ray).await,
+            Err(error) => tracing::debug!(%error, "a runner was gone before its connection was made"),
+        }
+    });
+    response
+}
+
+async fn serve<T: AsyncRead + AsyncWrite + Unpin>(
+    engine: &Arc<Engine>,
+    endpoint: Endpoint,
+    parts: &Parts,
+    mut socket: WebSocketStream<T>,
+    ray: &HeaderValue,
+) {
+    let Some(_room) = engine.runners.room() else {
+        let close = Close::error("guard", "service_unavailable", ray);
+        return websocket::close(socket, close).await;
+    };
+    let (hello, pace) = match endpoint {
+        Endpoint::Envoys => (envoy(engine, parts), Pace::envoy(&engine.runner_times)),
+        Endpoint::Runners => (legacy(engine, parts, &mut socket).await, Pace::legacy(&engine.runner_times)),
+    };
+    match hello {
+        Ok(hello) => session::run(engine, socket, hello, ray, &pace).await,
+        Err(Refused::Gone) => {}
+        Err(Refused::Because(error)) => {
+            tracing::info!(endpoint = endpoint.path(), reason = %error.message, "a runner was refused");
+            websocket::close(socket, Close::error(error.group, error.code, ray)).await;
+        }
+    }
+}
+
+enum Refused {
+    Because(ApiError),
+    /// It left first.
+    Gone,
+}
+
+impl From<ApiError> for Refused {
+    fn from(error: ApiError) -> Refused {
+        Refused::Because(error)
+    }
+}
+
+/// Who may connect as a runner, and by which host. The header is the one that the token would be in.
+fn authorize(engine: &Engine, headers: &HeaderMap, token: Option<&str>, header: &HeaderName) -> Result<(), ApiError> {
+    let datacenter = &engine.datacenter;
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    if !datacenter.valid_hosts.is_empty() && !datacenter.valid_hosts.iter().any(|valid| valid == without_port(host)) {
+        let message = format!("runners connect to this datacenter by its own hosts, not by {host:?}; topology lists them");
+        let metadata = json!({ "host": host, "datacenter": datacenter.name, "valid_hosts": datacenter.valid_hosts });
+        return Err(ApiError::new("guard", "must_use_regional_host", message).with(metadata));
+    }
+    if engine.admin_token.is_some() && token.is_none() {
+        let message = "the engine wants its admin token from runners: x-rivet-token, or rivet_token.TOKEN among the subprotocols";
+        return Err(ApiError::new("guard", "missing_header", message).with(json!({ "header": header.as_str() })));
+    }
+    engine.authorize(token.map(str::as_bytes))
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    }
+}
+
+fn envoy(engine: &Engine, parts: &Parts) -> Result<Hello, Refused> {
+    authorize(engine, &parts.headers, websocket::parameter(&parts.headers, TOKEN_ITEM), &SEC_WEBSOCKET_PROTOCOL)?;
+    let parameters = Parameters::read(parts)?;
+    let number: u16 = parameters.number("protocol_version")?;
+    let version = EnvoyVersion::new(number).ok_or_else(|| {
+        let (oldest, newest) = (EnvoyVersion::OLDEST.number(), EnvoyVersion::NEWEST.number());
+        invalid(format!("envoy protocol {number} is not spoken here, {oldest} to {newest} are"))
+    })?;
+    let namespace = parameters.text("namespace")?;
+    let key = parameters.text("envoy_key")?;
+    if !is_envoy_key(key) {
+        return Err(invalid("an envoy_key has 3 to 128 of A-Z, a-z, 0-9, - and _, and no - at its ends").into());
+    }
+    let code_version = parameters.number("version")?;
+    let pool = parameters.text("pool_name")?;
+    if pool.len() > POOL_BYTES_MAX {
+        return Err(invalid(format!("a pool_name has at most {POOL_BYTES_MAX} bytes")).into());
+    }
+    let namespace = namespace_of(engine, namespace)?;
+    if engine.directory.runner_config(namespace.id, pool).is_none() {
+        let message = format!("there is no runner config for pool {pool:?}; PUT /runner-configs/{pool} before connecting");
+        return Err(ApiError::new("ws", "no_runner_config", message).into());
+    }
+    let serves =
+        Serves::Pool { namespace: namespace.id, pool: pool.to_string(), protocol: RunnerProtocol::Envoy(number), slots: None };
+    Ok(Hello {
+        dialect: Dialect::Envoy(version),
+        namespace: namespace.name,
+        profile: RunnerProfile { key: key.to_string(), version: code_version, serves },
+        names: Vec::new(),
+        metadata: None,
+    })
+}
+
+fn is_envoy_key(key: &str) -> bool {
+    let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    (KEY_BYTES_MIN..=KEY_BYTES_MAX).contains(&key.len())
+        && key.bytes().all(is_inner)
+        && !key.starts_with('-')
+        && !key.ends_with('-')
+}
+
+async fn legacy<T: AsyncRead + AsyncWrite + Unpin>(
+    engine: &Engine,
+    parts: &Parts,
+    socket: &mut WebSocketStream<T>,
+) -> Result<Hello, Refused> {
+    authorize(engine, &parts.headers, websocket::parameter(&parts.headers, TOKEN_ITEM), &SEC_WEBSOCKET_PROTOCOL)?;
+    let parameters = Parameters::read(parts)?;
+    let number: u16 = parameters.number("protocol_version")?;
+    let Some(version) = RunnerVersion::new(number) else {
+        // The original finds out about one that is too new only when it cannot read its first message.
+        let code = if number > RunnerVersion::NEWEST.number() { "invalid_packet" } else { "invalid_request" };
+        let (oldest, newest) = (RunnerVersion::OLDEST.number(), RunnerVersion::NEWEST.number());
+        let message = format!("runner protocol {number} is not spoken here, {oldest} to {newest} are");
+        return Err(ApiError::new("ws", code, message).into());
+    };
+    let namespace = parameters.text("namespace")?;
+    let key = parameters.text("runner_key")?;
+    if !(1..=KEY_BYTES_MAX).contains(&key.len()) {
+        return Err(invalid(format!("a runner_key has 1 to {KEY_BYTES_MAX} bytes")).into());
+    }
+    let namespace = namespace_of(engine, namespace)?;
+
+    let init = tokio::time::timeout(Duration::from_millis(INIT_MS_MAX), introduction(socket, version)).await;
+    let init = init.map_err(|_| {
+        let message = format!("the runner did not introduce itself within {INIT_MS_MAX} ms");
+        ApiError::new("ws", "timed_out_waiting_for_init", message)
+    })??;
+    if !(1..=POOL_BYTES_MAX).contains(&init.name.len()) {
+        return Err(invalid(format!("a runner's name has 1 to {POOL_BYTES_MAX} bytes")).into());
+    }
+    make_pool(engine, &namespace, &init.name).await?;
+    let serves = Serves::Pool {
+        namespace: namespace.id,
+        pool: init.name,
+        protocol: RunnerProtocol::Legacy(number),
+        slots: Some(init.total_slots),
+    };
+    Ok(Hello {
+        dialect: Dialect::Runner(version),
+        namespace: namespace.name,
+        profile: RunnerProfile { key: key.to_string(), version: init.version, serves },
+        names: init.prepopulate_actor_names.unwrap_or_default(),
+        metadata: init.metadata,
+    })
+}
+
+/// The first message of a legacy runner.
+async fn introduction<T: AsyncRead + AsyncWrite + Unpin>(
+    socket: &mut WebSocketStream<T>,
+    version: RunnerVersion,
+) -> Result<ServerInit, Refused> {
+    let refused = |code, message: String| Err(ApiError::new("ws", code, message).into());
+    loop {
+        match socket.next().await {
+            Some(Ok(Message::Binary(bytes))) => {
+                return match decode_to_server(version, bytes) {
+                    Ok(ToServer::Init(init)) => Ok(init),
+                    Ok(ToServer::Message(_)) => refused("invalid_initial_packet", "a runner's first message is Init".to_string()),
+                    Err(error) => refused("invalid_packet", format!("the runner's first message cannot be read: {error}")),
+                };
+            }
+            Some(Ok(Message::Text(_))) => return refused("invalid_initial_packet", "a runner speaks in binary frames".to_string()),
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
+            Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(Refused::Gone),
+        }
+    }
+}
+
+/// Legacy runners make their pool by connecting.
+async fn make_pool(engine: &Engine, namespace: &NamespaceRecord, pool: &str) -> Result<(), ApiError> {
+    if engine.directory.runner_config(namespace.id, pool).is_some() {
+        return Ok(());
+    }
+    let record = RunnerConfigRecord {
+        namespace: namespace.id,
+        pool: pool.to_string(),
+        kind: PoolKind::Normal,
+        drain_on_version_upgrade: false,
+        actor_eviction_delay_s: 0,
+        actor_eviction_period_s: 0,
+        actor_eviction_rate: Rate::new(1.0),
+        metadata: None,
+        protocol_version: None,
+    };
+    let operation = Operation::PutRunnerConfig { namespace: namespace.name.clone(), record: Box::new(record) };
+    engine.call(operation).await.map(drop)
+}
+
+fn namespace_of(engine: &Engine, name: &str) -> Result<NamespaceRecord, ApiError> {
+    engine.directory.namespace(name).ok_or_else(|| ApiError::namespace_not_found(name))
+}
+
+fn invalid(reason: impl Into<String>) -> ApiError {
+    ApiError::new("ws", "invalid_request", reason)
+}
+
+/// What the address says; of a name that comes twice, the last.
+struct Parameters<'a>(HashMap<Cow<'a, str>, Cow<'a, str>>);
+
+impl<'a> Parameters<'a> {
+    fn read(parts: &'a Parts) -> Result<Parameters<'a>, ApiError> {
+        let decode = |text| form::decode(text).map_err(|_| invalid("the address has bytes that are no text"));
+        let pairs = form::pairs(parts.uri.query().unwrap_or_default());
+        let pairs: Result<_, ApiError> = pairs.map(|(name, value)| Ok((decode(name)?, decode(value)?))).collect();
+        Ok(Parameters(pairs?))
+    }
+
+    fn text(&self, name: &str) -> Result<&str, ApiError> {
+        self.0.get(name).map(|value| &**value).ok_or_else(|| invalid(format!("the parameter {name} is missing")))
+    }
+
+    /// What is no number at all is the original's internal error.
+    fn number<T: std::str::FromStr>(&self, name: &str) -> Result<T, ApiError> {
+        let text = self.text(name)?;
+        text.parse().map_err(|_| {
+            let message = format!("{name} must be a number, not {:?}", cut(text.to_string(), 100));
+            ApiError::new("core", "internal_error", message)
+        })
+    }
+}
