@@ -91,6 +91,8 @@ pub enum ToRunner {
     },
     SocketClose {
         request: RequestId,
+        /// The one after the last message's: the runner may have got the socket without opening it.
+        index: u16,
         code: Option<u16>,
         reason: Option<String>,
     },

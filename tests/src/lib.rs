@@ -6,16 +6,21 @@
 //! - [`engine`]: one running engine, its data directory, its death.
 //! - [`call`]: a request as a value; [`answer`]: what came back.
 //! - [`address`]: the targets of actors. [`guest`]: the components that are deployed.
+//! - [`socket`]: a WebSocket. [`envoy`]: a runner that connects, and says what a test wants.
 //! - [`until`]: waits for something to become true, and no longer than it may take.
 
 pub mod address;
 pub mod answer;
 pub mod call;
 pub mod engine;
+pub mod envoy;
 pub mod guest;
+pub mod socket;
 pub mod until;
 
 pub use answer::Answer;
 pub use call::Call;
 pub use engine::Engine;
+pub use envoy::Envoy;
+pub use socket::Socket;
 pub use until::until;

@@ -8,6 +8,7 @@ use engine_core::refusal::Refusal;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use protocol::limits::{ACTOR_INPUT_BYTES_MAX, ACTOR_KEY_BYTES_MAX, ACTOR_NAME_BYTES_MAX, cut};
+use protocol::message::FailureKind;
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -76,7 +77,7 @@ const CATALOGUE: &[Row] = &[
     row("guard", "invalid_header", 400, 400),
     row("guard", "must_use_regional_host", 400, 400),
     row("guard", "invalid_request_body", 413, 413),
-    row("guard", "websocket_not_supported", 501, 501),
+    row("guard", "invalid_response_body", 502, 502),
     row("guard", "query_invalid_params", 400, 400),
     row("guard", "query_path_token_syntax", 400, 400),
     row("guard", "query_get_disallowed_params", 400, 400),
@@ -94,8 +95,27 @@ const CATALOGUE: &[Row] = &[
     row("guard", "gateway_response_start_timeout", 400, 504),
 ];
 
+/// Reasons that only the close of a client's WebSocket has, and its code. Errors of the catalogue can be reasons too, with 1011.
+#[cfg(test)]
+const CLOSES: &[(u16, &str)] = &[
+    (1000, "ws.closed"),
+    (1000, "actor.stopped"),
+    (1000, "actor.destroyed_while_connected"),
+    (1011, "ws.going_away"),
+    (1011, "ws.invalid_packet"),
+    (1011, "guard.websocket_not_supported"),
+    (1011, "guard.websocket_open_timeout"),
+    (1011, "guard.websocket_closed_before_open"),
+    (1011, "guard.actor_stopped_while_waiting_for_websocket_open"),
+    (1011, "guard.websocket_pending_limit_reached"),
+    (1011, "guard.websocket_garbage_collected"),
+    (1011, "guard.websocket_client_too_slow"),
+];
+
 /// How long a client should wait before it tries again where there was no room.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
+/// The original's name for the time in which a request can fail as a whole; errors say it.
+pub const WAITING: &str = "waiting_for_response_start";
 /// As in the original.
 const KEY_PREVIEW_BYTES_MAX: usize = 64;
 
@@ -176,11 +196,14 @@ impl From<Refusal> for ApiError {
             Refusal::DuplicateKey { key, existing } => Some(json!({ "key": key, "existing_actor_id": existing.to_string() })),
             Refusal::NoRunnerConfig { namespace, pool } => Some(json!({ "namespace": namespace, "pool_name": pool })),
             Refusal::VersionNotFound { name, version } => Some(json!({ "name": name, "version": version })),
+            Refusal::Failed { actor, failure } if matches!(failure.kind, FailureKind::Stopped | FailureKind::Cancelled) => {
+                Some(json!({ "actor_id": actor.to_string(), "phase": WAITING }))
+            }
+            Refusal::RunnerLost { actor } => Some(json!({ "actor_id": actor.to_string(), "phase": WAITING })),
             Refusal::ActorReadyTimeout { actor, .. }
             | Refusal::ActorDestroyedWhileWaiting { actor }
             | Refusal::StartFailed { actor, .. }
             | Refusal::Failed { actor, .. }
-            | Refusal::RunnerLost { actor }
             | Refusal::Overloaded { actor } => Some(json!({ "actor_id": actor.to_string() })),
             _ => None,
         };
@@ -204,7 +227,7 @@ impl IntoResponse for ApiError {
 #[cfg(test)]
 mod tests {
     use protocol::id::Id;
-    use protocol::message::{Failure, FailureKind};
+    use protocol::message::Failure;
 
     use super::*;
 
@@ -217,6 +240,35 @@ mod tests {
         }
         let rows = document.lines().filter(|line| line.starts_with("| `")).count();
         assert_eq!(rows, CATALOGUE.len(), "docs/errors.md has rows that the catalogue has not");
+    }
+
+    /// Those that runners are refused or closed with, which no request is ever answered with.
+    #[test]
+    fn the_document_holds_what_runners_are_closed_with() {
+        let document = include_str!("../../../docs/errors.md");
+        let codes = [
+            (1011, "ws.invalid_request"),
+            (1011, "ws.invalid_packet"),
+            (1011, "ws.invalid_initial_packet"),
+            (1011, "ws.timed_out_waiting_for_init"),
+            (1011, "ws.no_runner_config"),
+            (1011, "ws.timed_out"),
+            (1011, "ws.too_slow"),
+            (1011, "ws.going_away"),
+            (1000, "ws.eviction"),
+        ];
+        for (code, reason) in codes {
+            assert!(document.contains(&format!("| {code} | `{reason}` |")), "docs/errors.md lacks {code} {reason}");
+        }
+    }
+
+    #[test]
+    fn the_document_holds_the_reasons_of_closes() {
+        let document = include_str!("../../../docs/errors.md");
+        for (code, reason) in CLOSES {
+            let expected = format!("| {code} | `{reason}` |");
+            assert!(document.contains(&expected), "docs/errors.md lacks the row: {expected}");
+        }
     }
 
     #[test]

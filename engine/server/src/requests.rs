@@ -63,7 +63,7 @@ pub struct Place {
 
 /// The side of a streamed request body that the runner's words reach.
 pub struct Upload {
-    /// Told each time the request is dispatched; the upload itself then sends the head and the body.
+    /// Told each time the request is dispatched; the upload itself then sends the head and the body. Its end is the request's.
     pub dispatched: watch::Sender<Option<(Place, Box<RequestStart>)>>,
     pub credit: Arc<Credit>,
 }
@@ -197,6 +197,9 @@ impl Requests {
         if !streamed {
             let Some(entry) = self.remove_given_to(runner, request) else { return Heard::Unknown };
             let Some(reply) = entry.reply else { return Heard::Broken };
+            if let Some(upload) = &entry.upload {
+                upload.credit.answered();
+            }
             // The client may be leaving at this moment; then nobody reads it.
             let _ = reply.send(Reply::Whole(status, headers, body));
             return Heard::Ended;
@@ -235,6 +238,9 @@ impl Requests {
         match entry.response {
             Some(response) if fits => {
                 response.finish();
+                if let Some(upload) = &entry.upload {
+                    upload.credit.answered();
+                }
                 Heard::Ended
             }
             Some(response) => {
@@ -253,10 +259,13 @@ impl Requests {
         }
     }
 
-    /// The runner reads no more of the request's body.
+    /// The runner reads no more of the request's body, and may answer all the same.
     pub fn request_body_cancel(&self, runner: RunnerId, request: RequestId) {
-        // The sender goes on into nothing.
-        self.request_window(runner, request, u64::MAX);
+        let mut shard = self.shard(request);
+        let upload = given_to(&mut shard, runner, request).and_then(|entry| entry.upload.as_ref());
+        if let Some(Upload { credit, .. }) = upload {
+            credit.cancel();
+        }
     }
 
     /// The runner ends the request without a (whole) response. False if that is not its to say, or nobody waits any more.

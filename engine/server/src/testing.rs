@@ -3,6 +3,7 @@
 //! Tests that need actors that really run are in the `tests` crate, against the binary.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use engine_core::input::Boot;
@@ -87,17 +88,39 @@ impl TestEngine {
 }
 
 /// A runner that only listens.
-#[derive(Default)]
-pub struct Heard(Mutex<Vec<ToRunner>>);
+pub struct Heard {
+    messages: Mutex<Vec<ToRunner>>,
+    streams: bool,
+    pub backlog_bytes: AtomicUsize,
+}
+
+impl Default for Heard {
+    fn default() -> Heard {
+        Heard { messages: Mutex::default(), streams: true, backlog_bytes: AtomicUsize::new(0) }
+    }
+}
 
 impl ToRunnerLink for Heard {
     fn send(&self, message: ToRunner) {
-        lock(&self.0).push(message);
+        lock(&self.messages).push(message);
+    }
+
+    fn streams(&self) -> bool {
+        self.streams
+    }
+
+    fn backlog_bytes(&self) -> usize {
+        self.backlog_bytes.load(Ordering::Relaxed)
     }
 }
 
 impl Heard {
+    /// One that takes each request whole.
+    pub fn without_streams() -> Heard {
+        Heard { streams: false, ..Heard::default() }
+    }
+
     pub fn take(&self) -> Vec<ToRunner> {
-        std::mem::take(&mut lock(&self.0))
+        std::mem::take(&mut lock(&self.messages))
     }
 }

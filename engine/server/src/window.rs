@@ -27,8 +27,14 @@ const _: () =
 pub struct Credit {
     consumed_bytes: AtomicU64,
     begun: AtomicBool,
+    cancelled: AtomicBool,
+    answered: AtomicBool,
     opened: Notify,
 }
+
+/// The receiver reads no more of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cancelled;
 
 impl Credit {
     /// The receiver has consumed so much since the body began.
@@ -54,10 +60,39 @@ impl Credit {
         }
     }
 
+    /// The receiver reads no more. What the body belongs to goes on.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Release);
+        self.begin();
+    }
+
+    /// What the body belongs to is complete, perhaps before the body is.
+    pub fn answered(&self) {
+        self.answered.store(true, Ordering::Release);
+    }
+
+    pub fn is_answered(&self) -> bool {
+        self.answered.load(Ordering::Acquire)
+    }
+
+    /// Waits until the receiver reads no more. For one waiter at a time.
+    pub async fn cancelled(&self) -> Cancelled {
+        while !self.cancelled.load(Ordering::Acquire) {
+            self.opened.notified().await;
+        }
+        Cancelled
+    }
+
     /// Waits until `sent_bytes` in all stay within the window. For one waiter at a time.
-    pub async fn allows(&self, sent_bytes: u64) {
-        // What the receiver says is a number from outside: it may be anything.
-        while sent_bytes > self.consumed_bytes.load(Ordering::Acquire).saturating_add(BODY_WINDOW_BYTES) {
+    pub async fn allows(&self, sent_bytes: u64) -> Result<(), Cancelled> {
+        loop {
+            if self.cancelled.load(Ordering::Acquire) {
+                return Err(Cancelled);
+            }
+            // What the receiver says is a number from outside: it may be anything.
+            if sent_bytes <= self.consumed_bytes.load(Ordering::Acquire).saturating_add(BODY_WINDOW_BYTES) {
+                return Ok(());
+            }
             self.opened.notified().await;
         }
     }
@@ -261,14 +296,19 @@ mod tests {
     async fn a_sender_waits_for_its_window() {
         let credit = Credit::default();
         let soon = Duration::from_millis(20);
-        credit.allows(BODY_WINDOW_BYTES).await;
+        assert_eq!(credit.allows(BODY_WINDOW_BYTES).await, Ok(()));
         assert!(tokio::time::timeout(soon, credit.allows(BODY_WINDOW_BYTES + 1)).await.is_err());
         credit.consumed(1);
-        credit.allows(BODY_WINDOW_BYTES + 1).await;
+        assert_eq!(credit.allows(BODY_WINDOW_BYTES + 1).await, Ok(()));
         // An older number, arriving late, takes nothing back; an absurd one does no harm.
         credit.consumed(0);
-        credit.allows(BODY_WINDOW_BYTES + 1).await;
+        assert_eq!(credit.allows(BODY_WINDOW_BYTES + 1).await, Ok(()));
         credit.consumed(u64::MAX);
-        credit.allows(u64::MAX).await;
+        assert_eq!(credit.allows(u64::MAX).await, Ok(()));
+        assert!(tokio::time::timeout(soon, credit.cancelled()).await.is_err());
+        credit.cancel();
+        assert_eq!(credit.cancelled().await, Cancelled);
+        assert_eq!(credit.allows(1).await, Err(Cancelled));
+        assert!(credit.has_begun() && !credit.is_answered());
     }
 }

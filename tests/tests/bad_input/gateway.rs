@@ -116,8 +116,8 @@ fn addresses() -> Vec<Row> {
             "guard.invalid_header",
             "x-rivet-skip-ready-wait",
         ),
-        ("a socket to an actor", upgrade("/gateway/KNOWN/"), 501, "guard.websocket_not_supported", ""),
-        ("a socket to the API", upgrade("/actors"), 501, "guard.websocket_not_supported", ""),
+        ("a socket without a key", upgrade("/gateway/KNOWN/"), 400, "api.bad_request", "sec-websocket-key"),
+        ("a socket to the API without a key", upgrade("/actors"), 400, "api.bad_request", "sec-websocket-key"),
     ]
 }
 

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::body::{Body, Client, Streamed};
 use crate::engine::Engine;
-use crate::error::ApiError;
+use crate::error::{ApiError, WAITING};
 use crate::gateway::route::{ToActor, Wanted};
 use crate::gateway::upload::Sending;
 use crate::incoming::RequestBody;
@@ -113,7 +113,7 @@ async fn answer(
         Ok(Ok(Reply::Refused(error))) => Err(error),
         Ok(Err(_)) => {
             let message = "the runner's response could not be understood; whether the request took effect is not known";
-            Err(ApiError::new("guard", "tunnel_response_closed", message))
+            Err(ApiError::new("core", "internal_error", message))
         }
         Err(_) => Err(too_late()),
     }
@@ -182,7 +182,7 @@ pub fn body_refused(reason: &str) -> ApiError {
 fn too_late() -> ApiError {
     let message = format!("the response did not begin within {RESPONSE_START_MS_MAX} ms");
     ApiError::new("guard", "gateway_response_start_timeout", message)
-        .with(json!({ "phase": "response_start", "timeout_ms": RESPONSE_START_MS_MAX }))
+        .with(json!({ "phase": WAITING, "timeout_ms": RESPONSE_START_MS_MAX }))
 }
 
 #[cfg(test)]
@@ -206,6 +206,30 @@ mod tests {
                 format!("{} {} {length:?}", response.status().as_u16(), names.join(","))
             }
             Err(error) => format!("{}.{}", error.group, error.code),
+        }
+    }
+
+    #[test]
+    fn a_streamed_response_keeps_the_length_that_its_actor_gives() {
+        let rows: [(u16, &[&'static str], bool, Option<&str>); 6] = [
+            (200, &["5"], false, Some("5")),
+            (200, &[], false, None),
+            (200, &["5", "6"], false, None),
+            (200, &["-5"], false, None),
+            (200, &["5"], true, Some("5")),
+            (304, &["5"], false, None),
+        ];
+        for (status, lengths, is_head, expected) in rows {
+            let mut headers = HeaderMap::new();
+            for length in lengths {
+                headers.append(header::CONTENT_LENGTH, HeaderValue::from_static(length));
+            }
+            let status = StatusCode::from_u16(status).expect("a status");
+            // Any body whose length is not known.
+            let body = Body::Api(axum::body::Body::from_stream(futures_util::stream::empty::<Result<Bytes, std::io::Error>>()));
+            let response = respond(status, headers, body, is_head).expect("it can be sent");
+            let kept = response.headers().get(header::CONTENT_LENGTH).map(|length| length.to_str().expect("a number"));
+            assert_eq!(kept, expected, "{status} {lengths:?} {is_head}");
         }
     }
 

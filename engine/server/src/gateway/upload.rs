@@ -2,7 +2,8 @@
 //!
 //! The runner is sent no more than the window allows beyond what it says it has consumed. Reading from the client starts when
 //! the request has been dispatched: a request that waits for its actor holds no body. A runner may return a request unbegun;
-//! until it has begun, what was sent is kept, so that the next one gets all of it.
+//! until it has begun, what was sent is kept, so that the next one gets all of it. A runner that takes no streams gets the request
+//! when the whole body is there.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -13,13 +14,13 @@ use http_body_util::BodyExt;
 use protocol::id::RequestId;
 use protocol::limits::{BODY_CHUNK_BYTES_MAX, BODY_WINDOW_BYTES, REQUEST_BODY_BYTES_MAX};
 use protocol::message::{RequestStart, ToRunner};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use crate::engine::Engine;
 use crate::error::ApiError;
 use crate::gateway::forward::body_refused;
 use crate::requests::Place;
-use crate::window::Credit;
+use crate::window::{Cancelled, Credit};
 
 type Dispatched = watch::Receiver<Option<(Place, Box<RequestStart>)>>;
 
@@ -36,10 +37,14 @@ pub struct Sending<B> {
 struct Sent {
     /// None before the first dispatch.
     place: Option<Place>,
+    /// Whether it takes the body in chunks; if not, it has heard nothing before the body is whole.
+    streams: bool,
     bytes: u64,
     /// All of it, until the runner has begun with it.
     kept: Vec<Bytes>,
     finished: bool,
+    /// For a body that is put together.
+    rooms: Vec<OwnedSemaphorePermit>,
 }
 
 impl<B: Body<Data = Bytes, Error: Display> + Unpin> Sending<B> {
@@ -53,7 +58,8 @@ impl<B: Body<Data = Bytes, Error: Display> + Unpin> Sending<B> {
         let Some(_room) = self.engine.requests.body_room_in_time(BODY_WINDOW_BYTES as usize).await else { return };
         match self.send_all(&mut sent).await {
             Ok(()) => {}
-            Err(Failed::Gone) => return,
+            Err(Failed::Over) => return self.cancel(&sent),
+            Err(Failed::Unwanted) => return,
             Err(Failed::Body(error)) => return self.refuse(error, &sent),
         }
         // Until the runner has begun with it, it may still give it back.
@@ -72,6 +78,9 @@ impl<B: Body<Data = Bytes, Error: Display> + Unpin> Sending<B> {
             if sent.bytes + data.len() as u64 > REQUEST_BODY_BYTES_MAX {
                 return Err(Failed::Body(body_refused(&format!("it is longer than {REQUEST_BODY_BYTES_MAX} bytes"))));
             }
+            if !sent.streams {
+                sent.rooms.push(self.engine.requests.body_room(data.len()).map_err(Failed::Body)?);
+            }
             while data.has_remaining() {
                 let chunk = data.split_to(data.len().min(BODY_CHUNK_BYTES_MAX));
                 self.wait_for_credit(sent, chunk.len() as u64).await?;
@@ -84,13 +93,15 @@ impl<B: Body<Data = Bytes, Error: Display> + Unpin> Sending<B> {
     }
 
     async fn next_frame(&mut self, sent: &mut Sent) -> Result<Option<Frame<Bytes>>, Failed> {
+        let credit = self.credit.clone();
         loop {
             tokio::select! {
                 biased;
                 changed = self.dispatched.changed() => {
-                    changed.map_err(|_| Failed::Gone)?;
+                    changed.map_err(|_| Failed::Over)?;
                     self.begin(sent);
                 }
+                Cancelled = credit.cancelled() => return Err(Failed::Unwanted),
                 frame = self.body.frame() => {
                     let frame = frame.transpose();
                     return frame.map_err(|error| Failed::Body(body_refused(&format!("it could not be read: {error}"))));
@@ -101,16 +112,17 @@ impl<B: Body<Data = Bytes, Error: Display> + Unpin> Sending<B> {
 
     async fn wait_for_credit(&mut self, sent: &mut Sent, bytes: u64) -> Result<(), Failed> {
         let credit = self.credit.clone();
-        loop {
+        while sent.streams {
             tokio::select! {
                 biased;
                 changed = self.dispatched.changed() => {
-                    changed.map_err(|_| Failed::Gone)?;
+                    changed.map_err(|_| Failed::Over)?;
                     self.begin(sent);
                 }
-                () = credit.allows(sent.bytes + bytes) => return Ok(()),
+                allowed = credit.allows(sent.bytes + bytes) => return allowed.map_err(|Cancelled| Failed::Unwanted),
             }
         }
+        Ok(())
     }
 
     /// Waits until the request is dispatched (again). None when it is over.
@@ -126,23 +138,40 @@ impl<B: Body<Data = Bytes, Error: Display> + Unpin> Sending<B> {
         else {
             return;
         };
-        place.link.send(ToRunner::Request(start));
-        for (at, chunk) in sent.kept.iter().enumerate() {
-            let finish = sent.finished && at + 1 == sent.kept.len();
-            place.link.send(ToRunner::RequestChunk { request: self.request, body: chunk.clone(), finish });
+        sent.streams = place.link.streams();
+        if sent.streams {
+            place.link.send(ToRunner::Request(start));
+            for (at, chunk) in sent.kept.iter().enumerate() {
+                let finish = sent.finished && at + 1 == sent.kept.len();
+                place.link.send(ToRunner::RequestChunk { request: self.request, body: chunk.clone(), finish });
+            }
+        } else if sent.finished {
+            place.link.send(ToRunner::Request(RequestStart { body: put_together(&mut sent.kept), stream: false, ..start }));
         }
         sent.place = Some(place);
     }
 
-    fn send(&self, sent: &mut Sent, body: Bytes, finish: bool) {
+    fn send(&mut self, sent: &mut Sent, body: Bytes, finish: bool) {
         sent.bytes += body.len() as u64;
         if self.credit.has_begun() {
             sent.kept = Vec::new();
         } else {
             sent.kept.push(body.clone());
         }
+        if !sent.streams {
+            return if finish {
+                self.begin(sent)
+            };
+        }
         if let Some(place) = &sent.place {
             place.link.send(ToRunner::RequestChunk { request: self.request, body, finish });
+        }
+    }
+
+    /// The response was complete before the body: the rest of it is not coming.
+    fn cancel(&self, sent: &Sent) {
+        if let Some(place) = sent.place.as_ref().filter(|_| sent.streams && self.credit.is_answered()) {
+            place.link.send(ToRunner::RequestBodyCancel { request: self.request });
         }
     }
 
@@ -152,7 +181,7 @@ impl<B: Body<Data = Bytes, Error: Display> + Unpin> Sending<B> {
             return;
         }
         self.engine.inbox.push(engine_core::Input::RequestAborted { request: self.request });
-        if let Some(place) = &sent.place {
+        if let Some(place) = sent.place.as_ref().filter(|_| sent.streams) {
             place.link.send(ToRunner::RequestAbort { request: self.request });
         }
     }
@@ -160,8 +189,20 @@ impl<B: Body<Data = Bytes, Error: Display> + Unpin> Sending<B> {
 
 enum Failed {
     /// The request is over.
-    Gone,
+    Over,
+    /// The runner reads no more of it; the request goes on.
+    Unwanted,
     Body(ApiError),
+}
+
+/// One piece, which is kept in their place.
+fn put_together(chunks: &mut Vec<Bytes>) -> Bytes {
+    let whole = match &chunks[..] {
+        [whole] => whole.clone(),
+        several => Bytes::from(several.concat()),
+    };
+    *chunks = vec![whole.clone()];
+    whole
 }
 
 fn copy(start: &RequestStart) -> RequestStart {
@@ -183,13 +224,13 @@ mod tests {
     use std::time::Duration;
 
     use futures_util::stream;
-    use http::{HeaderMap, Method};
+    use http::{HeaderMap, Method, StatusCode};
     use http_body_util::StreamBody;
     use protocol::id::{Id, RunnerId};
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::requests::{Head, Reply, Upload};
+    use crate::requests::{Head, Reply, ResponseStart, Upload};
     use crate::testing::{self, Heard, TestEngine};
 
     struct Case {
@@ -201,6 +242,10 @@ mod tests {
 
     /// A request whose body is so many chunks of this size.
     fn case(chunks: usize, chunk_bytes: usize) -> Case {
+        case_with(chunks, chunk_bytes, Heard::default())
+    }
+
+    fn case_with(chunks: usize, chunk_bytes: usize, link: Heard) -> Case {
         let engine = testing::start();
         let (dispatched, is_dispatched) = watch::channel(None);
         let credit = Arc::new(Credit::default());
@@ -210,7 +255,7 @@ mod tests {
         let frames = (0..chunks).map(move |at| Ok::<_, Infallible>(Frame::data(Bytes::from(vec![at as u8; chunk_bytes]))));
         let body = StreamBody::new(stream::iter(frames));
         tokio::spawn(Sending { engine: engine.engine.clone(), request, body, dispatched: is_dispatched, credit }.run());
-        Case { engine, request, reply, link: Arc::default() }
+        Case { engine, request, reply, link: Arc::new(link) }
     }
 
     impl Case {
@@ -229,7 +274,9 @@ mod tests {
                     return heard.join(" ");
                 }
                 heard.extend(more.iter().map(|message| match message {
-                    ToRunner::Request(start) => format!("start@{}", start.generation),
+                    ToRunner::Request(start) if start.stream => format!("start@{}", start.generation),
+                    ToRunner::Request(start) => format!("whole@{} {}", start.generation, start.body.len()),
+                    ToRunner::RequestBodyCancel { .. } => "cancel".to_string(),
                     ToRunner::RequestChunk { body, finish, .. } => format!("{}{}", body.len(), if *finish { "." } else { "" }),
                     ToRunner::RequestAbort { .. } => "abort".to_string(),
                     other => format!("{other:?}"),
@@ -267,5 +314,71 @@ mod tests {
         let heard = case.heard().await;
         assert!(heard.starts_with("start@1 65536 ") && heard.ends_with(" 65536 abort"), "{heard}");
         assert!(matches!(case.reply.try_recv(), Ok(Reply::Refused(error)) if error.code == "invalid_request_body"));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_runner_without_streams_gets_the_body_with_its_head() {
+        let case = case_with(3, 100_000, Heard::without_streams());
+        case.dispatch(1);
+        assert_eq!(case.heard().await, "whole@1 300000");
+        case.dispatch(2);
+        assert_eq!(case.heard().await, "whole@2 300000");
+        let free = || case.engine.engine.requests.body_room(crate::requests::REQUEST_BODIES_BYTES_MAX);
+        assert!(free().is_err(), "it is kept until the runner has begun");
+        let response = ResponseStart { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::new(), stream: true };
+        case.engine.engine.requests.response_start(RunnerId(7), case.request, response);
+        assert_eq!(case.heard().await, "");
+        assert!(free().is_ok());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_runner_without_streams_does_not_hear_of_a_body_that_is_too_long() {
+        let mut case = case_with(21, 1024 * 1024, Heard::without_streams());
+        case.dispatch(1);
+        let reply = tokio::time::timeout(Duration::from_secs(10), &mut case.reply).await.expect("in time");
+        assert!(matches!(reply, Ok(Reply::Refused(error)) if error.code == "invalid_request_body"));
+        assert_eq!(case.heard().await, "");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_rest_of_a_body_is_cancelled_by_a_whole_response() {
+        let begun = || ResponseStart { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::new(), stream: true };
+        // Answered at once, answered after a while, and not answered at all.
+        let case = case(9, 65_536);
+        let requests = &case.engine.engine.requests;
+        case.dispatch(1);
+        assert_eq!(case.heard().await, "start@1 65536 65536 65536 65536");
+        requests.response_start(RunnerId(7), case.request, ResponseStart { stream: false, ..begun() });
+        assert_eq!(case.heard().await, "cancel");
+
+        let case = self::case(9, 65_536);
+        let requests = &case.engine.engine.requests;
+        case.dispatch(1);
+        case.heard().await;
+        requests.response_start(RunnerId(7), case.request, begun());
+        assert_eq!(case.heard().await, "");
+        requests.response_chunk(RunnerId(7), case.request, Bytes::new(), true);
+        assert_eq!(case.heard().await, "cancel");
+
+        let case = self::case(9, 65_536);
+        case.dispatch(1);
+        case.heard().await;
+        case.engine.engine.abandon(case.request);
+        assert_eq!(case.heard().await, "abort");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_runner_that_reads_no_more_is_sent_no_more_and_may_answer() {
+        let mut case = case(9, 65_536);
+        case.dispatch(1);
+        assert_eq!(case.heard().await, "start@1 65536 65536 65536 65536");
+        let requests = &case.engine.engine.requests;
+        requests.request_body_cancel(RunnerId(8), case.request);
+        requests.request_body_cancel(RunnerId(7), case.request);
+        assert_eq!(case.heard().await, "");
+        let response = ResponseStart { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::new(), stream: false };
+        requests.response_start(RunnerId(7), case.request, response);
+        assert!(matches!(case.reply.try_recv(), Ok(Reply::Whole(..))));
+        assert_eq!(case.heard().await, "");
     }
 }

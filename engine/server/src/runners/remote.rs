@@ -220,7 +220,11 @@ impl ToRunnerLink for Remote {
             ToRunner::RequestChunk { request, .. }
             | ToRunner::RequestBodyCancel { request }
             | ToRunner::ResponseWindow { request, .. } => streams.next_to(*request),
-            ToRunner::RequestAbort { request } | ToRunner::SocketClose { request, .. } => {
+            ToRunner::SocketClose { request, .. } => {
+                streams.end(*request);
+                None
+            }
+            ToRunner::RequestAbort { request } => {
                 let stamp = streams.next_to(*request);
                 streams.end(*request);
                 stamp

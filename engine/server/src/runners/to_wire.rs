@@ -45,7 +45,10 @@ pub fn say(message: ToRunner, stamp: Option<Stamp>, now_ms: u64) -> Option<ToEnv
             message_id: MessageId { stream: stream(request), index },
             message: ToEnvoyTunnel::WebSocketMessage { data, binary },
         }),
-        ToRunner::SocketClose { request, code, reason } => tunnel(request, stamp?, ToEnvoyTunnel::WebSocketClose { code, reason }),
+        ToRunner::SocketClose { request, index, code, reason } => Some(ToEnvoy::Tunnel {
+            message_id: MessageId { stream: stream(request), index },
+            message: ToEnvoyTunnel::WebSocketClose { code, reason },
+        }),
         ToRunner::Kv { call, result, .. } => {
             let call = Call::of(call)?;
             Some(ToEnvoy::KvResponse { request_id: call.request_id, data: kv_response(call.asked, result) })

@@ -57,12 +57,17 @@ impl Kept {
 
     /// The next message to send; from now on it waits for its ack.
     pub fn send_next(&mut self, now_ms: u64) -> Option<Indexed> {
+        let index = self.next_index();
         let message = self.queue.get_mut(self.sent)?;
         message.sent_ms = now_ms;
-        // At most as many messages as indices: the sum wraps, and that is meant.
-        let index = self.first.wrapping_add(self.sent as u16);
         self.sent += 1;
         Some(Indexed { index, data: message.data.clone(), binary: message.binary })
+    }
+
+    /// The index of whatever is sent next.
+    pub fn next_index(&self) -> u16 {
+        // At most as many messages as indices: the sum wraps, and that is meant.
+        self.first.wrapping_add(self.sent as u16)
     }
 
     /// The actor has this message and all before it. An index that was not sent, or was acked before, changes nothing.

@@ -174,3 +174,6 @@ impl Sockets {
 fn going_away() -> Word {
     Word::Ends("ws", "going_away")
 }
+
+#[cfg(test)]
+mod tests;

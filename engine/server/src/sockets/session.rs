@@ -111,8 +111,8 @@ impl Session {
             client = self.turn(Some(&mut socket)).await;
         }
         if client == Client::Left {
-            // The answer to the client's close.
-            let answered = tokio::time::timeout(Duration::from_millis(LAST_WORDS_MS_MAX), socket.close(None));
+            // The answer to the client's close, which the library has ready.
+            let answered = tokio::time::timeout(Duration::from_millis(LAST_WORDS_MS_MAX), SinkExt::close(&mut socket));
             let _ = answered.await;
             drop(socket);
             // The actor may have to be woken to hear of it.
@@ -128,7 +128,6 @@ impl Session {
     async fn turn(&mut self, mut socket: Option<&mut WebSocket>) -> Client {
         // What is said may never end; others have a turn too.
         tokio::task::coop::consume_budget().await;
-        self.set_timer();
         let turn = poll_fn(|context| self.poll_turn(socket.as_deref_mut(), context)).await;
         self.take(turn)
     }
@@ -148,6 +147,7 @@ impl Session {
                 turn.frame = Some(frame);
             }
         }
+        self.set_timer();
         turn.time = self.timer.as_mut().poll(context).is_ready();
         if turn.word.is_some() || turn.frame.is_some() || turn.time || turn.broken { Poll::Ready(turn) } else { Poll::Pending }
     }
@@ -259,7 +259,7 @@ impl Session {
                     let (index, data, binary) = (message.index, message.data, message.binary);
                     self.to_runner(ToRunner::SocketMessage { request, index, data, binary });
                 }
-                Act::CloseActor { code, reason } => self.to_runner(ToRunner::SocketClose { request, code, reason }),
+                Act::CloseActor { index, code, reason } => self.to_runner(ToRunner::SocketClose { request, index, code, reason }),
                 Act::ToClient(message) => self.send(message),
                 Act::CloseClient(close) => {
                     tracing::debug!(request = request.0, code = close.code, reason = close.reason, "a client's socket is closed");

@@ -113,6 +113,7 @@ pub enum Act {
     OpenActor,
     ToActor(Indexed),
     CloseActor {
+        index: u16,
         code: Option<u16>,
         reason: Option<String>,
     },
@@ -222,10 +223,10 @@ impl Machine {
             // The generation that knew it is gone, and this one cannot take it over.
             State::Open { can_hibernate: false, .. } => self.over(Word::Aborted, stopped()),
             State::Leaving { code, reason, .. } => {
-                let close = Act::CloseActor { code: *code, reason: reason.take() };
+                let (code, reason) = (*code, reason.take());
                 self.kept.send_again();
                 self.send_kept();
-                self.act(close);
+                self.close_actor(code, reason);
                 self.end(Some(Word::Aborted));
             }
             State::Over => {}
@@ -242,7 +243,7 @@ impl Machine {
                     self.act(Act::TellCore(Word::Wakes));
                 }
             }
-            // Asleep already by its own word; what the core was asked for before may have come to nothing.
+            // It slept already; what the core was asked for then may have come to nothing.
             State::Hibernating { woken: true } => self.act(Act::TellCore(Word::Wakes)),
             // Never accepted by that generation, or nothing to be done.
             State::Waiting | State::Opening { .. } | State::Hibernating { woken: false } => {}
@@ -267,7 +268,7 @@ impl Machine {
             State::Over => return,
         };
         if self.runner().is_some() {
-            self.act(Act::CloseActor { code: Some(NORMAL), reason: None });
+            self.close_actor(Some(NORMAL), None);
         }
         self.act(Act::CloseClient(close));
         self.end(None);
@@ -282,7 +283,8 @@ impl Machine {
                 Said::Message(message) => self.act(Act::ToClient(message)),
                 Said::NoText => self.fail("ws", "invalid_packet"),
                 Said::Ack(index) => self.kept.ack(index),
-                Said::Close { hibernate: true, .. } if *can_hibernate => self.hibernates(),
+                // It is about to sleep, which the core says when it is so; what it does not ack until then comes again.
+                Said::Close { hibernate: true, .. } if *can_hibernate => {}
                 Said::Close { code, reason, .. } => self.closed_by_actor(code, reason),
             },
             State::Hibernating { .. } => self.keep_early(runner, said),
@@ -347,7 +349,7 @@ impl Machine {
     fn client_gone(&mut self, code: Option<u16>, reason: Option<String>) {
         match &self.state {
             State::Opening { .. } | State::Open { .. } => {
-                self.act(Act::CloseActor { code, reason });
+                self.close_actor(code, reason);
                 self.end(Some(Word::Aborted));
             }
             State::Waiting => self.end(Some(Word::Aborted)),
@@ -389,12 +391,17 @@ impl Machine {
         }
     }
 
+    fn close_actor(&mut self, code: Option<u16>, reason: Option<String>) {
+        let index = self.kept.next_index();
+        self.act(Act::CloseActor { index, code, reason });
+    }
+
     /// Both sides are told the same.
     fn over(&mut self, word: Word, close: Close) {
         match &self.state {
             State::Over => return,
             State::Opening { .. } | State::Open { .. } => {
-                self.act(Act::CloseActor { code: Some(close.code), reason: Some(close.reason.clone()) });
+                self.close_actor(Some(close.code), Some(close.reason.clone()));
             }
             State::Waiting | State::Hibernating { .. } | State::Leaving { .. } => {}
         }

@@ -64,8 +64,12 @@ fn shown(act: &Act) -> String {
     match act {
         Act::OpenActor => "ask".to_string(),
         Act::ToActor(Indexed { index, data, .. }) => format!("-> {index} {}", String::from_utf8_lossy(data)),
-        Act::CloseActor { code, reason } => {
-            format!("close actor {} {}", code.map_or("-".to_string(), |code| code.to_string()), reason.as_deref().unwrap_or("-"))
+        Act::CloseActor { index, code, reason } => {
+            format!(
+                "-> {index} close {} {}",
+                code.map_or("-".to_string(), |code| code.to_string()),
+                reason.as_deref().unwrap_or("-")
+            )
         }
         Act::ToClient(message) => format!("<- {}", message.to_text().unwrap_or_default()),
         Act::CloseClient(close) => format!("close client {} {}", close.code, close.reason),
@@ -114,7 +118,7 @@ fn the_clients_close_reaches_the_actor_as_it_was() {
         expect![[r#"
             dispatch 1: ask
             1 opened: core: Opened { can_hibernate: false }
-            bye 4002 enough: close actor 4002 enough, core: Aborted
+            bye 4002 enough: -> 1 close 4002 enough, core: Aborted
         "#]],
     );
     check(
@@ -124,7 +128,7 @@ fn the_clients_close_reaches_the_actor_as_it_was() {
         expect![[r#"
             dispatch 1: ask
             1 opened hibernating: core: Opened { can_hibernate: true }
-            bye: close actor - -, core: Aborted
+            bye: -> 1 close - -, core: Aborted
         "#]],
     );
     check(
@@ -132,7 +136,7 @@ fn the_clients_close_reaches_the_actor_as_it_was() {
          lost",
         expect![[r#"
             dispatch 1: ask
-            lost: close actor 1011 ws.downstream_closed, core: Aborted
+            lost: -> 1 close 1011 ws.downstream_closed, core: Aborted
         "#]],
     );
     check("lost", expect!["lost: core: Aborted\n"]);
@@ -152,17 +156,17 @@ fn an_actor_that_does_not_want_it() {
             expect![[r#"
                 dispatch 1: ask
                 at 14999
-                at 15000: close actor 1011 guard.websocket_open_timeout#ray, close client 1011 guard.websocket_open_timeout#ray, core: Aborted
+                at 15000: -> 1 close 1011 guard.websocket_open_timeout#ray, close client 1011 guard.websocket_open_timeout#ray, core: Aborted
             "#]],
         ),
         (
             "stopped",
             expect![[r#"
                 dispatch 1: ask
-                stopped: close actor 1000 -, close client 1011 guard.actor_stopped_while_waiting_for_websocket_open#ray
+                stopped: -> 1 close 1000 -, close client 1011 guard.actor_stopped_while_waiting_for_websocket_open#ray
             "#]],
         ),
-        ("refused", expect!["dispatch 1: ask\nrefused: close actor 1000 -, close client 1011 actor.start_failed#ray\n"]),
+        ("refused", expect!["dispatch 1: ask\nrefused: -> 1 close 1000 -, close client 1011 actor.start_failed#ray\n"]),
     ];
     for (happens, expected) in rows {
         check(&format!("dispatch 1\n{happens}"), expected);
@@ -289,29 +293,35 @@ fn what_was_not_acked_is_sent_again_under_its_index() {
 }
 
 #[test]
-fn an_actor_may_put_its_socket_to_sleep_by_itself() {
+fn an_actor_may_announce_that_its_socket_sleeps() {
     check(
         "dispatch 1
          1 opened hibernating
          client a
          1 acks 1
          1 hibernates
-         hibernate
          client b
          hibernate
+         hibernate
          dispatch 1
-         1 says c",
+         1 acks 2
+         1 hibernates
+         1 says awake-after-all
+         client c",
         expect![[r#"
             dispatch 1: ask
             1 opened hibernating: core: Opened { can_hibernate: true }
             client a: -> 1 a
             1 acks 1
             1 hibernates
-            hibernate
-            client b: core: Wakes
+            client b: -> 2 b
+            hibernate: core: Wakes
             hibernate: core: Wakes
             dispatch 1: -> 2 b
-            1 says c: <- c
+            1 acks 2
+            1 hibernates
+            1 says awake-after-all: <- awake-after-all
+            client c: -> 3 c
         "#]],
     );
 }
@@ -349,10 +359,10 @@ fn an_actor_may_speak_before_the_core_knows_that_it_runs() {
 #[test]
 fn an_actor_that_stops_or_is_destroyed() {
     let rows = [
-        ("1 opened\nstopped", "stopped: close actor 1000 -, close client 1000 actor.stopped"),
-        ("1 opened\nhibernate", "hibernate: close actor 1000 actor.stopped, close client 1000 actor.stopped, core: Aborted"),
-        ("1 opened\ndispatch 2", "dispatch 2: close actor 1000 actor.stopped, close client 1000 actor.stopped, core: Aborted"),
-        ("1 opened\ndestroyed", "destroyed: close actor 1000 -, close client 1000 actor.destroyed_while_connected"),
+        ("1 opened\nstopped", "stopped: -> 1 close 1000 -, close client 1000 actor.stopped"),
+        ("1 opened\nhibernate", "hibernate: -> 1 close 1000 actor.stopped, close client 1000 actor.stopped, core: Aborted"),
+        ("1 opened\ndispatch 2", "dispatch 2: -> 1 close 1000 actor.stopped, close client 1000 actor.stopped, core: Aborted"),
+        ("1 opened\ndestroyed", "destroyed: -> 1 close 1000 -, close client 1000 actor.destroyed_while_connected"),
         ("1 opened hibernating\nhibernate\ndestroyed", "destroyed: close client 1000 actor.destroyed_while_connected"),
         ("1 opened hibernating\nhibernate\nclient a\nstopped", "stopped: close client 1000 actor.stopped"),
         ("1 opened hibernating\nhibernate\nclient a\nrefused", "refused: close client 1011 actor.start_failed#ray"),
@@ -385,7 +395,7 @@ fn a_client_that_leaves_a_sleeping_actor_wakes_it_to_be_told() {
             hibernate
             bye 4003 gone: core: Wakes
             1 says to-nobody
-            dispatch 2: close actor 4003 gone, core: Aborted
+            dispatch 2: -> 1 close 4003 gone, core: Aborted
         "#]],
     );
     check(
@@ -401,7 +411,7 @@ fn a_client_that_leaves_a_sleeping_actor_wakes_it_to_be_told() {
             client a: -> 1 a
             hibernate: core: Wakes
             lost
-            dispatch 1: -> 1 a, close actor 1011 ws.downstream_closed, core: Aborted
+            dispatch 1: -> 1 a, -> 2 close 1011 ws.downstream_closed, core: Aborted
         "#]],
     );
     check(
@@ -457,7 +467,7 @@ fn an_actor_that_acks_nothing_loses_its_clients() {
             client b: -> 2 b
             1 acks 1
             at 49999
-            at 50000: close actor 1011 guard.websocket_garbage_collected#ray, close client 1011 guard.websocket_garbage_collected#ray, core: Aborted
+            at 50000: -> 3 close 1011 guard.websocket_garbage_collected#ray, close client 1011 guard.websocket_garbage_collected#ray, core: Aborted
         "#]],
     );
     // Asleep, or not able to hibernate: nothing is waited for.
@@ -500,7 +510,7 @@ fn an_actor_that_acks_nothing_loses_its_clients() {
 #[test]
 fn the_server_ends_it_in_every_state() {
     let going = "close client 1011 ws.going_away#ray";
-    let both = format!("close actor 1011 ws.going_away#ray, {going}, core: Aborted");
+    let both = format!("-> 1 close 1011 ws.going_away#ray, {going}, core: Aborted");
     let rows = [
         ("", format!("{going}, core: Aborted")),
         ("dispatch 1", both.clone()),
@@ -531,7 +541,7 @@ fn a_text_that_is_none_ends_it() {
         expect![[r#"
             dispatch 1: ask
             1 opened: core: Opened { can_hibernate: false }
-            1 no-text: close actor 1011 ws.invalid_packet#ray, close client 1011 ws.invalid_packet#ray, core: Aborted
+            1 no-text: -> 1 close 1011 ws.invalid_packet#ray, close client 1011 ws.invalid_packet#ray, core: Aborted
         "#]],
     );
 }
