@@ -156,7 +156,8 @@ async fn it_says_who_may() {
     let socket = |headers: &[(&'static str, &str)]| {
         headers.iter().fold(Call::get("/envoys/connect"), |call, (name, value)| call.header(name, *value))
     };
-    let rows: [(&[(&str, &str)], u16, &str); 4] = [
+    type Row<'a> = (&'a [(&'static str, &'a str)], u16, &'a str);
+    let rows: [Row; 4] = [
         (&[], 400, "guard.missing_header"),
         (&[("authorization", "Bearer 00123")], 400, "guard.missing_header"),
         (&[("x-rivet-token", "123")], 403, "api.forbidden"),

@@ -188,6 +188,13 @@ async fn a_url_is_asked_when_it_is_configured_and_when_somebody_wants_it() {
     let asked = app.asked.load(Ordering::Relaxed);
     assert_eq!(engine.send(refresh("app")).await.expect_ok("a refresh").json(), json!({}));
     assert_eq!(app.asked.load(Ordering::Relaxed), asked + 1);
+    until("what it has is known", async || {
+        let names = engine.get("/actors/names?namespace=default").await.expect_ok("names").json();
+        let config = configs(&engine, "&runner_name=app").await["app"]["datacenters"]["default"].clone();
+        let known = names["names"] == json!({ "chat": { "metadata": { "icon": "x" } } }) && config["protocol_version"] == 8;
+        known.then_some(()).ok_or(format!("{names} {config}"))
+    })
+    .await;
 
     engine.send(put("normal", json!({ "normal": {} }))).await.expect_ok("a pool");
     let broken = App::start("500 Broken", "", "sorry").await;

@@ -14,13 +14,16 @@ use tracing_subscriber::EnvFilter;
 use crate::cli::{Outcome, print};
 use crate::compose;
 use crate::config::args::StartArgs;
-use crate::config::{self, Config, LogFormat};
+use crate::config::{self, Config, LogFormat, show};
 use crate::files;
 
 pub fn run(args: StartArgs, files: &[PathBuf]) -> Outcome {
     let said = config::all(args, files).map_err(|error| error.to_string())?;
     let config = Config::new(&said).map_err(|error| error.to_string())?;
     write_logs(config.log_format);
+    for row in show::rows(&said).iter().filter(|row| row[2] != show::DEFAULT) {
+        tracing::info!(key = row[0], value = row[1], source = row[2], "configured");
+    }
     if let Err(error) = files::raise_limit() {
         tracing::warn!(%error, "the limit of open files stays as it is; it bounds how many clients can be connected");
     }

@@ -4,6 +4,8 @@ use crate::config::keys::{self, Fate, KEYS, Kind};
 use crate::config::said::All;
 use crate::config::sources::Said;
 
+/// The source of what nobody has said.
+pub const DEFAULT: &str = "default";
 const SECRET_SHOWN: &str = "(secret)";
 
 /// Key, value and source, in the order of the table; what changes nothing is there only if it was said.
@@ -14,7 +16,7 @@ pub fn rows(all: &All) -> Vec<Vec<String>> {
             all.entries().filter(|(path, _)| key.is(&path.split('.').map(str::to_string).collect::<Vec<_>>())).collect();
         let named = !key.path.contains('*');
         if said.is_empty() && key.fate == Fate::Used && named {
-            rows.push(vec![key.path.to_string(), key.default.to_string(), "default".to_string()]);
+            rows.push(vec![key.path.to_string(), key.default.to_string(), DEFAULT.to_string()]);
         }
         for (path, said) in said {
             let effect = if matches!(key.fate, Fate::NoEffect(_)) { ", without effect" } else { "" };
