@@ -131,6 +131,17 @@ test("an actor of a serverless app sleeps and wakes", async () => {
 	assert.equal((await counter.state()).wakes, 2);
 });
 
+test("an actor moves to another request before the one it lives in is over", async () => {
+	const { app, put, client } = await serverless();
+	await put({ request_lifespan: 5, drain_grace_period: 3 });
+	const counter = client.counter.getOrCreate([key()]);
+	await counter.add(2);
+	const starts = () => app.text().split("\n").filter((line) => line.startsWith("request POST /api/rivet/start")).length;
+	await until("it is started again", () => starts() > 1);
+	assert.equal(await counter.add(1), 3);
+	assert.ok((await counter.state()).wakes > 1);
+});
+
 test("a serverless app is checked before it is used", async () => {
 	const { url } = await serverless();
 	const check = (url) => engine.api("POST", "/runner-configs/serverless-health-check", { url, headers: {} });

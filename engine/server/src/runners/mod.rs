@@ -19,7 +19,7 @@ mod reads;
 mod remote;
 mod session;
 mod streams;
-mod to_wire;
+pub mod to_wire;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};

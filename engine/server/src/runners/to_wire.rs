@@ -28,7 +28,7 @@ pub fn say(message: ToRunner, stamp: Option<Stamp>, now_ms: u64) -> Option<ToEnv
         Some(ToEnvoy::Tunnel { message_id: MessageId { stream: stream(request), index: stamp.index }, message })
     };
     match message {
-        ToRunner::Command(checkpoint, command) => Some(ToEnvoy::Commands { commands: vec![wrap(checkpoint, command, now_ms)] }),
+        ToRunner::Command(checkpoint, command) => Some(commands(checkpoint, command, now_ms)),
         ToRunner::AckEvents(checkpoint) => Some(ToEnvoy::AckEvents { last_event_checkpoints: vec![wire_checkpoint(checkpoint)] }),
         ToRunner::Request(start) => tunnel(start.request, stamp?, request_start(start)),
         ToRunner::RequestChunk { request, body, finish } => tunnel(request, stamp?, ToEnvoyTunnel::RequestChunk { body, finish }),
@@ -57,6 +57,10 @@ pub fn say(message: ToRunner, stamp: Option<Stamp>, now_ms: u64) -> Option<ToEnv
         // Of runners of components.
         ToRunner::Alarm { .. } | ToRunner::Committed { .. } | ToRunner::Prepare { .. } | ToRunner::Component { .. } => None,
     }
+}
+
+pub fn commands(checkpoint: Checkpoint, command: message::Command, now_ms: u64) -> ToEnvoy {
+    ToEnvoy::Commands { commands: vec![wrap(checkpoint, command, now_ms)] }
 }
 
 pub fn encode(dialect: Dialect, message: ToEnvoy) -> Result<Bytes, CannotSay> {

@@ -95,7 +95,8 @@ struct Times {
 
 fn tell(engine: &Engine, actor: ActorId, generation: Generation, outcome: CallOutcome) {
     if let CallOutcome::Failed(error) = &outcome {
-        tracing::warn!(%actor, generation, "{}", sentence(error));
+        // The API shows it; while it lasts, each request for an actor of the pool would write such lines.
+        tracing::debug!(%actor, generation, "{}", sentence(error));
     }
     engine.inbox.push(Input::CalledOut { actor, generation, outcome });
 }

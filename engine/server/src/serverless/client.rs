@@ -225,3 +225,26 @@ fn failed(error: &dyn Error) -> CallError {
     }
     CallError::Failed(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_headers_may_follow() {
+        let rows = [
+            ("http://a/x", "http://a/y", true),
+            ("http://a", "https://a", true),
+            ("http://a:80", "https://a:443", true),
+            ("https://a", "http://a", false),
+            ("http://a:8080", "https://a", false),
+            ("http://a", "https://b", false),
+            ("http://a", "http://a:81", false),
+            ("https://a", "https://www.a", false),
+        ];
+        for (from, to, expected) in rows {
+            let [from, to] = [from, to].map(|text| Url::parse(text).expect("a URL"));
+            assert_eq!(same_host(&from, &to), expected, "{from} {to}");
+        }
+    }
+}

@@ -5,14 +5,12 @@
 use engine_core::record::{PoolError, ServerlessConfig};
 use http::header::ACCEPT;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use protocol::id::RequestId;
-use protocol::message::{Checkpoint, Start};
+use protocol::message::{Checkpoint, Command, Start};
 use protocol::wire::EnvoyVersion;
-use protocol::wire::actor::{ActorCheckpoint, ActorConfig, Command, CommandWrapper, StartActor};
-use protocol::wire::envoy::{ToEnvoy, encode_with_version};
-use protocol::wire::tunnel::StreamId;
+use protocol::wire::envoy::encode_with_version;
 use url::Url;
 
+use crate::runners::to_wire;
 use crate::serverless::client::{self, Call};
 
 const ENDPOINT: HeaderName = HeaderName::from_static("x-rivet-endpoint");
@@ -39,8 +37,8 @@ pub fn request(
 ) -> Result<Call, PoolError> {
     let url = format!("{}/start", config.url.trim_end_matches('/'));
     let url = Url::parse(&url).map_err(|error| unusable(format!("{url:?} is no URL: {error}")))?;
-    let commands = vec![CommandWrapper { checkpoint: wire_checkpoint(checkpoint), inner: command(start, now_ms) }];
-    let body = encode_with_version(version, &ToEnvoy::Commands { commands }).map_err(|error| unusable(error.to_string()))?;
+    let command = to_wire::commands(checkpoint, Command::Start(Box::new(start)), now_ms);
+    let body = encode_with_version(version, &command).map_err(|error| unusable(error.to_string()))?;
     Ok(Call { method: Method::POST, url, headers: headers(config, caller)?, body })
 }
 
@@ -59,22 +57,6 @@ fn headers(config: &ServerlessConfig, caller: &Caller<'_>) -> Result<HeaderMap, 
     Ok(headers)
 }
 
-fn command(start: Start, now_ms: u64) -> Command {
-    // Not the actor's creation: the original says when the start was commanded.
-    let config = ActorConfig { name: start.name, key: start.key, create_ts: now_ms as i64, input: start.input };
-    let hibernating_requests = start.hibernating.into_iter().map(stream).collect();
-    Command::StartActor { start: StartActor { config, hibernating_requests, preloaded_kv: None } }
-}
-
-fn wire_checkpoint(checkpoint: Checkpoint) -> ActorCheckpoint {
-    let Checkpoint { actor, generation, index } = checkpoint;
-    ActorCheckpoint { actor_id: actor.to_string(), generation, index: index as i64 }
-}
-
-fn stream(request: RequestId) -> StreamId {
-    StreamId { gateway_id: ((request.0 >> 32) as u32).to_be_bytes(), request_id: (request.0 as u32).to_be_bytes() }
-}
-
 fn unusable(message: String) -> PoolError {
     PoolError::ServerlessConnectionError { message }
 }
@@ -82,9 +64,11 @@ fn unusable(message: String) -> PoolError {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use protocol::id::Id;
+    use protocol::id::{Id, RequestId};
     use protocol::message::StartReason;
-    use protocol::wire::envoy::decode_with_version;
+    use protocol::wire::actor::{self, CommandWrapper};
+    use protocol::wire::envoy::{ToEnvoy, decode_with_version};
+    use protocol::wire::tunnel::StreamId;
 
     use super::*;
 
@@ -140,7 +124,7 @@ mod tests {
             let call = made(&config("http://app", &[]), None, version.number());
             let (told, message) = decode_with_version(call.body).expect("it can be read");
             let ToEnvoy::Commands { commands } = message else { panic!("commands are expected, not {message:?}") };
-            let [CommandWrapper { checkpoint, inner: Command::StartActor { start } }] = commands.as_slice() else {
+            let [CommandWrapper { checkpoint, inner: actor::Command::StartActor { start } }] = commands.as_slice() else {
                 panic!("one start is expected, not {commands:?}")
             };
             assert_eq!(told, version);
