@@ -273,6 +273,14 @@ export class Engine {
 		await this.asleep(id);
 	}
 
+	/// Waits until an app is connected; the engine's own runner is no app.
+	async connected(namespace = "default") {
+		await until("an app is connected", async () => {
+			const { envoys } = await this.api("GET", "/envoys", undefined, namespace);
+			return envoys.some((envoy) => envoy.envoy_key !== "wasm");
+		}, 60_000);
+	}
+
 	client(options = {}) {
 		const client = createClient({ endpoint: this.url, ...options });
 		clients.add(client);

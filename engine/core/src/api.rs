@@ -149,10 +149,11 @@ impl Core {
             ActorOperation::Destroy => {
                 actor.calls.push(call);
                 match life {
-                    Life::Asleep | Life::Unplaced | Life::Pausing => self.end(id, Vec::new()),
+                    // A runner that its pool's URL brings along later hears that it is not wanted.
+                    Life::Asleep | Life::Unplaced | Life::Pausing | Life::Calling => self.end(id, Vec::new()),
                     Life::Starting { .. } | Life::Running { .. } => self.stop(id, StopReason::Destroy, After::Destroy),
                     Life::Stopping { .. } => self.change_after(id, After::Destroy),
-                    Life::Loading | Life::Placing { .. } | Life::Calling | Life::Ending | Life::Gone => {}
+                    Life::Loading | Life::Placing { .. } | Life::Ending | Life::Gone => {}
                 }
             }
             _ if actor.is_ending() => self.reply(call.call, Err(Refusal::ActorDestroyedWhileWaiting { actor: id })),

@@ -72,9 +72,14 @@ impl Core {
         changes: Option<DatabaseChanges>,
     ) {
         let current = self.actors.get(&id).is_some_and(|actor| actor.may_use_database(u64::from(generation)));
+        let head_txid = self.actors.get(&id).map_or(0, Actor::head_txid);
         match changes {
             _ if !current => self.answer_database(runner, id, call, Err(no_such_actor())),
-            Some(DatabaseChanges { pages, size_pages }) => {
+            // The runner has written pages of its own meanwhile.
+            Some(DatabaseChanges { base_txid, .. }) if base_txid != head_txid => {
+                self.answer_database(runner, id, call, Err(head_fence_mismatch(base_txid, head_txid)));
+            }
+            Some(DatabaseChanges { pages, size_pages, .. }) => {
                 self.commit_database(runner, id, call, Write { pages, size_pages }, Some(result));
             }
             None => self.answer_database(runner, id, call, result),

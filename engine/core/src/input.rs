@@ -101,6 +101,8 @@ pub struct LoadedActor {
 /// What a transaction wrote, and the database's size after it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DatabaseChanges {
+    /// The head that it read.
+    pub base_txid: u64,
     pub pages: Vec<Page>,
     pub size_pages: u32,
 }

@@ -62,6 +62,8 @@ pub(crate) struct Actor {
     pub events_acked: u64,
     /// This generation has been told of the alarm.
     pub alarm_sent: bool,
+    /// The call that started it ended with the engine's last process: nobody would notice when its time is over.
+    pub call_lost: bool,
     /// How often in a row it could not be started.
     pub starts_failed: u32,
     requests: usize,
@@ -125,6 +127,7 @@ impl Actor {
             command: 0,
             events_acked: 0,
             alarm_sent: false,
+            call_lost: false,
             starts_failed: 0,
             requests: 0,
             sockets: 0,

@@ -141,6 +141,7 @@ impl Core {
             *self.running_by_url.entry((record.namespace, record.pool.clone())).or_default() += 1;
         }
         let mut actor = Actor::new(record, input, database, life);
+        actor.call_lost = actor.record.by_url;
         actor.command = actor.start_index() + u64::from(actor.record.stop.is_some());
         self.enter(actor);
         self.board(id, on);

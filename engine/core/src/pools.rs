@@ -49,7 +49,12 @@ impl Core {
             Some((PoolKind::Serverless(old), PoolKind::Serverless(new))) => old.url != new.url || old.headers != new.headers,
             _ => true,
         };
-        self.pools.insert(place, Pool::new(record.clone()));
+        let changed = old.is_none_or(|old| old.config.kind != record.kind);
+        match self.pools.get_mut(&place).filter(|_| !changed) {
+            // What is known of its URL is still true.
+            Some(pool) => pool.config = record.clone(),
+            None => drop(self.pools.insert(place, Pool::new(record.clone()))),
+        }
         let answer = Answer::RunnerConfig { endpoint_changed };
         self.commit(vec![Change::PutRunnerConfig(Box::new(record))], Then::Reply(call, answer));
         self.place_unplaced();
@@ -91,6 +96,11 @@ impl Core {
             (CallOutcome::Failed(error), _) => self.url_failed(pool, error),
             // Its runner may have it and be about to say so; if not, the start takes too long.
             (CallOutcome::Ended, Life::Calling) => self.url_failed(pool, PoolError::ServerlessStreamEndedEarly),
+            // Whoever was called ends before it has begun.
+            (CallOutcome::Stopping, Life::Calling) => {
+                let error = PoolError::ServerlessStreamEndedEarly;
+                self.ended(id, End::Lost(ActorError::RunnerPoolError(error)));
+            }
             (CallOutcome::Stopping, Life::Starting { .. } | Life::Running { .. }) => {
                 self.stop(id, StopReason::GoingAway, After::Start);
             }

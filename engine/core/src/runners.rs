@@ -162,6 +162,14 @@ impl Core {
         for actor in actors {
             self.send_commands_again(actor);
             self.dispatch_waiting(actor);
+            self.move_if_its_call_is_lost(actor);
+        }
+    }
+
+    fn move_if_its_call_is_lost(&mut self, id: ActorId) {
+        let Some(actor) = self.actors.get(&id).filter(|actor| actor.call_lost) else { return };
+        if matches!(actor.life, Life::Starting { .. } | Life::Running { .. }) {
+            self.stop(id, StopReason::GoingAway, After::Start);
         }
     }
 

@@ -234,6 +234,7 @@ impl Actor {
         self.command = 0;
         self.events_acked = 0;
         self.alarm_sent = false;
+        self.call_lost = false;
         self.stage = None;
     }
 }

@@ -140,3 +140,29 @@ fn a_commit_in_pieces() {
         "#]],
     );
 }
+
+#[test]
+fn statements_that_the_engine_runs_are_fenced_too() {
+    check(
+        "up pool
+         envoy e1 joined
+         create a
+         running a
+         db e1 a run
+         ran a 0 1
+         db e1 a commit 1 1 1
+         ran a 1 1
+         ran a@2 2 1
+         ran a 2 1",
+        expect![[r#"
+            call 3 <- created a
+            e1 <- start nothing created: a@1 #1
+            sql <- a@1
+            e1 <- Rows(Rows { columns: [], rows: [] })
+            e1 <- db committed 2
+            e1 <- db depot.head_fence_mismatch: transaction failed: sqlite head fence mismatch: expected head txid 1, current head txid 2
+            e1 <- db core.internal_error: actor does not exist
+            e1 <- Rows(Rows { columns: [], rows: [] })
+        "#]],
+    );
+}

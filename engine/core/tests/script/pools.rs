@@ -167,3 +167,65 @@ fn a_start_that_nobody_answers_is_over_in_time() {
         "#]],
     );
 }
+
+#[test]
+fn what_a_call_started_moves_to_another_call_after_the_engine_was_gone() {
+    check(
+        "up pool
+         url 10
+         create a
+         envoy e1 joined
+         from e1 running a
+         restart engine
+         up again
+         envoy e1 joined
+         stopped a",
+        expect![[r#"
+            call 3 <- configured, changed true
+            call 4 <- created a
+            url <- start a@1 #0
+            e1 <- stop goingaway: a@1 #1
+            url <- end a@1
+            url <- start a@2 #0
+        "#]],
+    );
+}
+
+#[test]
+fn destroy_does_not_wait_for_a_call() {
+    check(
+        "up pool
+         url 10
+         create a
+         destroy a
+         envoy e1 joined
+         from e1 running a",
+        expect![[r#"
+            call 3 <- configured, changed true
+            call 4 <- created a
+            url <- start a@1 #0
+            url <- end a@1
+            call 5 <- done
+            e1 <- stop lost: a@1 #-
+        "#]],
+    );
+}
+
+#[test]
+fn a_call_that_ends_before_it_has_begun_is_made_again() {
+    check(
+        "up pool
+         url 10
+         request q1 for a
+         call a stopping
+         at 60
+         show a",
+        expect![[r#"
+            call 3 <- configured, changed true
+            url <- start a@1 #0
+            url <- end a@1
+            url <- start a@2 #0
+            a: generation 2, pending 0
+        "#]],
+    );
+}

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use protocol::component::{ComponentHash, ComponentInfo, ComponentRefusal, ComponentRefusalKind, Handler};
-use protocol::database::{DatabaseAnswer, DatabaseQuestion, Fence, PAGE_BYTES};
+use protocol::database::{DatabaseAnswer, DatabaseQuestion, Fence, PAGE_BYTES, Rows};
 use protocol::id::{ActorId, Id, RequestId, RunnerId};
 use protocol::message::{
     AlarmChange, Checkpoint, Command, Commit, Event, FromRunner, KvAnswer, KvChange, Outcome, RunnerProfile, RunnerProtocol,
@@ -13,7 +13,7 @@ use protocol::message::{
 };
 use rivet_engine_core::action::{Action, Answer};
 use rivet_engine_core::input::{
-    Boot, CallId, CallOutcome, CommitId, Create, Input, KeyRef, LoadedActor, Operation, RequestKind, Target,
+    Boot, CallId, CallOutcome, CommitId, Create, DatabaseChanges, Input, KeyRef, LoadedActor, Operation, RequestKind, Target,
 };
 use rivet_engine_core::record::{
     ActorRecord, Change, CrashPolicy, DeploymentRecord, NamespaceRecord, PoolError, PoolKind, Rate, RunnerConfigRecord, RunnerRef,
@@ -235,6 +235,19 @@ impl World {
                 let actor = self.actor(actor);
                 let changes = vec![KvChange::Put { key: "k".into(), value: "v".into() }];
                 self.says(self.envoys[key], FromRunner::KvWrite { actor, call: 7, changes });
+            }
+            ["ran", actor, base, size] => {
+                let (actor, generation) = self.generation(actor);
+                let (base_txid, size_pages) = (base.parse().expect("a number"), size.parse().expect("a number"));
+                let pages = vec![(1, Bytes::from(vec![1; PAGE_BYTES]))];
+                self.input(Input::SqlRan {
+                    runner: self.runner_of(actor),
+                    actor,
+                    generation,
+                    call: 5,
+                    result: Ok(DatabaseAnswer::Rows(Rows::default())),
+                    changes: Some(DatabaseChanges { base_txid, pages, size_pages }),
+                });
             }
             ["db", key, actor, ref what @ ..] => self.database(key, actor, what),
             ["socket", request, "for", key] => {
@@ -463,6 +476,7 @@ impl World {
         };
         let fence = |head: &str| Fence { generation, head_txid: head.parse().ok() };
         let question = match what {
+            ["run"] => DatabaseQuestion::Exec { generation: generation.unwrap_or_default(), sql: "select 1".into() },
             ["read"] => DatabaseQuestion::GetPages { fence: fence("-"), pages: vec![1] },
             ["read", "unfenced"] => DatabaseQuestion::GetPages { fence: Fence::default(), pages: vec![1] },
             ["commit", list, size, head] => {

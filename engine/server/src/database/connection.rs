@@ -92,7 +92,7 @@ impl Connection {
     pub fn run(&mut self, question: DatabaseQuestion) -> Result<Ran, DatabaseError> {
         let result = words::ask(&mut self.database, question);
         // Whether it failed or not: of several statements the first ones may have been committed.
-        let changes = self.database.take_changes().map(words::changes);
+        let changes = self.database.take_changes().map(|changes| words::changes(changes, self.head.txid));
         match self.moved.load(Ordering::Relaxed) {
             NOT_MOVED => Ok((result.map_err(|error| words::error(&error)), changes)),
             current => Err(head_moved(self.head.txid, current)),

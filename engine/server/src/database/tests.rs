@@ -162,7 +162,7 @@ impl World {
     /// As a commit of the actor would be written.
     fn write(&self, actor: ActorId, changes: DatabaseChanges) {
         let head = self.state.pages(actor, &[]).expect("a read").0.unwrap_or_default();
-        let DatabaseChanges { pages, size_pages } = changes;
+        let DatabaseChanges { pages, size_pages, .. } = changes;
         let shrunk = size_pages < head.size_pages;
         let head = DatabaseHead { txid: head.txid + 1, size_pages };
         let batch = State::batch(&[Change::Database { actor, head, pages, shrunk }]);
@@ -181,7 +181,7 @@ impl World {
     /// The actor's runner writes the pages of another database over its own.
     fn overwrite(&self, actor: ActorId, by: ActorId) {
         let pages = self.pages(by);
-        self.write(actor, DatabaseChanges { size_pages: pages.len() as u32, pages });
+        self.write(actor, DatabaseChanges { base_txid: 0, size_pages: pages.len() as u32, pages });
     }
 }
 
@@ -210,8 +210,8 @@ fn pages_are_read() {
         }))
     };
     let not_found = "depot/database_not_found: transaction failed: sqlite database was not found in this bucket branch";
-    world.write(one, DatabaseChanges { pages: vec![(1, page(7)), (3, page(9))], size_pages: 4 });
-    world.write(one, DatabaseChanges { pages: vec![(1, page(8))], size_pages: 4 });
+    world.write(one, DatabaseChanges { base_txid: 0, pages: vec![(1, page(7)), (3, page(9))], size_pages: 4 });
+    world.write(one, DatabaseChanges { base_txid: 0, pages: vec![(1, page(8))], size_pages: 4 });
     let mismatch = |expected| {
         format!(
             "depot/head_fence_mismatch: transaction failed: sqlite head fence mismatch: expected head txid {expected}, \

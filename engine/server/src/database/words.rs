@@ -56,8 +56,8 @@ pub fn error(error: &SqlError) -> DatabaseError {
     failed(error.to_string())
 }
 
-pub fn changes(changes: Changes) -> DatabaseChanges {
-    DatabaseChanges { pages: changes.pages, size_pages: changes.size_pages }
+pub fn changes(changes: Changes, base_txid: u64) -> DatabaseChanges {
+    DatabaseChanges { base_txid, pages: changes.pages, size_pages: changes.size_pages }
 }
 
 fn statement_of(statement: Statement) -> engine_sql::Statement {
