@@ -271,3 +271,26 @@ async fn an_answer_to_another_runners_request_is_nothing() {
     });
     assert_eq!(answer.text(), "ok");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alarm_that_came_due_while_the_engine_was_dead() {
+    let mut engine = Engine::start().await;
+    make_pool(&engine, "p").await;
+    let mut envoy = Envoy::connect(&engine, "p", "abc").await;
+    let (actor, at) = running(&engine, &mut envoy, "p", "k").await;
+    envoy.event(&at, 1, Event::SetAlarm { alarm_ts: Some(now_ms() + 1_000) }).await;
+    envoy.sleep(&at, 2).await;
+    envoy.command().await;
+    envoy.stopped(&at, 3, None).await;
+    stopped(&engine, &actor).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    engine.kill9();
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    engine.restart().await;
+    tokio::time::sleep(Duration::from_millis(1_000)).await;
+    let mut envoy = Envoy::connect(&engine, "p", "abc").await;
+    let began = now_ms();
+    let again = envoy.start().await;
+    assert_eq!((&*again.actor_id, again.generation), (&*actor, 2));
+    assert!(now_ms() - began < 3_000, "{} ms after its runner was back", now_ms() - began);
+}
