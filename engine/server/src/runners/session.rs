@@ -46,7 +46,7 @@ const JITTER_MS: u64 = 128;
 const COMMANDS_PER_FRAME_MAX: usize = 256;
 /// Messages that a runner may send at once; after that one more each `MESSAGE_US`. What comes faster is read later.
 const MESSAGES_BURST: u32 = 16_384;
-const MESSAGE_US: u64 = 200;
+const MESSAGE_US: u64 = 20;
 
 /// When pings go out, and what follows if they are not answered. In milliseconds.
 #[derive(Clone, Copy, Debug)]
