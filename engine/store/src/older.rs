@@ -53,6 +53,7 @@ impl From<ActorRecordV1> for ActorRecord {
             stop: None,
             acked_command: 0,
             events_taken: 0,
+            by_url: false,
         }
     }
 }
