@@ -173,9 +173,17 @@ impl Actor {
 
     /// It may not have one more of these at one time.
     pub fn is_full(&self, kind: RequestKind) -> bool {
+        let most = match kind {
+            RequestKind::Http => REQUESTS_PER_ACTOR_MAX,
+            RequestKind::Socket => SOCKETS_PER_ACTOR_MAX,
+        };
+        self.counted(kind) >= most
+    }
+
+    pub fn counted(&self, kind: RequestKind) -> usize {
         match kind {
-            RequestKind::Http => self.requests >= REQUESTS_PER_ACTOR_MAX,
-            RequestKind::Socket => self.sockets >= SOCKETS_PER_ACTOR_MAX,
+            RequestKind::Http => self.requests,
+            RequestKind::Socket => self.sockets,
         }
     }
 

@@ -12,7 +12,7 @@ use protocol::message::StartReason;
 use crate::action::{Action, Answer};
 use crate::api::{ActorCall, ActorOperation};
 use crate::core::{Core, Timer};
-use crate::input::{CallId, Create, LoadedActor};
+use crate::input::{CallId, Create, LoadedActor, RequestKind};
 use crate::life::{Actor, Life};
 use crate::record::{ActorRecord, Change, CrashPolicy, RunnerRef, Stop};
 use crate::refusal::Refusal;
@@ -86,6 +86,9 @@ impl Core {
     /// Takes a sleeping actor into memory, as it was read.
     pub(crate) fn adopt(&mut self, found: LoadedActor, waiting: BTreeSet<RequestId>) {
         let mut actor = Actor::new(found.record, found.input, found.database, Life::Asleep);
+        for kind in waiting.iter().filter_map(|request| Some(self.requests.get(request)?.wish.kind)) {
+            actor.count(kind, 1);
+        }
         actor.waiting = waiting;
         self.enter(actor);
     }
@@ -153,10 +156,10 @@ impl Core {
         let Some(actor) = self.actors.get(&id) else { return };
         let idle = matches!(actor.life, Life::Asleep | Life::Gone)
             && actor.commits_in_flight == 0
-            && actor.waiting.is_empty()
             && actor.calls.is_empty()
-            && actor.dispatched.is_empty()
-            && actor.hibernating.is_empty();
+            // Those included that a runner still has from an earlier generation: they count until they are over.
+            && actor.counted(RequestKind::Http) == 0
+            && actor.counted(RequestKind::Socket) == 0;
         if !idle {
             return;
         }
