@@ -561,3 +561,27 @@ fn a_runner_that_goes_makes_room_on_those_with_older_code() {
         "#]],
     );
 }
+
+#[test]
+fn who_runs_an_older_generation_is_told_so_also_while_the_record_is_being_read() {
+    check(
+        "up pool
+         envoy e1 joined
+         create a
+         running a
+         envoy e1 left
+         at 15000
+         envoy e1 joined
+         hold loads
+         kv e1 a
+         from e1 running a@1
+         release loads",
+        expect![[r#"
+            call 3 <- created a
+            e1 <- start nothing created: a@1 #1
+            e1 is forgotten
+            e1 <- stop lost: a@1 #-
+            e1 <- kv 7 written
+        "#]],
+    );
+}
