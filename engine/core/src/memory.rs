@@ -83,8 +83,9 @@ impl Core {
         self.forget_if_idle(id);
     }
 
-    /// Takes a sleeping actor into memory, as it was read.
-    pub(crate) fn adopt(&mut self, found: LoadedActor, waiting: BTreeSet<RequestId>) {
+    /// Takes a sleeping actor into memory, as it was read. What boot had to say of it may not have been on disk then.
+    pub(crate) fn adopt(&mut self, mut found: LoadedActor, waiting: BTreeSet<RequestId>) {
+        found.record.is_nowhere(self.now_ms);
         let mut actor = Actor::new(found.record, found.input, found.database, Life::Asleep);
         for kind in waiting.iter().filter_map(|request| Some(self.requests.get(request)?.wish.kind)) {
             actor.count(kind, 1);
@@ -114,10 +115,7 @@ impl Core {
             return None;
         }
         let wanted = record.crash_policy == CrashPolicy::Restart || record.pending_ms.is_some() || record.start_ms.is_none();
-        record.runner = None;
-        record.connectable_ms = None;
-        record.sleep_ms.get_or_insert(self.now_ms);
-        record.reschedule_ms = None;
+        record.is_nowhere(self.now_ms);
         record.pending_ms = wanted.then_some(self.now_ms);
         let change = Change::PutActor(Box::new(record.clone()));
         if wanted {
@@ -201,5 +199,16 @@ impl Core {
             let done = operation == ActorOperation::Destroy && destroyed_in == Some(namespace);
             self.reply(call, if done { Ok(Answer::Done) } else { Err(Refusal::ActorNotFound) });
         }
+    }
+}
+
+impl ActorRecord {
+    /// It runs nowhere, whatever it did when this was written.
+    fn is_nowhere(&mut self, now_ms: u64) {
+        self.runner = None;
+        self.by_url = false;
+        self.connectable_ms = None;
+        self.reschedule_ms = None;
+        self.sleep_ms.get_or_insert(now_ms);
     }
 }

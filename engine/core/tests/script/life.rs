@@ -425,3 +425,26 @@ fn a_runner_without_room_is_not_a_crash() {
         "#]],
     );
 }
+
+#[test]
+fn a_record_that_was_read_before_boot_could_correct_it_is_corrected() {
+    check(
+        "up
+         create a
+         running a
+         restart engine
+         hold commits
+         up again
+         runner left
+         request q1 for a
+         release commits
+         show a",
+        expect![[r#"
+            call 3 <- created a
+            w <- start v1 created: a@1 #1
+            w <- prepare v1
+            w is forgotten
+            a: generation 1, start 0, sleep 0, pending 0, NoEnvoys
+        "#]],
+    );
+}

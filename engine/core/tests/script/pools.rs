@@ -167,3 +167,56 @@ fn a_start_that_nobody_answers_is_over_in_time() {
         "#]],
     );
 }
+
+#[test]
+fn who_waited_for_a_url_is_called_when_the_engine_is_back() {
+    check(
+        "up pool
+         url 1
+         create a
+         create b
+         restart engine
+         up again
+         show a
+         show b",
+        expect![[r#"
+            call 3 <- configured, changed true
+            call 4 <- created a
+            url <- start a@1 #0
+            call 5 <- created b
+            url <- start a@2 #0
+            a: generation 2, sleep 0, pending 0
+            b: generation 0, sleep 0, pending 0, ConcurrentActorLimitReached
+        "#]],
+    );
+}
+
+#[test]
+fn a_call_that_went_down_with_the_engine_does_not_count() {
+    check(
+        "up pool
+         url 2
+         create a
+         create b
+         url 1
+         restart engine
+         up again
+         show b
+         destroy b
+         create c
+         show c",
+        expect![[r#"
+            call 3 <- configured, changed true
+            call 4 <- created a
+            url <- start a@1 #0
+            call 5 <- created b
+            url <- start b@1 #0
+            call 6 <- configured, changed false
+            url <- start a@2 #0
+            b: generation 1, sleep 0, pending 0
+            call 7 <- done
+            call 8 <- created c
+            c: generation 0, sleep 0, pending 0, ConcurrentActorLimitReached
+        "#]],
+    );
+}
