@@ -372,14 +372,9 @@ impl Core {
             return self.end(id, changes);
         }
         let told = matches!(end, End::Told);
-        if let Some(alarm) = actor.record.alarm
-            && !told
-            && alarm.fire_ms <= now_ms
-            && (actor.alarm_sent || matches!(was, Life::Starting { .. } | Life::Calling))
-        {
+        if !told && (actor.alarm_sent || matches!(was, Life::Starting { .. } | Life::Calling)) {
             // It did not live through its alarm: not again at once, or it would crash in a circle.
-            let later = self.config.later(alarm, now_ms);
-            changes = self.change_alarm(id, Some(later));
+            self.put_due_alarm_off(id, &mut changes);
         }
         let Some(actor) = self.actors.get_mut(&id) else { return };
         let restart = matches!(was, Life::Stopping { after: After::Start, .. });
@@ -404,6 +399,15 @@ impl Core {
             self.commit_actor(id, changes, ActorThen::Nothing);
         } else {
             self.fall_asleep(id, changes, None);
+        }
+    }
+
+    /// If its alarm is due: it fires once more, later.
+    pub(crate) fn put_due_alarm_off(&mut self, id: ActorId, changes: &mut Vec<Change>) {
+        let alarm = self.actors.get(&id).and_then(|actor| actor.record.alarm);
+        if let Some(alarm) = alarm.filter(|alarm| alarm.fire_ms <= self.now_ms) {
+            let later = self.config.later(alarm, self.now_ms);
+            changes.extend(self.change_alarm(id, Some(later)));
         }
     }
 

@@ -65,6 +65,7 @@ impl Core {
                 actor.record.error = Some(ActorError::Crashed { message: Some(message.clone()) });
                 let waiting = actor.waiting.clone();
                 self.alarm_wakes.remove(&id);
+                self.put_due_alarm_off(id, &mut changes);
                 self.fall_asleep(id, changes, created_by);
                 for request in waiting {
                     self.refuse(request, Refusal::StartFailed { actor: id, message: message.clone() });
