@@ -160,7 +160,12 @@ impl Core {
         if same_pool {
             actor.life = Life::Starting { on: runner };
             actor.record.runner = Some(RunnerRef::of(profile));
+            // Somebody has destroyed it meanwhile: that can be said now.
+            let destroy = !actor.calls.is_empty();
             self.board(checkpoint.actor, runner);
+            if destroy {
+                self.stop(checkpoint.actor, StopReason::Destroy, After::Destroy);
+            }
         }
     }
 

@@ -220,3 +220,26 @@ fn a_call_that_went_down_with_the_engine_does_not_count() {
         "#]],
     );
 }
+
+#[test]
+fn an_actor_that_is_destroyed_before_its_url_has_started_it_is_stopped_when_it_is_there() {
+    check(
+        "up pool
+         url 1
+         create a
+         destroy a
+         envoy e1 joined
+         from e1 running a
+         stopped a
+         memory",
+        expect![[r#"
+            call 3 <- configured, changed true
+            call 4 <- created a
+            url <- start a@1 #0
+            e1 <- stop destroy: a@1 #1
+            url <- end a@1
+            call 5 <- done
+            memory: 0 actors, 0 requests
+        "#]],
+    );
+}
