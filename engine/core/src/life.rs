@@ -335,8 +335,7 @@ impl Core {
             }
         }
         if let (Life::Starting { .. }, Some(refusal)) = (was, start_failure) {
-            let waiting = self.actors.get(&id).map(|actor| actor.waiting.clone()).unwrap_or_default();
-            for request in waiting {
+            for request in self.nobody_waits(id) {
                 self.refuse(request, refusal.clone());
             }
         }
@@ -349,6 +348,13 @@ impl Core {
             _ => CrashPolicy::Sleep,
         };
         self.after(id, was, end, policy);
+    }
+
+    /// It cannot be started. Who waits for it is to be told that; its sockets wait until they have something new for it.
+    pub(crate) fn nobody_waits(&mut self, id: ActorId) -> BTreeSet<RequestId> {
+        let Some(actor) = self.actors.get_mut(&id) else { return BTreeSet::new() };
+        actor.socket_wakes = false;
+        actor.waiting.clone()
     }
 
     fn returns_requests(&self, life: Life) -> bool {

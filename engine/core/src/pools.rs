@@ -133,7 +133,7 @@ impl Core {
         let Some(actor) = self.actors.get_mut(&id) else { return };
         actor.calls_failed += 1;
         let failed = actor.calls_failed;
-        if !actor.waiting.is_empty() && failed < retries_max {
+        if actor.is_wanted() && failed < retries_max {
             actor.life = Life::Pausing;
             actor.record.reschedule_ms = Some(due_ms);
             changes.push(Change::PutActor(Box::new(actor.record.clone())));
@@ -141,8 +141,7 @@ impl Core {
             return self.commit_actor(id, changes, ActorThen::Nothing);
         }
         actor.calls_failed = 0;
-        let waiting = actor.waiting.clone();
-        for request in waiting {
+        for request in self.nobody_waits(id) {
             self.refuse(request, Refusal::WakeRetriesExceeded { actor: id, retries: failed });
         }
         self.fall_asleep(id, changes, None);

@@ -63,7 +63,7 @@ impl Core {
             }
             Place::Refused { message } => {
                 actor.record.error = Some(ActorError::Crashed { message: Some(message.clone()) });
-                let waiting = actor.waiting.clone();
+                let waiting = self.nobody_waits(id);
                 self.alarm_wakes.remove(&id);
                 self.put_due_alarm_off(id, &mut changes);
                 self.fall_asleep(id, changes, created_by);

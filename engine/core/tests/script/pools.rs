@@ -243,3 +243,33 @@ fn an_actor_that_is_destroyed_before_its_url_has_started_it_is_stopped_when_it_i
         "#]],
     );
 }
+
+#[test]
+fn a_url_that_fails_is_called_again_for_a_socket() {
+    check(
+        "up pool
+         url 1
+         socket q1 for a
+         envoy e1 joined
+         from e1 running a
+         opened q1
+         sleep a
+         stopped a
+         wakes q1
+         call a failed
+         at 400
+         from e1 running a",
+        expect![[r#"
+            call 3 <- configured, changed true
+            url <- start a@1 #0
+            e1 <- request q1 a@1
+            e1 <- stop sleep: a@1 #1
+            url <- end a@1
+            q1 <- hibernate
+            url <- start a@2 #0
+            url <- end a@2
+            url <- start a@3 #0
+            e1 <- request q1 a@3
+        "#]],
+    );
+}
