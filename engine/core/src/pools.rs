@@ -58,10 +58,9 @@ impl Core {
 
     pub(crate) fn delete_runner_config(&mut self, call: CallId, namespace: String, pool: String) -> Result<(), Refusal> {
         let namespace = self.namespace(&namespace)?;
-        match self.pools.remove(&(namespace, pool.clone())) {
-            Some(_) => self.commit(vec![Change::DeleteRunnerConfig { namespace, pool }], Then::Reply(call, Answer::Done)),
-            None => self.reply(call, Ok(Answer::Done)),
-        }
+        // Also if there is none: an earlier deletion of it may be on its way to the disk.
+        let change = self.pools.remove(&(namespace, pool.clone())).map(|_| Change::DeleteRunnerConfig { namespace, pool });
+        self.commit(change.into_iter().collect(), Then::Reply(call, Answer::Done));
         Ok(())
     }
 

@@ -448,3 +448,21 @@ fn a_record_that_was_read_before_boot_could_correct_it_is_corrected() {
         "#]],
     );
 }
+
+#[test]
+fn who_is_told_of_an_actor_finds_it_after_a_crash() {
+    check(
+        "up
+         hold commits
+         create a
+         get a
+         memory
+         release commits",
+        expect![[r#"
+            memory: 1 actors, 0 requests
+            call 3 <- created a
+            w <- start v1 created: a@1 #1
+            call 4 <- found a
+        "#]],
+    );
+}

@@ -273,3 +273,20 @@ fn a_url_that_fails_is_called_again_for_a_socket() {
         "#]],
     );
 }
+
+#[test]
+fn a_deletion_is_answered_when_it_is_durable_also_the_second_time() {
+    check(
+        "up pool
+         hold commits
+         delete pool
+         delete pool
+         memory
+         release commits",
+        expect![[r#"
+            memory: 0 actors, 0 requests
+            call 3 <- done
+            call 4 <- done
+        "#]],
+    );
+}

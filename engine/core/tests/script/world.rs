@@ -168,6 +168,9 @@ impl World {
                 self.input(Input::RunnerJoined { runner: RUNNER, profile });
             }
             ["pool"] => self.put_pool(PoolKind::Normal),
+            ["delete", "pool"] => {
+                self.call(Operation::DeleteRunnerConfig { namespace: "default".into(), pool: "default".into() });
+            }
             ["url", actors] => {
                 let config = ServerlessConfig {
                     url: "http://app".into(),
