@@ -158,8 +158,12 @@ impl Core {
             }
             _ if actor.is_ending() => self.reply(call.call, Err(Refusal::ActorDestroyedWhileWaiting { actor: id })),
             ActorOperation::Get => {
-                let record = Box::new(actor.record.clone());
-                self.reply(call.call, Ok(Answer::Actor { record, created: false }));
+                let answer = Answer::Actor { record: Box::new(actor.record.clone()), created: false };
+                match actor.commits_in_flight {
+                    0 => self.reply(call.call, Ok(answer)),
+                    // Its creation may be on its way to the disk: who is told of the actor must find it again after a crash.
+                    _ => self.commit(Vec::new(), Then::Reply(call.call, answer)),
+                }
             }
             ActorOperation::Create => {
                 let key = actor.record.key.clone().unwrap_or_default();

@@ -280,6 +280,8 @@ impl Core {
             self.commit(changes, Then::Nothing);
         }
         self.booted = true;
+        // A pool's URL can be called at once.
+        self.place_unplaced();
     }
 
     fn runner_says(&mut self, runner: RunnerId, message: FromRunner) {

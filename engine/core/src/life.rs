@@ -176,9 +176,17 @@ impl Actor {
 
     /// It may not have one more of these at one time.
     pub fn is_full(&self, kind: RequestKind) -> bool {
+        let most = match kind {
+            RequestKind::Http => REQUESTS_PER_ACTOR_MAX,
+            RequestKind::Socket => SOCKETS_PER_ACTOR_MAX,
+        };
+        self.counted(kind) >= most
+    }
+
+    pub fn counted(&self, kind: RequestKind) -> usize {
         match kind {
-            RequestKind::Http => self.requests >= REQUESTS_PER_ACTOR_MAX,
-            RequestKind::Socket => self.sockets >= SOCKETS_PER_ACTOR_MAX,
+            RequestKind::Http => self.requests,
+            RequestKind::Socket => self.sockets,
         }
     }
 
@@ -336,8 +344,7 @@ impl Core {
             }
         }
         if let (Life::Starting { .. }, Some(refusal)) = (was, start_failure.filter(|_| returns)) {
-            let waiting = self.actors.get(&id).map(|actor| actor.waiting.clone()).unwrap_or_default();
-            for request in waiting {
+            for request in self.nobody_waits(id) {
                 self.refuse(request, refusal.clone());
             }
         }
@@ -350,6 +357,13 @@ impl Core {
             _ => CrashPolicy::Sleep,
         };
         self.after(id, was, end, policy, returns);
+    }
+
+    /// It cannot be started. Who waits for it is to be told that; its sockets wait until they have something new for it.
+    pub(crate) fn nobody_waits(&mut self, id: ActorId) -> BTreeSet<RequestId> {
+        let Some(actor) = self.actors.get_mut(&id) else { return BTreeSet::new() };
+        actor.socket_wakes = false;
+        actor.waiting.clone()
     }
 
     /// Where an actor goes from the end of a generation.
@@ -366,14 +380,9 @@ impl Core {
             return self.end(id, changes);
         }
         let told = matches!(end, End::Told);
-        if let Some(alarm) = actor.record.alarm
-            && !told
-            && alarm.fire_ms <= now_ms
-            && (actor.alarm_sent || matches!(was, Life::Starting { .. } | Life::Calling))
-        {
+        if !told && (actor.alarm_sent || matches!(was, Life::Starting { .. } | Life::Calling)) {
             // It did not live through its alarm: not again at once, or it would crash in a circle.
-            let later = self.config.later(alarm, now_ms);
-            changes = self.change_alarm(id, Some(later));
+            self.put_due_alarm_off(id, &mut changes);
         }
         let Some(actor) = self.actors.get_mut(&id) else { return };
         let restart = matches!(was, Life::Stopping { after: After::Start, .. });
@@ -399,6 +408,15 @@ impl Core {
             self.commit_actor(id, changes, ActorThen::Nothing);
         } else {
             self.fall_asleep(id, changes, None);
+        }
+    }
+
+    /// If its alarm is due: it fires once more, later.
+    pub(crate) fn put_due_alarm_off(&mut self, id: ActorId, changes: &mut Vec<Change>) {
+        let alarm = self.actors.get(&id).and_then(|actor| actor.record.alarm);
+        if let Some(alarm) = alarm.filter(|alarm| alarm.fire_ms <= self.now_ms) {
+            let later = self.config.later(alarm, self.now_ms);
+            changes.extend(self.change_alarm(id, Some(later)));
         }
     }
 

@@ -12,7 +12,7 @@ use protocol::message::StartReason;
 use crate::action::{Action, Answer};
 use crate::api::{ActorCall, ActorOperation};
 use crate::core::{Core, Timer};
-use crate::input::{CallId, Create, LoadedActor};
+use crate::input::{CallId, Create, LoadedActor, RequestKind};
 use crate::life::{Actor, Life};
 use crate::record::{ActorRecord, Change, CrashPolicy, RunnerRef, Stop};
 use crate::refusal::Refusal;
@@ -83,9 +83,13 @@ impl Core {
         self.forget_if_idle(id);
     }
 
-    /// Takes a sleeping actor into memory, as it was read.
-    pub(crate) fn adopt(&mut self, found: LoadedActor, waiting: BTreeSet<RequestId>) {
+    /// Takes a sleeping actor into memory, as it was read. What boot had to say of it may not have been on disk then.
+    pub(crate) fn adopt(&mut self, mut found: LoadedActor, waiting: BTreeSet<RequestId>) {
+        found.record.is_nowhere(self.now_ms);
         let mut actor = Actor::new(found.record, found.input, found.database, Life::Asleep);
+        for kind in waiting.iter().filter_map(|request| Some(self.requests.get(request)?.wish.kind)) {
+            actor.count(kind, 1);
+        }
         actor.waiting = waiting;
         self.enter(actor);
     }
@@ -111,10 +115,7 @@ impl Core {
             return None;
         }
         let wanted = record.crash_policy == CrashPolicy::Restart || record.pending_ms.is_some() || record.start_ms.is_none();
-        record.runner = None;
-        record.connectable_ms = None;
-        record.sleep_ms.get_or_insert(self.now_ms);
-        record.reschedule_ms = None;
+        record.is_nowhere(self.now_ms);
         record.pending_ms = wanted.then_some(self.now_ms);
         let change = Change::PutActor(Box::new(record.clone()));
         if wanted {
@@ -154,10 +155,10 @@ impl Core {
         let Some(actor) = self.actors.get(&id) else { return };
         let idle = matches!(actor.life, Life::Asleep | Life::Gone)
             && actor.commits_in_flight == 0
-            && actor.waiting.is_empty()
             && actor.calls.is_empty()
-            && actor.dispatched.is_empty()
-            && actor.hibernating.is_empty();
+            // Those included that a runner still has from an earlier generation: they count until they are over.
+            && actor.counted(RequestKind::Http) == 0
+            && actor.counted(RequestKind::Socket) == 0;
         if !idle {
             return;
         }
@@ -199,5 +200,16 @@ impl Core {
             let done = operation == ActorOperation::Destroy && destroyed_in == Some(namespace);
             self.reply(call, if done { Ok(Answer::Done) } else { Err(Refusal::ActorNotFound) });
         }
+    }
+}
+
+impl ActorRecord {
+    /// It runs nowhere, whatever it did when this was written.
+    fn is_nowhere(&mut self, now_ms: u64) {
+        self.runner = None;
+        self.by_url = false;
+        self.connectable_ms = None;
+        self.reschedule_ms = None;
+        self.sleep_ms.get_or_insert(now_ms);
     }
 }

@@ -1,5 +1,7 @@
 //! How pools get their runners: what the API says about that, and what a pool's URL does.
 
+use std::collections::btree_map::Entry;
+
 use protocol::id::{ActorId, Generation, NamespaceId, RunnerId};
 use protocol::limits::ACTOR_NAME_BYTES_MAX;
 use protocol::message::{Checkpoint, Serves, StopReason};
@@ -63,10 +65,9 @@ impl Core {
 
     pub(crate) fn delete_runner_config(&mut self, call: CallId, namespace: String, pool: String) -> Result<(), Refusal> {
         let namespace = self.namespace(&namespace)?;
-        match self.pools.remove(&(namespace, pool.clone())) {
-            Some(_) => self.commit(vec![Change::DeleteRunnerConfig { namespace, pool }], Then::Reply(call, Answer::Done)),
-            None => self.reply(call, Ok(Answer::Done)),
-        }
+        // Also if there is none: an earlier deletion of it may be on its way to the disk.
+        let change = self.pools.remove(&(namespace, pool.clone())).map(|_| Change::DeleteRunnerConfig { namespace, pool });
+        self.commit(change.into_iter().collect(), Then::Reply(call, Answer::Done));
         Ok(())
     }
 
@@ -129,8 +130,11 @@ impl Core {
         actor.record.by_url = false;
         let generation = actor.record.generation;
         let pool = (actor.record.namespace, actor.record.pool.clone());
-        if let Some(running) = self.running_by_url.get_mut(&pool) {
-            *running = running.saturating_sub(1);
+        if let Entry::Occupied(mut running) = self.running_by_url.entry(pool) {
+            match running.get() {
+                0 | 1 => drop(running.remove()),
+                more => drop(running.insert(more - 1)),
+            }
         }
         self.act(Action::EndCallOut { actor: id, generation });
         self.place_unplaced();
@@ -148,7 +152,12 @@ impl Core {
         if same_pool {
             actor.life = Life::Starting { on: runner };
             actor.record.runner = Some(RunnerRef::of(profile));
+            // Somebody has destroyed it meanwhile: that can be said now.
+            let destroy = !actor.calls.is_empty();
             self.board(checkpoint.actor, runner);
+            if destroy {
+                self.stop(checkpoint.actor, StopReason::Destroy, After::Destroy);
+            }
         }
     }
 

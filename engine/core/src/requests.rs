@@ -254,6 +254,7 @@ impl Core {
                     actor.count(wish.kind, -1);
                 }
                 self.request_actor(request, wish, id, ready_by_ms.saturating_sub(self.config.ready_timeout_ms));
+                self.forget_if_idle(id);
             }
         }
     }

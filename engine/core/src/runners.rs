@@ -195,8 +195,6 @@ impl Core {
     pub(crate) fn runner_fresh(&mut self, id: RunnerId, fresh: bool) {
         if let Some(runner) = self.runners.get_mut(&id) {
             runner.fresh = fresh;
-        }
-        if fresh {
             self.place_unplaced();
         }
     }
@@ -214,6 +212,7 @@ impl Core {
         if runner.is_here() {
             runner.link = Link::Away { since_ms, replaced: false };
             self.timers.insert((lost_ms, Timer::RunnerAway(id)));
+            self.place_unplaced();
         }
     }
 
@@ -283,7 +282,8 @@ impl Core {
         }
     }
 
-    /// It is given up, and what it ran with it.
+    /// It is given up, and what it ran with it. As whenever one goes, others may now be those with the newest code: what waited
+    /// for room may go to them.
     fn lose_runner(&mut self, id: RunnerId) {
         let error = self.loss_of(id);
         // First: what is started elsewhere must not be started on it.
@@ -294,6 +294,7 @@ impl Core {
         }
         self.requests_lost(id);
         self.act(Action::ForgetRunner { runner: id });
+        self.place_unplaced();
         if components && self.component_runners().next().is_none() {
             for deploying in std::mem::take(&mut self.deploying) {
                 self.reply(deploying.call, Err(Refusal::NoComponentRunner));
@@ -342,6 +343,7 @@ impl Core {
         let waiting: VecDeque<ActorId> = runner.actors.iter().copied().collect();
         let empty = waiting.is_empty();
         runner.drain = Some(Drain { waiting, evict });
+        self.place_unplaced();
         if empty && evict {
             return self.act(Action::EvictRunner { runner: id });
         }

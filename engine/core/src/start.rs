@@ -63,8 +63,9 @@ impl Core {
             }
             Place::Refused { message } => {
                 actor.record.error = Some(ActorError::Crashed { message: Some(message.clone()) });
-                let waiting = actor.waiting.clone();
+                let waiting = self.nobody_waits(id);
                 self.alarm_wakes.remove(&id);
+                self.put_due_alarm_off(id, &mut changes);
                 self.fall_asleep(id, changes, created_by);
                 for request in waiting {
                     self.refuse(request, Refusal::StartFailed { actor: id, message: message.clone() });
@@ -174,7 +175,7 @@ impl Core {
         let Some(actor) = self.actors.get_mut(&id) else { return };
         actor.starts_failed += 1;
         let failed = actor.starts_failed;
-        if !actor.waiting.is_empty() && failed < retries_max {
+        if actor.is_wanted() && failed < retries_max {
             actor.life = Life::Pausing;
             actor.record.reschedule_ms = Some(due_ms);
             changes.push(Change::PutActor(Box::new(actor.record.clone())));
@@ -182,8 +183,7 @@ impl Core {
             return self.commit_actor(id, changes, ActorThen::Nothing);
         }
         actor.starts_failed = 0;
-        let waiting = actor.waiting.clone();
-        for request in waiting {
+        for request in self.nobody_waits(id) {
             self.refuse(request, Refusal::WakeRetriesExceeded { actor: id, retries: failed });
         }
         self.fall_asleep(id, changes, None);

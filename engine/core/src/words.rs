@@ -77,9 +77,11 @@ impl Core {
 
     /// A runner speaks of a generation that it does not have, or has no more.
     fn stray(&mut self, runner: RunnerId, checkpoint: Checkpoint, event: &Event) {
-        let repeated = self.actors.get(&checkpoint.actor).is_some_and(|actor| {
-            actor.life == Life::Loading || actor.record.generation == checkpoint.generation && actor.on() == Some(runner)
-        });
+        // One whose record is being read is on no runner: those that are stay in memory.
+        let repeated = self
+            .actors
+            .get(&checkpoint.actor)
+            .is_some_and(|actor| actor.record.generation == checkpoint.generation && actor.on() == Some(runner));
         if !repeated && !matches!(event, Event::Stopped(_)) && !self.rings(runner) {
             self.not_yours(runner, checkpoint.actor, checkpoint.generation);
         }

@@ -141,3 +141,36 @@ fn overdue_alarms_fire_at_boot() {
         "#]],
     );
 }
+
+#[test]
+fn an_alarm_of_an_actor_that_no_runner_can_run_fires_once_more_later() {
+    check(
+        "up
+         request q1 for a
+         running a
+         write a 1 alarm=5000
+         ended q1
+         sleep a
+         stopped a
+         runner left
+         runner joined
+         refused v1
+         at 5000
+         show a
+         prepared v1
+         at 6999
+         memory
+         at 7000",
+        expect![[r#"
+            w <- start v1 created: a@1 #1
+            w <- request q1 a@1
+            w <- committed 1: a@1
+            w <- stop sleep: a@1 #2
+            w is forgotten
+            w <- prepare v1
+            a: generation 1, start 0, sleep 5000, Crashed { message: Some("it has no handler") }
+            memory: 0 actors, 0 requests
+            w <- start v1 woken alarm 5000: a@2 #1
+        "#]],
+    );
+}

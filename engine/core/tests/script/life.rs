@@ -425,3 +425,44 @@ fn a_runner_without_room_is_not_a_crash() {
         "#]],
     );
 }
+
+#[test]
+fn a_record_that_was_read_before_boot_could_correct_it_is_corrected() {
+    check(
+        "up
+         create a
+         running a
+         restart engine
+         hold commits
+         up again
+         runner left
+         request q1 for a
+         release commits
+         show a",
+        expect![[r#"
+            call 3 <- created a
+            w <- start v1 created: a@1 #1
+            w <- prepare v1
+            w is forgotten
+            a: generation 1, start 0, sleep 0, pending 0, NoEnvoys
+        "#]],
+    );
+}
+
+#[test]
+fn who_is_told_of_an_actor_finds_it_after_a_crash() {
+    check(
+        "up
+         hold commits
+         create a
+         get a
+         memory
+         release commits",
+        expect![[r#"
+            memory: 1 actors, 0 requests
+            call 3 <- created a
+            w <- start v1 created: a@1 #1
+            call 4 <- found a
+        "#]],
+    );
+}

@@ -169,6 +169,106 @@ fn a_start_that_nobody_answers_is_over_in_time() {
 }
 
 #[test]
+fn who_waited_for_a_url_is_called_when_the_engine_is_back() {
+    check(
+        "up pool
+         url 1
+         create a
+         create b
+         restart engine
+         up again
+         show a
+         show b",
+        expect![[r#"
+            call 3 <- configured, changed true
+            call 4 <- created a
+            url <- start a@1 #0
+            call 5 <- created b
+            url <- start a@2 #0
+            a: generation 2, sleep 0, pending 0
+            b: generation 0, sleep 0, pending 0, ConcurrentActorLimitReached
+        "#]],
+    );
+}
+
+#[test]
+fn a_call_that_went_down_with_the_engine_does_not_count() {
+    check(
+        "up pool
+         url 2
+         create a
+         create b
+         url 1
+         restart engine
+         up again
+         show b
+         destroy b
+         create c
+         show c",
+        expect![[r#"
+            call 3 <- configured, changed true
+            call 4 <- created a
+            url <- start a@1 #0
+            call 5 <- created b
+            url <- start b@1 #0
+            call 6 <- configured, changed false
+            url <- start a@2 #0
+            b: generation 1, sleep 0, pending 0
+            call 7 <- done
+            call 8 <- created c
+            c: generation 0, sleep 0, pending 0, ConcurrentActorLimitReached
+        "#]],
+    );
+}
+
+#[test]
+fn a_url_that_fails_is_called_again_for_a_socket() {
+    check(
+        "up pool
+         url 1
+         socket q1 for a
+         envoy e1 joined
+         from e1 running a
+         opened q1
+         sleep a
+         stopped a
+         wakes q1
+         call a failed
+         at 400
+         from e1 running a",
+        expect![[r#"
+            call 3 <- configured, changed true
+            url <- start a@1 #0
+            e1 <- request q1 a@1
+            e1 <- stop sleep: a@1 #1
+            url <- end a@1
+            q1 <- hibernate
+            url <- start a@2 #0
+            url <- end a@2
+            url <- start a@3 #0
+            e1 <- request q1 a@3
+        "#]],
+    );
+}
+
+#[test]
+fn a_deletion_is_answered_when_it_is_durable_also_the_second_time() {
+    check(
+        "up pool
+         hold commits
+         delete pool
+         delete pool
+         memory
+         release commits",
+        expect![[r#"
+            memory: 0 actors, 0 requests
+            call 3 <- done
+            call 4 <- done
+        "#]],
+    );
+}
+
+#[test]
 fn what_a_call_started_moves_to_another_call_after_the_engine_was_gone() {
     check(
         "up pool

@@ -43,8 +43,8 @@ fn a_request_that_crosses_a_stop_goes_to_the_next_generation() {
             w <- request q1 a@1
             w <- request q2 a@1
             w <- request q3 a@1
-            memory: 0 actors, 2 requests
-            w <- start v1 woken: a@2 #1
+            memory: 1 actors, 2 requests
+            w <- start v1 restarted: a@2 #1
             w <- request q2 a@2
             w <- request q3 a@2
             w <- stop sleep: a@2 #2
@@ -179,4 +179,44 @@ fn one_actor_takes_so_many_requests_and_no_more() {
     }
     let refused = world.transcript.lines().filter(|line| line.contains("overloaded")).count();
     assert_eq!(refused, 1030 - 1024);
+}
+
+#[test]
+fn requests_that_waited_for_the_record_count_too() {
+    let mut world = World::new();
+    "up,create a,running a,sleep a,stopped a,memory,hold loads".split(',').for_each(|line| world.step(line));
+    assert!(world.transcript.ends_with("memory: 0 actors, 0 requests\n"));
+    (0..1000).for_each(|number| world.step(&format!("hurried q{number} to a")));
+    world.step("release loads");
+    (1000..1030).for_each(|number| world.step(&format!("hurried q{number} to a")));
+    let refused = world.transcript.lines().filter(|line| line.contains("overloaded")).count();
+    assert_eq!(refused, 1030 - 1024);
+}
+
+#[test]
+fn an_actor_stays_in_memory_while_its_runner_has_requests_of_an_older_generation() {
+    check(
+        "up
+         request q1 for a
+         running a
+         sleep a
+         stopped a
+         memory
+         returned q1
+         running a
+         ended q1
+         sleep a
+         stopped a
+         memory",
+        expect![[r#"
+            w <- start v1 created: a@1 #1
+            w <- request q1 a@1
+            w <- stop sleep: a@1 #2
+            memory: 1 actors, 1 requests
+            w <- start v1 woken: a@2 #1
+            w <- request q1 a@2
+            w <- stop sleep: a@2 #2
+            memory: 0 actors, 0 requests
+        "#]],
+    );
 }

@@ -529,3 +529,59 @@ fn a_component_takes_its_name_and_the_pool_the_others() {
         "#]],
     );
 }
+
+#[test]
+fn a_runner_that_goes_makes_room_on_those_with_older_code() {
+    check(
+        "up pool
+         envoy e1 joined 1
+         legacy r1 joined 2 1
+         create a
+         create b
+         show b
+         envoy r1 left
+         legacy r1 joined 2 1
+         create c
+         envoy r1 quiet
+         envoy r1 fresh
+         create d
+         envoy r1 stopping",
+        expect![[r#"
+            call 3 <- created a
+            r1 <- start nothing created: a@1 #1
+            call 4 <- created b
+            b: generation 0, sleep 0, pending 0, NoCapacity
+            e1 <- start nothing created: b@1 #1
+            r1 <- start nothing woken: a@1 #1
+            call 5 <- created c
+            e1 <- start nothing created: c@1 #1
+            call 6 <- created d
+            r1 <- stop goingaway: a@1 #2
+            e1 <- start nothing created: d@1 #1
+        "#]],
+    );
+}
+
+#[test]
+fn who_runs_an_older_generation_is_told_so_also_while_the_record_is_being_read() {
+    check(
+        "up pool
+         envoy e1 joined
+         create a
+         running a
+         envoy e1 left
+         at 15000
+         envoy e1 joined
+         hold loads
+         kv e1 a
+         from e1 running a@1
+         release loads",
+        expect![[r#"
+            call 3 <- created a
+            e1 <- start nothing created: a@1 #1
+            e1 is forgotten
+            e1 <- stop lost: a@1 #-
+            e1 <- kv 7 written
+        "#]],
+    );
+}

@@ -147,3 +147,31 @@ fn a_client_that_leaves_while_the_actor_sleeps_leaves_nothing() {
         "#]],
     );
 }
+
+#[test]
+fn a_start_that_fails_is_not_repeated_until_the_socket_has_something_new() {
+    check(
+        "up pool
+         envoy e1 joined
+         socket q1 for a
+         running a
+         opened q1
+         sleep a
+         stopped a
+         wakes q1
+         crashed a boom
+         show a
+         wakes q1
+         running a",
+        expect![[r#"
+            e1 <- start nothing created: a@1 #1
+            e1 <- request q1 a@1
+            e1 <- stop sleep: a@1 #2
+            q1 <- hibernate
+            e1 <- start nothing woken q1: a@2 #1
+            a: generation 2, start 0, sleep 0, reschedule 60, Crashed { message: Some("boom") }
+            e1 <- start nothing restarted q1: a@3 #1
+            e1 <- request q1 a@3
+        "#]],
+    );
+}

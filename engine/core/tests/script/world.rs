@@ -168,6 +168,9 @@ impl World {
                 self.input(Input::RunnerJoined { runner: RUNNER, profile });
             }
             ["pool"] => self.put_pool(PoolKind::Normal),
+            ["delete", "pool"] => {
+                self.call(Operation::DeleteRunnerConfig { namespace: "default".into(), pool: "default".into() });
+            }
             ["url", actors] => {
                 let config = ServerlessConfig {
                     url: "http://app".into(),
@@ -518,6 +521,7 @@ impl World {
         while let Some(action) = self.core.poll_action() {
             self.perform(action);
         }
+        self.core.check();
         assert_ne!(self.core.wait_ms(self.now_ms), Some(0), "time stands still and the core does not rest");
     }
 
