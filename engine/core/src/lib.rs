@@ -26,10 +26,12 @@
 //! - [`runners`]: who is there, who is away, who is on its way out.
 //! - [`pools`]: how pools get their runners.
 //! - [`alarms`]: which alarm is due next, without holding all of them.
+//! - [`check`]: what must hold between two inputs, for simulations.
 
 pub mod action;
 mod alarms;
 mod api;
+mod check;
 pub mod core;
 mod database;
 pub mod input;

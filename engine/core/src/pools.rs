@@ -1,5 +1,7 @@
 //! How pools get their runners: what the API says about that, and what a pool's URL does.
 
+use std::collections::btree_map::Entry;
+
 use protocol::id::{ActorId, Generation, NamespaceId, RunnerId};
 use protocol::limits::ACTOR_NAME_BYTES_MAX;
 use protocol::message::{Checkpoint, Serves, StopReason};
@@ -118,8 +120,11 @@ impl Core {
         actor.record.by_url = false;
         let generation = actor.record.generation;
         let pool = (actor.record.namespace, actor.record.pool.clone());
-        if let Some(running) = self.running_by_url.get_mut(&pool) {
-            *running = running.saturating_sub(1);
+        if let Entry::Occupied(mut running) = self.running_by_url.entry(pool) {
+            match running.get() {
+                0 | 1 => drop(running.remove()),
+                more => drop(running.insert(more - 1)),
+            }
         }
         self.act(Action::EndCallOut { actor: id, generation });
         self.place_unplaced();

@@ -507,6 +507,7 @@ impl World {
         while let Some(action) = self.core.poll_action() {
             self.perform(action);
         }
+        self.core.check();
         assert_ne!(self.core.wait_ms(self.now_ms), Some(0), "time stands still and the core does not rest");
     }
 
