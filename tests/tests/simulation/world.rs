@@ -1,39 +1,44 @@
-//! Everything around the core: a disk that can lose power, a runner, clients, and time.
+//! Everything around the core: a disk that can lose power, a runner of components, and time.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fmt;
 use std::sync::Arc;
 
-use engine_core::action::{Action, Answer};
-use engine_core::input::{CallId, CommitId, Create, Input, Operation, RequestKind, Target};
-use engine_core::record::{Change, CrashPolicy};
-use engine_core::refusal::Refusal;
+use engine_core::action::Action;
+use engine_core::input::{CallId, CommitId, Input, Operation};
+use engine_core::record::{Change, RunnerRef};
 use engine_core::{Config, Core};
 use engine_store::{Memory, Persist, State, Store};
-use protocol::component::{ComponentHash, ComponentInfo, Handler};
+use protocol::component::{ComponentHash, ComponentInfo, ComponentRefusal, ComponentRefusalKind, Handler};
 use protocol::id::{ActorId, Generation, RequestId, RunnerId};
 use protocol::message::{Command, Event, FromRunner, Outcome, RunnerProfile, Serves, StopReason, ToRunner};
 
+use crate::clients::Open;
+use crate::envoy::Envoy;
+use crate::model::Model;
+use crate::pools::UrlCall;
 use crate::runner::{Running, Said, Work};
+use crate::tally::{Happened, Tally};
 
-const KEYS: u64 = 6;
-const STEPS_WITH_FAULTS: u32 = 1_500;
+const STEPS_WITH_FAULTS: u32 = 2_500;
 /// Far more than a healthy engine needs to come to rest.
 const STEPS_TO_REST_MAX: u32 = 60_000;
 
 pub struct World {
-    rng: fastrand::Rng,
-    now_ms: u64,
-    faults: bool,
+    pub rng: fastrand::Rng,
+    pub now_ms: u64,
+    pub faults: bool,
+    config: Config,
     core: Core,
     disk: Arc<Memory>,
-    state: State,
+    pub state: State,
+    pub model: Model,
     /// Commits on their way to the disk, oldest first.
     writes: VecDeque<(CommitId, Vec<Change>)>,
     /// Reads on their way: answered in any order.
     reads: Vec<Read>,
     runner: Option<RunnerId>,
-    runners: u64,
+    /// It cannot run what others can.
+    runner_refuses: bool,
     actors: BTreeMap<ActorId, Running>,
     /// From the runner to the core, in order.
     link: VecDeque<FromRunner>,
@@ -42,15 +47,18 @@ pub struct World {
     inputs: VecDeque<Input>,
     performing: bool,
     /// Requests that have not ended.
-    open: BTreeSet<RequestId>,
-    calls: BTreeSet<CallId>,
+    pub open: BTreeMap<RequestId, Open>,
+    pub calls: BTreeSet<CallId>,
     /// What clients were told: the highest value of each actor.
     told: BTreeMap<ActorId, u64>,
     values: BTreeSet<(ActorId, u64)>,
-    dispatched: BTreeSet<RequestId>,
     generations: BTreeMap<ActorId, Generation>,
-    gone: BTreeSet<ActorId>,
-    tally: Tally,
+    pub envoys: Vec<Envoy>,
+    /// One that calls itself the same has the same id until it is forgotten.
+    pub runner_ids: BTreeMap<RunnerRef, RunnerId>,
+    pub calls_out: Vec<UrlCall>,
+    pub url_version: u32,
+    pub tally: Tally,
 }
 
 /// A read that the core waits for.
@@ -60,77 +68,39 @@ enum Read {
     Found(Input),
 }
 
-/// What happened, to be sure that the faults did.
-#[derive(Default)]
-pub struct Tally([u64; 9]);
-
-const TALLIED: [&str; 9] = [
-    "requests answered",
-    "requests refused",
-    "actors started",
-    "actors crashed",
-    "alarms delivered",
-    "runners lost",
-    "power cuts",
-    "actors destroyed",
-    "deploys",
-];
-const ANSWERED: usize = 0;
-const REFUSED: usize = 1;
-const STARTED: usize = 2;
-const CRASHED: usize = 3;
-const RUNG: usize = 4;
-const LOST: usize = 5;
-const POWER: usize = 6;
-const DESTROYED: usize = 7;
-const DEPLOYED: usize = 8;
-
-impl Tally {
-    pub fn add(&mut self, other: &Tally) {
-        self.0.iter_mut().zip(other.0).for_each(|(sum, more)| *sum += more);
-    }
-
-    pub fn assert_everything_happened(&self) {
-        for (name, count) in TALLIED.iter().zip(self.0) {
-            assert!(count > 0, "no {name} in all these seeds: the simulation does not test what it says");
-        }
-    }
-}
-
-impl fmt::Display for Tally {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parts: Vec<String> = TALLIED.iter().zip(self.0).map(|(name, count)| format!("{count} {name}")).collect();
-        f.write_str(&parts.join(", "))
-    }
-}
-
 impl World {
     pub fn new(seed: u64) -> World {
         let disk = Arc::new(Memory::new());
         let state = State::new(disk.clone());
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let config = config(rng.bool());
         World {
-            rng: fastrand::Rng::with_seed(seed),
+            rng,
             now_ms: 1_000,
             faults: true,
-            core: core(),
+            core: Core::new(config.clone()),
+            config,
             disk,
+            model: Model::new(state.clone()),
             state,
             writes: VecDeque::new(),
             reads: Vec::new(),
             runner: None,
-            runners: 0,
+            runner_refuses: false,
             actors: BTreeMap::new(),
             link: VecDeque::new(),
             next: 0,
             inputs: VecDeque::new(),
             performing: false,
-            open: BTreeSet::new(),
+            open: BTreeMap::new(),
             calls: BTreeSet::new(),
             told: BTreeMap::new(),
             values: BTreeSet::new(),
-            dispatched: BTreeSet::new(),
             generations: BTreeMap::new(),
-            gone: BTreeSet::new(),
+            envoys: Vec::new(),
+            runner_ids: BTreeMap::new(),
+            calls_out: Vec::new(),
+            url_version: 1,
             tally: Tally::default(),
         }
     }
@@ -139,7 +109,9 @@ impl World {
         self.boot();
         self.call(|random| Operation::CreateNamespace { random, name: "default".into(), display_name: "Default".into() });
         self.join_runner();
+        self.settle();
         self.deploy(1);
+        self.configure();
         self.settle();
         for _ in 0..STEPS_WITH_FAULTS {
             self.step();
@@ -151,50 +123,76 @@ impl World {
 
     fn step(&mut self) {
         match self.rng.u8(..) {
-            0..40 => self.client(),
-            40..90 => self.pass_time(),
-            90..130 => self.write(),
-            130..160 => self.read(),
-            160..200 => self.deliver(),
-            200..250 => self.act(),
-            250..252 if self.faults => self.lose_runner(),
+            0..25 => self.client(),
+            25..60 => self.pass_time(),
+            60..90 => self.write(),
+            90..110 => self.read(),
+            110..135 => self.deliver(),
+            135..165 => self.act(),
+            165..245 => self.pools(),
+            245..251 => self.join_runner(),
+            251 if self.faults => self.lose_runner(),
             252 if self.faults && self.rng.u8(..8) == 0 => self.lose_power(),
             253 if self.faults => self.deploy(self.rng.clone().u8(1..4)),
-            _ => self.join_runner(),
+            _ => {}
         }
     }
 
     /// No more faults and no new requests: everything must end, and nothing may be left behind.
     fn come_to_rest(&mut self) {
-        let mut steps = 0;
-        loop {
-            self.join_runner();
-            self.settle();
-            self.act();
-            let busy = !self.writes.is_empty() || !self.reads.is_empty() || !self.link.is_empty() || !self.actors.is_empty();
-            match self.core.wait_ms(self.now_ms) {
-                _ if busy => {}
-                Some(wait_ms) => {
-                    self.now_ms += wait_ms;
-                    self.input(Input::Tick);
-                }
-                None => break,
-            }
-            steps += 1;
-            assert!(steps < STEPS_TO_REST_MAX, "it does not come to rest");
+        if self.runner_refuses {
+            self.lose_runner();
         }
-        assert!(self.open.is_empty(), "these requests never ended: {:?}", self.open);
+        self.configure();
+        self.be_quiet();
+        assert!(self.open.values().all(|open| open.hibernates), "these requests never ended: {:?}", self.open.keys());
+        self.sockets_speak();
+        self.be_quiet();
+        let asleep: Vec<_> = self.open.iter().filter(|(_, open)| open.wakes).map(|(request, _)| request).collect();
+        assert!(asleep.is_empty(), "these sockets have something for their actors, which sleep: {asleep:?}");
+        self.everybody_leaves();
+        self.be_quiet();
         assert!(self.calls.is_empty(), "these calls were never answered: {:?}", self.calls);
         assert_eq!(self.core.requests_in_flight(), 0, "requests are left in memory");
         assert_eq!(self.core.actors_in_memory(), 0, "sleeping actors are left in memory");
         let (alarms, _) = self.state.load_alarms(None, 1).expect("memory does not fail");
         assert!(alarms.is_empty(), "an alarm was never fired: {alarms:?}");
+        let awake = self.state.boot().expect("memory does not fail").awake;
+        assert!(awake.is_empty(), "nobody runs, and on disk these do: {awake:?}");
+        self.model.check_all();
         for (actor, value) in &self.told {
-            if !self.gone.contains(actor) {
+            if !self.model.gone.contains(actor) {
                 let found = self.counter(*actor);
                 assert!(found >= *value, "{actor}: a client was told {value}, on disk is {found}");
             }
         }
+    }
+
+    /// Until there is nothing left to do, now or later.
+    fn be_quiet(&mut self) {
+        for _ in 0..STEPS_TO_REST_MAX {
+            self.join_runner();
+            self.all_are_fresh();
+            self.settle();
+            self.act();
+            self.settle_pools();
+            let busy = !self.writes.is_empty()
+                || !self.reads.is_empty()
+                || !self.link.is_empty()
+                || !self.actors.is_empty()
+                || self.pools_are_busy();
+            let core_ms = self.core.wait_ms(self.now_ms).map(|wait_ms| self.now_ms + wait_ms);
+            match core_ms.into_iter().chain(self.answer_due_ms()).min() {
+                _ if busy => {}
+                Some(due_ms) => {
+                    self.now_ms = self.now_ms.max(due_ms);
+                    self.input(Input::Tick);
+                    self.give_answers_up();
+                }
+                None => return,
+            }
+        }
+        panic!("it does not come to rest");
     }
 
     /// Everything that is on its way arrives.
@@ -208,56 +206,10 @@ impl World {
 
     // What goes on in the world.
 
-    fn client(&mut self) {
-        let key = format!("k{}", self.rng.u64(..KEYS));
-        let name = "counter".to_string();
-        let namespace = "default".to_string();
-        match self.rng.u8(..) {
-            0..150 if self.faults => {
-                let request = RequestId(self.number());
-                self.open.insert(request);
-                let create = Some(Box::new(self.how()));
-                self.input(request_input(request, Target::Key { namespace, name, key, create }));
-            }
-            150..170 => {
-                let Some(actor) = self.anyone() else { return };
-                let request = RequestId(self.number());
-                self.open.insert(request);
-                self.input(request_input(request, Target::Id(actor)));
-            }
-            170..185 => {
-                let Some(request) = self.open.iter().nth(self.rng.usize(..9)).copied() else { return };
-                self.open.remove(&request);
-                self.dispatched.remove(&request);
-                self.input(Input::RequestAborted { request });
-            }
-            185..200 => {
-                let create = self.how();
-                self.call(|_| Operation::GetOrCreateActor { namespace, name, key, create });
-            }
-            200..212 => {
-                let create = self.how();
-                self.call(|_| Operation::CreateActor { namespace, name, key: None, create });
-            }
-            212..220 => {
-                let Some(actor) = self.anyone() else { return };
-                self.call(|_| Operation::DestroyActor { namespace, actor });
-            }
-            220..228 => {
-                let Some(actor) = self.anyone() else { return };
-                self.call(|_| Operation::SleepActor { namespace, actor });
-            }
-            228..236 => {
-                let Some(actor) = self.anyone() else { return };
-                self.call(|_| Operation::RescheduleActor { namespace, actor });
-            }
-            _ => {}
-        }
-    }
-
     fn pass_time(&mut self) {
         self.now_ms += self.rng.u64(0..400);
         self.input(Input::Tick);
+        self.give_answers_up();
     }
 
     /// A group of commits becomes durable.
@@ -266,11 +218,8 @@ impl World {
         let mut last = None;
         for (commit, changes) in self.writes.drain(..group) {
             self.disk.commit(&State::batch(&changes), Persist::Synced).expect("the core keeps its own promises");
-            for change in &changes {
-                if let Change::DestroyActor { record, .. } = change {
-                    self.gone.insert(record.id);
-                    self.tally.0[DESTROYED] += 1;
-                }
+            for _ in 0..self.model.durable(&changes) {
+                self.tally.count(Happened::Destroyed);
             }
             last = Some(commit);
         }
@@ -300,6 +249,7 @@ impl World {
                 let (alarms, complete) = self.state.load_alarms(from, limit).expect("memory does not fail");
                 Input::AlarmsLoaded { alarms, complete }
             }
+            Action::ReadPages { runner, actor, call, pages, .. } => return self.read_pages(runner, actor, call, &pages),
             other => unreachable!("{other:?} is not a read"),
         };
         match self.rng.bool() {
@@ -335,38 +285,40 @@ impl World {
                     if let Event::Stopped(outcome) = &event {
                         self.actors.remove(&actor);
                         if matches!(outcome, Outcome::Error(_)) {
-                            self.tally.0[CRASHED] += 1;
+                            self.tally.count(Happened::Crashed);
                         }
                     }
                     self.link.push_back(FromRunner::Event(checkpoint, event));
                 }
                 Said::Commit(commit) => self.link.push_back(FromRunner::Commit(commit)),
-                Said::Returned(request) => self.link.push_back(FromRunner::RequestReturned { request }),
-                Said::Answer(request, value) => self.answered(actor, request, value),
+                Said::Returned(request) => {
+                    if let Some(open) = self.open.get_mut(&request) {
+                        open.sent_ms = None;
+                    }
+                    self.link.push_back(FromRunner::RequestReturned { request });
+                }
+                Said::Answer(request, value) => self.counted(actor, request, value),
             }
         }
     }
 
     /// The answer goes past the core to the client; the core hears that the request is over.
-    fn answered(&mut self, actor: ActorId, request: RequestId, value: Option<u64>) {
-        if !self.dispatched.remove(&request) {
-            return;
-        }
-        assert!(self.open.remove(&request), "{request:?} was answered and had ended before");
-        if let Some(value) = value {
+    fn counted(&mut self, actor: ActorId, request: RequestId, value: Option<u64>) {
+        if self.open.get(&request).is_some_and(|open| open.sent_ms.is_some())
+            && let Some(value) = value
+        {
             assert!(self.values.insert((actor, value)), "{actor}: two clients were told {value}");
             let highest = self.told.entry(actor).or_default();
             *highest = value.max(*highest);
-            self.tally.0[ANSWERED] += 1;
         }
-        self.input(Input::RequestEnded { request });
+        self.answered(request);
     }
 
     fn lose_runner(&mut self) {
         let Some(runner) = self.runner.take() else { return };
         self.actors.clear();
         self.link.clear();
-        self.tally.0[LOST] += 1;
+        self.tally.count(Happened::RunnerLost);
         self.input(Input::RunnerLeft { runner });
     }
 
@@ -374,10 +326,11 @@ impl World {
         if self.runner.is_some() {
             return;
         }
-        self.runners += 1;
-        let runner = RunnerId(self.runners);
+        let number = self.number();
+        let runner = RunnerId(number);
         self.runner = Some(runner);
-        let profile = RunnerProfile { key: format!("runner-{}", self.runners), version: 1, serves: Serves::Components };
+        self.runner_refuses = self.faults && self.rng.u8(..8) == 0;
+        let profile = RunnerProfile { key: format!("runner-{number}"), version: 1, serves: Serves::Components };
         self.input(Input::RunnerJoined { runner, profile });
     }
 
@@ -386,11 +339,6 @@ impl World {
         let lucky = self.rng.usize(..3).min(self.writes.len());
         for (_, changes) in self.writes.drain(..lucky) {
             self.disk.commit(&State::batch(&changes), Persist::Written).expect("the core keeps its own promises");
-            for change in &changes {
-                if let Change::DestroyActor { record, .. } = change {
-                    self.gone.insert(record.id);
-                }
-            }
         }
         let unsynced = self.disk.unsynced();
         self.disk.lose_power(unsynced);
@@ -400,27 +348,28 @@ impl World {
         self.link.clear();
         self.open.clear();
         self.calls.clear();
-        self.dispatched.clear();
         self.runner = None;
-        self.tally.0[POWER] += 1;
-        self.core = core();
+        self.tally.count(Happened::PowerLost);
+        self.model.crashed();
+        self.core = Core::new(self.config.clone());
         self.boot();
     }
 
     fn boot(&mut self) {
-        let boot = self.state.boot().expect("memory does not fail");
+        let mut boot = self.state.boot().expect("memory does not fail");
+        self.runners_at_boot(&mut boot);
         self.input(Input::Booted(boot));
     }
 
     fn deploy(&mut self, component: u8) {
-        self.tally.0[DEPLOYED] += 1;
+        self.tally.count(Happened::Deployed);
         let component = ComponentHash([component; 32]);
         self.call(|_| Operation::Deploy { namespace: "default".into(), name: "counter".into(), pool: "default".into(), component });
     }
 
     // The core, and what it asks for.
 
-    fn input(&mut self, input: Input) {
+    pub fn input(&mut self, input: Input) {
         self.inputs.push_back(input);
         if std::mem::replace(&mut self.performing, true) {
             return;
@@ -430,51 +379,42 @@ impl World {
             while let Some(action) = self.core.poll_action() {
                 self.perform(action);
             }
+            self.core.check();
+            assert_ne!(self.core.wait_ms(self.now_ms), Some(0), "it wants to go on at once, and has just been asked to");
         }
         self.performing = false;
     }
 
     fn perform(&mut self, action: Action) {
         match action {
-            Action::LoadActor { .. } | Action::LoadKey { .. } | Action::LoadAlarms { .. } => self.reads.push(Read::Asked(action)),
-            Action::Commit { commit, changes } => self.writes.push_back((commit, changes)),
-            Action::Dispatch { request, runner, actor, generation } => {
+            Action::LoadActor { .. } | Action::LoadKey { .. } | Action::LoadAlarms { .. } | Action::ReadPages { .. } => {
+                self.reads.push(Read::Asked(action));
+            }
+            Action::Commit { commit, changes } => {
+                let wanted = self.somebody_waits();
+                self.model.asked(self.now_ms, wanted, &changes);
+                self.writes.push_back((commit, changes));
+            }
+            Action::Dispatch { request, runner, actor, generation } if self.is_component(actor) => {
                 assert_eq!(Some(runner), self.runner, "a request went to a runner that is gone");
-                self.dispatched.insert(request);
+                self.dispatched(request);
                 match self.actors.get_mut(&actor).filter(|running| running.generation == generation) {
                     Some(running) if running.stopping.is_none() => running.mailbox.push_back(Work::Request(request)),
                     // It has stopped, which the core will hear: the request goes back.
-                    _ => self.link.push_back(FromRunner::RequestReturned { request }),
+                    _ => self.said(actor, vec![Said::Returned(request)]),
                 }
             }
-            Action::Refuse { request, refusal } => {
-                assert!(
-                    !matches!(refusal, Refusal::Failed { .. }),
-                    "{request:?} failed, but only its runner may say so: {refusal}"
-                );
-                self.dispatched.remove(&request);
-                assert!(self.open.remove(&request), "{request:?} was refused and had ended before");
-                self.tally.0[REFUSED] += 1;
-            }
-            Action::Reply { call, result } => {
-                assert!(self.calls.remove(&call), "{call:?} was answered twice");
-                if let Ok(Answer::Actor { record, .. }) = result {
-                    self.generations.entry(record.id).or_default();
-                }
-            }
-            // Each that comes is a new one.
-            Action::ForgetRunner { .. } => {}
-            Action::ReadPages { .. }
-            | Action::RunSql { .. }
-            | Action::EvictRunner { .. }
-            | Action::CallOut { .. }
-            | Action::EndCallOut { .. }
-            | Action::Hibernate { .. } => unreachable!("there are only components here: {action:?}"),
-            Action::ToRunner { runner, message } => {
-                if Some(runner) == self.runner {
-                    self.runner_hears(message);
-                }
-            }
+            Action::Dispatch { request, runner, actor, generation } => self.dispatch_to_envoy(runner, request, actor, generation),
+            Action::Refuse { request, refusal } => self.refused(request, refusal),
+            Action::Reply { call, result } => self.replied(call, result),
+            Action::Hibernate { request } => self.hibernates(request),
+            Action::EvictRunner { runner } => self.evict(runner),
+            Action::ForgetRunner { runner } => self.forget(runner),
+            Action::CallOut { checkpoint, start, .. } => self.call_out(checkpoint, start),
+            Action::EndCallOut { actor, generation } => self.end_call_out(actor, generation),
+            Action::RunSql { .. } => unreachable!("nobody asks for it"),
+            Action::ToRunner { runner, message } if Some(runner) == self.runner => self.runner_hears(message),
+            Action::ToRunner { runner, message } => self.say_to_envoy(runner, message),
         }
     }
 
@@ -482,14 +422,12 @@ impl World {
         match message {
             ToRunner::Command(checkpoint, Command::Start(start)) => {
                 let actor = checkpoint.actor;
-                self.tally.0[STARTED] += 1;
+                self.tally.count(Happened::Started);
                 assert!(!self.actors.contains_key(&actor), "{actor} is started while an older generation lives");
-                assert!(!self.gone.contains(&actor), "{actor} is started and was destroyed");
                 let newest = self.generations.entry(actor).or_default();
                 assert!(checkpoint.generation > *newest, "{actor}: generation {} after {newest}", checkpoint.generation);
                 *newest = checkpoint.generation;
-                let record = self.state.load_actor(actor).expect("memory does not fail").expect("its start is durable").record;
-                assert!(record.generation >= checkpoint.generation, "{actor} is started before that is durable");
+                self.model.is_durable(actor, checkpoint.generation);
                 let counter = self.counter(actor);
                 let told = self.told.get(&actor).copied().unwrap_or(0);
                 assert!(counter >= told, "{actor}: a client was told {told}, on disk is {counter}");
@@ -505,7 +443,7 @@ impl World {
             }
             ToRunner::Alarm { actor, generation, scheduled_ms, .. } => {
                 assert!(scheduled_ms <= self.now_ms, "{actor}: an alarm for {scheduled_ms} fires at {}", self.now_ms);
-                self.tally.0[RUNG] += 1;
+                self.tally.count(Happened::Rung);
                 if let Some(running) = self.actors.get_mut(&actor).filter(|running| running.generation == generation) {
                     running.mailbox.push_back(Work::Alarm { scheduled_ms });
                 }
@@ -520,7 +458,9 @@ impl World {
             ToRunner::Prepare { component } => {
                 let info =
                     ComponentInfo { handlers: vec![Handler::Http], imports: vec![], bytes: 1, compiled_bytes: 1, compile_ms: 1 };
-                self.link.push_back(FromRunner::Prepared { component, result: Ok(info) });
+                let refusal = ComponentRefusal { kind: ComponentRefusalKind::NoHandler, message: "not here".into() };
+                let result = if self.runner_refuses { Err(refusal) } else { Ok(info) };
+                self.link.push_back(FromRunner::Prepared { component, result });
             }
             other => unreachable!("the core does not send {other:?}"),
         }
@@ -528,34 +468,9 @@ impl World {
 
     // Small things.
 
-    fn call(&mut self, operation: impl FnOnce([u8; 16]) -> Operation) {
-        let call = CallId(self.number());
-        self.calls.insert(call);
-        let operation = operation(self.random());
-        self.input(Input::Call { call, operation });
-    }
-
-    fn how(&mut self) -> Create {
-        let crash_policy = match self.rng.u8(..16) {
-            0 => CrashPolicy::Destroy,
-            1..4 => CrashPolicy::Restart,
-            _ => CrashPolicy::Sleep,
-        };
-        Create { random: self.random(), pool: "default".into(), crash_policy, input: None }
-    }
-
-    fn random(&mut self) -> [u8; 16] {
-        std::array::from_fn(|_| self.rng.u8(..))
-    }
-
-    fn number(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.next += 1;
         self.next
-    }
-
-    fn anyone(&mut self) -> Option<ActorId> {
-        let at = self.rng.usize(..self.generations.len().max(1));
-        self.generations.keys().nth(at).copied()
     }
 
     /// What is on disk of an actor's counter.
@@ -568,10 +483,19 @@ impl World {
     }
 }
 
-fn request_input(request: RequestId, target: Target) -> Input {
-    Input::Request { request, target, kind: RequestKind::Http, skip_ready_wait: false }
-}
-
-fn core() -> Core {
-    Core::new(Config { alarms_in_memory_max: 3, ..Config::default() })
+/// With the usual times, or with short ones, so that more of them pass.
+fn config(short: bool) -> Config {
+    let config = Config { alarms_in_memory_max: 3, ..Config::default() };
+    match short {
+        false => config,
+        true => Config {
+            ready_timeout_ms: 9_000,
+            start_timeout_ms: 4_000,
+            stop_timeout_ms: 12_000,
+            runner_lost_ms: 5_000,
+            runner_replaced_ms: 700,
+            retry_base_ms: 500,
+            ..config
+        },
+    }
 }
