@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::Router;
 use futures_util::future::{self, Either};
-use http::Response;
+use http::{Response, StatusCode};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
@@ -26,6 +26,7 @@ use crate::engine::Engine;
 use crate::gateway::route::{Route, is_upgrade, route};
 use crate::gateway::{self, cors};
 use crate::incoming::RequestBody;
+use crate::prompt::Prompt;
 use crate::ray::{self, X_RIVET_RAY_ID};
 use crate::runners::connect;
 
@@ -67,9 +68,17 @@ pub async fn serve(
         let watcher = graceful.watcher();
         let engine = server.engine.clone();
         tokio::spawn(async move {
+            let stream = Prompt::new(stream);
+            let prompt = stream.switch();
             let service = service_fn(move |request: Request<Incoming>| {
-                let server = server.clone();
-                async move { server.answer(request.map(RequestBody::new)).await }
+                let (server, prompt) = (server.clone(), prompt.clone());
+                async move {
+                    let response = server.answer(request.map(RequestBody::new)).await?;
+                    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                        prompt.on();
+                    }
+                    Ok::<_, Infallible>(response)
+                }
             });
             let mut builder = auto::Builder::new(TokioExecutor::new());
             builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_millis(HEAD_MS_MAX));

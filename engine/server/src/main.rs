@@ -15,7 +15,7 @@
 //! - [`serverless`]: pools whose runners are called by URL.
 //! - [`readers`]: the threads that read. [`database`]: actors' SQLite databases. [`components`], [`directory`], [`logs`]: what is
 //!   kept beside the store.
-//! - [`websocket`]: what the WebSockets of clients and of runners have in common.
+//! - [`websocket`]: what the WebSockets of clients and of runners have in common. [`prompt`]: why they are not heard late.
 //! - [`clock`], [`random`], [`ray`], [`form`], [`lock`], [`files`]: small tools.
 
 mod api;
@@ -43,6 +43,7 @@ mod lock;
 mod logs;
 mod metrics;
 mod ports;
+mod prompt;
 mod random;
 mod ray;
 mod readers;

@@ -1,0 +1,86 @@
+//! A connection that acknowledges at once what it has read.
+//!
+//! Linux puts an acknowledgement off for up to 40 ms, to send it along with an answer (RFC 1122, 4.2.3.2). A peer that has not turned
+//! off Nagle's algorithm (RFC 896) holds back its next small message until the last one is acknowledged. So a peer that says two
+//! small things in a row, and RivetKit's runners do, would be heard 40 ms late. Only WebSockets need this: over HTTP the answer
+//! itself acknowledges.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+pub struct Prompt {
+    stream: TcpStream,
+    switch: Switch,
+}
+
+/// Turns it on for a connection that became a WebSocket.
+#[derive(Clone, Default)]
+pub struct Switch(Arc<AtomicBool>);
+
+impl Switch {
+    pub fn on(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Prompt {
+    pub fn new(stream: TcpStream) -> Prompt {
+        Prompt { stream, switch: Switch::default() }
+    }
+
+    pub fn switch(&self) -> Switch {
+        self.switch.clone()
+    }
+
+    /// The kernel forgets it again by itself, so it is asked for after each read.
+    #[cfg(target_os = "linux")]
+    fn acknowledge(&self) {
+        if self.switch.0.load(Ordering::Relaxed) {
+            // What comes of a failure is a later acknowledgement.
+            let _ = rustix::net::sockopt::set_tcp_quickack(&self.stream, true);
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn acknowledge(&self) {}
+}
+
+impl AsyncRead for Prompt {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        self.acknowledge();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Prompt {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
