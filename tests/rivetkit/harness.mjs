@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
+import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test as nodeTest } from "node:test";
@@ -333,6 +333,50 @@ export async function appReady(app, within = 30_000) {
 }
 
 export { Process };
+
+/// A way to a port that can break: its connections are cut, or nothing passes any more and nobody is told.
+export class Wire {
+	static async start(port) {
+		const wire = new Wire();
+		wire.ends = new Set();
+		wire.held = false;
+		wire.server = createServer((near) => {
+			const far = connect(port, "127.0.0.1");
+			for (const [from, to] of [[near, far], [far, near]]) {
+				wire.ends.add(from);
+				if (wire.held) from.pause();
+				from.on("data", (data) => to.write(data));
+				from.on("end", () => to.end());
+				from.on("error", () => to.destroy());
+				from.on("close", () => {
+					wire.ends.delete(from);
+					if (!wire.held) to.destroy();
+				});
+			}
+		});
+		wire.server.unref();
+		wire.port = await freePort();
+		await new Promise((done) => wire.server.listen(wire.port, "127.0.0.1", done));
+		wire.url = `http://127.0.0.1:${wire.port}`;
+		return wire;
+	}
+
+	/// Ends every connection, as a network that resets them.
+	cut() {
+		for (const end of this.ends) end.destroy();
+	}
+
+	/// Passes nothing more, in either direction. What was sent meanwhile arrives at the release.
+	hold() {
+		this.held = true;
+		for (const end of this.ends) end.pause();
+	}
+
+	release() {
+		this.held = false;
+		for (const end of this.ends) end.resume();
+	}
+}
 
 /// A raw WebSocket that keeps what it receives.
 export class Socket {
