@@ -109,6 +109,15 @@ class Process {
 		processes.delete(this);
 	}
 
+	/// Stands still, until it goes on.
+	freeze() {
+		this.child.kill("SIGSTOP");
+	}
+
+	goOn() {
+		this.child.kill("SIGCONT");
+	}
+
 	/// Asks it to end, and waits until it has.
 	async terminate(within = 30_000) {
 		this.child.kill("SIGTERM");
@@ -403,10 +412,9 @@ export class Socket {
 
 	/// The first message that has not been taken.
 	async next(within = 15_000) {
-		return await until("a message arrives on the socket", () => {
-			if (this.messages.length === 0 && this.how) throw new Error(`closed with ${this.how.code} ${this.how.reason}`);
-			return this.messages.length > 0 && { value: this.messages.shift() };
-		}, within).then((message) => message.value);
+		await until("a message arrives on the socket", () => this.messages.length > 0 || this.how, within);
+		if (this.messages.length === 0) throw new Error(`closed with ${this.how.code} ${this.how.reason}`);
+		return this.messages.shift();
 	}
 
 	/// How it was closed: `{ code, reason }`.
