@@ -16,6 +16,7 @@ for (const disaster of [
 	{
 		name: "kill -9 of the app",
 		to: "app",
+		losesState: true,
 		endsStreams: true,
 		async strike({ app, launch }) {
 			await app.crash();

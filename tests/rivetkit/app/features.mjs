@@ -548,7 +548,8 @@ export const ledger = actor({
 			});
 		},
 		// Writes, and never commits.
-		linger: (c, text) =>
+		linger: (c, text, pid) =>
+			pid === process.pid &&
 			c.db.transaction(async (tx) => {
 				await tx.execute("INSERT INTO entry (text) VALUES (?)", text);
 				lingering.add(c.actorId);
