@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
+import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test as nodeTest } from "node:test";
@@ -107,6 +107,15 @@ class Process {
 		this.child.kill("SIGKILL");
 		await this.exited;
 		processes.delete(this);
+	}
+
+	/// Stands still, until it goes on.
+	freeze() {
+		this.child.kill("SIGSTOP");
+	}
+
+	goOn() {
+		this.child.kill("SIGCONT");
 	}
 
 	/// Asks it to end, and waits until it has.
@@ -334,6 +343,50 @@ export async function appReady(app, within = 30_000) {
 
 export { Process };
 
+/// A way to a port that can break: its connections are cut, or nothing passes any more and nobody is told.
+export class Wire {
+	static async start(port) {
+		const wire = new Wire();
+		wire.ends = new Set();
+		wire.held = false;
+		wire.server = createServer((near) => {
+			const far = connect(port, "127.0.0.1");
+			for (const [from, to] of [[near, far], [far, near]]) {
+				wire.ends.add(from);
+				if (wire.held) from.pause();
+				from.on("data", (data) => to.write(data));
+				from.on("end", () => to.end());
+				from.on("error", () => to.destroy());
+				from.on("close", () => {
+					wire.ends.delete(from);
+					if (!wire.held) to.destroy();
+				});
+			}
+		});
+		wire.server.unref();
+		wire.port = await freePort();
+		await new Promise((done) => wire.server.listen(wire.port, "127.0.0.1", done));
+		wire.url = `http://127.0.0.1:${wire.port}`;
+		return wire;
+	}
+
+	/// Ends every connection, as a network that resets them.
+	cut() {
+		for (const end of this.ends) end.destroy();
+	}
+
+	/// Passes nothing more, in either direction. What was sent meanwhile arrives at the release.
+	hold() {
+		this.held = true;
+		for (const end of this.ends) end.pause();
+	}
+
+	release() {
+		this.held = false;
+		for (const end of this.ends) end.resume();
+	}
+}
+
 /// A raw WebSocket that keeps what it receives.
 export class Socket {
 	constructor(url, protocols) {
@@ -359,10 +412,9 @@ export class Socket {
 
 	/// The first message that has not been taken.
 	async next(within = 15_000) {
-		return await until("a message arrives on the socket", () => {
-			if (this.messages.length === 0 && this.how) throw new Error(`closed with ${this.how.code} ${this.how.reason}`);
-			return this.messages.length > 0 && { value: this.messages.shift() };
-		}, within).then((message) => message.value);
+		await until("a message arrives on the socket", () => this.messages.length > 0 || this.how, within);
+		if (this.messages.length === 0) throw new Error(`closed with ${this.how.code} ${this.how.reason}`);
+		return this.messages.shift();
 	}
 
 	/// How it was closed: `{ code, reason }`.

@@ -45,6 +45,63 @@ async function runner({ name = key(), Kind = Runner, handlers = {}, slots = 100,
 	return { runner, name, seen };
 }
 
+/// Sockets that outlive their actor's sleep, as RivetKit 2.2 keeps them: what is needed to go on is kept outside of the actor.
+async function hibernating() {
+	const sockets = new Map();
+	const got = [];
+	const closes = [];
+	let host;
+	class Restoring extends Runner {
+		get config() {
+			const config = super.config;
+			config.hibernatableWebSocket = { canHibernate: () => true };
+			config.onActorStart = async (id, generation, about) => {
+				host?.seen.starts.push({ id, generation, config: about });
+				await this.restoreHibernatingRequests(id, [...sockets.values()].map((meta) => ({ ...meta })));
+			};
+			config.websocket = async (runner, _id, socket, gatewayId, requestId, _request, path, headers) => {
+				const name = Buffer.from(requestId).toString("hex");
+				if (!sockets.has(name)) sockets.set(name, { gatewayId, requestId, clientMessageIndex: 0, serverMessageIndex: 0, path, headers });
+				socket.addEventListener("message", (message) => {
+					got.push(message.data);
+					const meta = sockets.get(name);
+					meta.serverMessageIndex = message.rivetMessageIndex;
+					runner.sendHibernatableWebSocketMessageAck(gatewayId, requestId, message.rivetMessageIndex);
+					socket.send(`echo ${message.data}`);
+					meta.clientMessageIndex += 1;
+				});
+				socket.addEventListener("close", (how) => {
+					closes.push(how.code);
+					sockets.delete(name);
+				});
+			};
+			return config;
+		}
+	}
+	host = await runner({ Kind: Restoring });
+	return { host, got, closes };
+}
+
+test("a socket to an actor on a runner outlives its sleep, with what was said meanwhile", async () => {
+	const { host, got, closes } = await hibernating();
+	const id = await actorOf(host);
+	const socket = await engine.socket(`/gateway/${id}/websocket/`);
+	socket.send("first");
+	assert.equal(await socket.next(), "echo first");
+	for (let sleep = 1; sleep <= 2; sleep += 1) {
+		host.runner.sleepActor(id);
+		await until("it was stopped", () => host.seen.stops.length === sleep);
+		await engine.asleep(id);
+		for (let n = 0; n < 50; n += 1) socket.send(`${sleep}:${n}`);
+		for (let n = 0; n < 50; n += 1) assert.equal(await socket.next(), `echo ${sleep}:${n}`);
+	}
+	assert.equal(got.length, 101);
+	assert.equal(host.seen.starts.length, 3);
+	socket.close(4006, "done");
+	await until("the actor saw the close", () => closes.length === 1);
+	await host.runner.shutdown(true);
+});
+
 /// A running actor of this runner.
 async function actorOf({ name, seen }, { key: k = key(), input } = {}) {
 	const body = { name: "thing", key: k, runner_name_selector: name, crash_policy: "sleep", input };

@@ -4,12 +4,15 @@ import { createServer } from "node:http";
 import { Readable } from "node:stream";
 import { setup } from "rivetkit";
 import * as actors from "./actors.mjs";
+import * as features from "./features.mjs";
+
+const megabytes = (name) => Number(process.env[name] ?? 8) * 1024 * 1024;
 
 const registry = setup({
-	use: actors,
+	use: { ...actors, ...features },
 	noWelcome: true,
-	maxIncomingMessageSize: 8 * 1024 * 1024,
-	maxOutgoingMessageSize: 8 * 1024 * 1024,
+	maxIncomingMessageSize: megabytes("APP_MAX_INCOMING"),
+	maxOutgoingMessageSize: megabytes("APP_MAX_OUTGOING"),
 	configurePool: process.env.APP_CONFIGURES && {
 		name: process.env.RIVET_POOL,
 		url: `http://127.0.0.1:${process.env.APP_PORT}/api/rivet`,

@@ -1,0 +1,61 @@
+// What becomes of everything in an app that is killed, told to stop, frozen, or cut off from its engine.
+import { Engine, key, pause, test, Wire } from "./harness.mjs";
+import { survive } from "./residents.mjs";
+
+const engine = await Engine.start();
+
+/// An app in a pool of its own, behind a network of its own.
+async function life() {
+	const pool = key();
+	const wire = await Wire.start(engine.port);
+	const launch = () => engine.app({ pool, env: { RIVET_ENDPOINT: wire.url } });
+	return { engine, pool, wire, launch, app: await launch(), client: engine.client({ poolName: pool }) };
+}
+
+for (const disaster of [
+	{
+		name: "kill -9 of the app",
+		to: "app",
+		losesState: true,
+		endsStreams: true,
+		async strike({ app, launch }) {
+			await app.crash();
+			await launch();
+		},
+	},
+	{
+		name: "SIGTERM of the app",
+		to: "app",
+		endsStreams: true,
+		async strike({ app, launch }) {
+			const next = await launch();
+			await app.terminate(60_000);
+			return next;
+		},
+	},
+	{
+		name: "an app that freezes for 20 s",
+		to: "app",
+		async strike({ app }) {
+			app.freeze();
+			await pause(20_000);
+			app.goOn();
+		},
+	},
+	{
+		name: "an app whose network is reset",
+		to: "app",
+		async strike({ wire }) {
+			wire.cut();
+		},
+	},
+	{
+		name: "an app whose network swallows everything for 20 s",
+		to: "app",
+		async strike({ wire }) {
+			wire.hold();
+			await pause(20_000);
+			wire.release();
+		},
+	},
+]) await survive(test, disaster, life);
