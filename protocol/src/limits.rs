@@ -30,6 +30,8 @@ pub const DATABASE_SEGMENT_ALIGNMENT: u32 = 64;
 pub const DATABASE_SEGMENT_PAGES_MAX: u32 = 320;
 /// Bytes of one larger commit; they are in memory until its end.
 pub const DATABASE_STAGED_BYTES_MAX: usize = 64 * MIB;
+/// Segments of one larger commit, which may be empty.
+pub const DATABASE_SEGMENTS_MAX: usize = DATABASE_STAGED_BYTES_MAX / crate::database::PAGE_BYTES;
 /// Pages of one answer: 16 MiB.
 pub const DATABASE_READ_PAGES_MAX: usize = 4096;
 /// 10 GiB.

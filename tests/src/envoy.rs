@@ -1,5 +1,6 @@
 //! A runner that connects to the engine and does nothing by itself but answer pings: tests say what it says.
 
+use bytes::Bytes;
 use protocol::wire::EnvoyVersion;
 use protocol::wire::actor::{
     ActorCheckpoint, ActorIntent, ActorState, Command, CommandWrapper, Event, EventWrapper, StopActorReason, StopCode,
@@ -62,12 +63,33 @@ impl Envoy {
     }
 
     pub async fn say(&mut self, message: ToRivet) {
+        assert!(self.try_say(message).await, "the socket is open");
+    }
+
+    /// False if the connection is over.
+    pub async fn try_say(&mut self, message: ToRivet) -> bool {
         let bytes = match self.dialect {
             Dialect::Envoy(version) => encode_to_rivet(version, &message),
             Dialect::Runner(version) => encode_to_server(version, &ToServer::Message(message)),
         };
         let bytes = bytes.expect("this version has words for it");
-        self.socket.send(Message::Binary(bytes)).await.expect("the socket is open");
+        self.socket.send(Message::Binary(bytes)).await.is_ok()
+    }
+
+    /// The next message that is not a ping; none if the connection is over.
+    pub async fn try_hear(&mut self) -> Option<ToEnvoy> {
+        loop {
+            let bytes = match self.socket.next().await {
+                Some(Ok(Message::Binary(bytes))) => bytes,
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
+                other => panic!("a message expected, seen {other:?}"),
+            };
+            match self.read(bytes) {
+                ToEnvoy::Ping { ts } if self.is_alive => drop(self.try_say(ToRivet::Pong { ts }).await),
+                ToEnvoy::Ping { .. } => {}
+                message => return Some(message),
+            }
+        }
     }
 
     /// The next message that is not a ping.
@@ -86,6 +108,10 @@ impl Envoy {
             Some(Ok(Message::Binary(bytes))) => bytes,
             other => panic!("a message expected, seen {other:?}"),
         };
+        self.read(bytes)
+    }
+
+    fn read(&self, bytes: Bytes) -> ToEnvoy {
         match self.dialect {
             Dialect::Envoy(version) => decode_to_envoy(version, bytes).expect("the engine says what can be read"),
             Dialect::Runner(version) => match decode_to_client(version, bytes).expect("the engine says what can be read") {

@@ -120,12 +120,19 @@ async fn what_cannot_be_configured_stops_the_start() {
         fs::write(&path, text).expect("a file");
         path.to_str().expect("a path that is text").to_string()
     };
+    let (number, list) = (file("number.json", r#"{"guard":5}"#), file("list.yaml", "outbound: [a]\n"));
+    let text = file("text.json5", "{pegboard: {actor_stop_threshold: '30s'}}");
+    let deep = file("deep.json5", &"[".repeat(500_000));
     let (unknown, broken) = (file("unknown.json", r#"{"guard":{"prt":1}}"#), file("broken.yaml", "guard: ["));
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let taken = listener.local_addr().expect("it listens").port().to_string();
     let in_use = ("RIVET__METRICS__PORT", taken.as_str());
     let missing = folder.path().join("missing.json").to_str().expect("text").to_string();
-    let rows: [Row; 8] = [
+    let rows: [Row; 12] = [
+        (&["--config", &number], &[], &["guard", "number.json", "it is a section, not a key"]),
+        (&["--config", &list], &[], &["outbound", "list.yaml", "it is a section, not a key"]),
+        (&["--config", &text], &[], &["pegboard.actor_stop_threshold", "text.json5", "a whole number from 1"]),
+        (&["--config", &deep], &[], &["deep.json5", "inside each other"]),
         (&["--config", &unknown], &[], &["guard.prt", "unknown.json", "known there: ", "port"]),
         (&["--config", &broken], &[], &["broken.yaml", "cannot be read"]),
         (&["--config", &missing], &[], &["missing.json", "cannot be read"]),

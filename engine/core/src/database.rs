@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use protocol::database::{DatabaseAnswer, DatabaseError, DatabaseQuestion, Fence, PAGE_BYTES, Page};
 use protocol::id::{ActorId, Generation, RunnerId};
 use protocol::limits::{
-    DATABASE_COMMIT_BYTES_MAX, DATABASE_PAGES_MAX, DATABASE_SEGMENT_ALIGNMENT, DATABASE_SEGMENT_PAGES_MAX,
+    DATABASE_COMMIT_BYTES_MAX, DATABASE_PAGES_MAX, DATABASE_SEGMENT_ALIGNMENT, DATABASE_SEGMENT_PAGES_MAX, DATABASE_SEGMENTS_MAX,
     DATABASE_STAGED_BYTES_MAX,
 };
 use protocol::message::ToRunner;
@@ -217,10 +217,12 @@ impl Stage {
         if let Some((page, _)) = pages.iter().find(|(page, _)| *page < first_page || *page >= end) {
             return Err(invalid(format!("page {page} is outside of the segment from {first_page} to {end}")));
         }
-        // The same segment again, because its answer was lost, replaces the one that is there.
+        // The same segment again, because its answer was lost, replaces the one that is there. Those that begin further away
+        // cannot have pages of this one.
+        let nearest = first_page.saturating_sub(DATABASE_SEGMENT_PAGES_MAX - 1);
         let taken: BTreeSet<u32> = self
             .segments
-            .iter()
+            .range(nearest..end)
             .filter(|(at, _)| **at != first_page)
             .flat_map(|(_, pages)| pages.iter().map(|(page, _)| *page))
             .collect();
@@ -230,7 +232,8 @@ impl Stage {
         let bytes = pages.len() * PAGE_BYTES;
         let before = self.segments.get(&first_page).map_or(0, |pages| pages.len() * PAGE_BYTES);
         let after = self.bytes - before + bytes;
-        if after > DATABASE_STAGED_BYTES_MAX {
+        let is_one_more = self.segments.len() >= DATABASE_SEGMENTS_MAX && !self.segments.contains_key(&first_page);
+        if after > DATABASE_STAGED_BYTES_MAX || is_one_more {
             let message = format!(
                 "the transaction has more than {DATABASE_STAGED_BYTES_MAX} bytes of changed pages; commit in smaller transactions"
             );
@@ -242,11 +245,12 @@ impl Stage {
     }
 
     fn finish(&mut self, first_pages: &[u32]) -> Result<Vec<Page>, DatabaseError> {
+        let listed: BTreeSet<&u32> = first_pages.iter().collect();
         if let Some(missing) = first_pages.iter().find(|first| !self.segments.contains_key(first)) {
             let message = format!("transaction failed: StageNotFound: no staged segment at page {missing} for txid {}", self.txid);
             return Err(DatabaseError { group: "depot", code: "stage_not_found", message });
         }
-        if let Some(extra) = self.segments.keys().find(|first| !first_pages.contains(first)) {
+        if let Some(extra) = self.segments.keys().find(|first| !listed.contains(first)) {
             let message =
                 format!("transaction failed: StageSegmentInvalid: the segment at page {extra} was staged and is not listed");
             return Err(DatabaseError { group: "depot", code: "stage_segment_invalid", message });
@@ -302,4 +306,31 @@ fn no_such_actor() -> DatabaseError {
 
 fn internal(message: String) -> DatabaseError {
     DatabaseError { group: "core", code: "internal_error", message }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    /// Would take minutes if each segment were compared with all the others.
+    #[test]
+    fn segments_are_bounded_and_each_is_quick() {
+        let mut stage = Stage { txid: 1, segments: BTreeMap::new(), bytes: 0 };
+        let page = Bytes::from(vec![0; PAGE_BYTES]);
+        for at in 0..DATABASE_SEGMENTS_MAX as u32 {
+            let first = at * DATABASE_SEGMENT_ALIGNMENT;
+            let pages = if at % 2 == 0 { vec![] } else { vec![(first, page.clone())] };
+            assert!(stage.add(first, pages).is_ok(), "segment {at}");
+        }
+        let next = DATABASE_SEGMENTS_MAX as u32 * DATABASE_SEGMENT_ALIGNMENT;
+        let code = |result: Result<(), DatabaseError>| result.map_err(|error| error.code);
+        assert_eq!(code(stage.add(next, vec![])), Err("commit_too_large"), "also if it is empty");
+        assert_eq!(code(stage.add(64, vec![(64, page.clone())])), Ok(()), "one that is there may come again");
+        assert_eq!(code(stage.add(0, vec![(64, page.clone())])), Err("stage_segment_invalid"), "a page of the next one");
+        assert_eq!(code(stage.add(192, vec![(256, page.clone()), (320, page)])), Err("stage_segment_invalid"));
+        let listed: Vec<u32> = (0..1_000_000).map(|at| at % DATABASE_SEGMENTS_MAX as u32 * DATABASE_SEGMENT_ALIGNMENT).collect();
+        assert_eq!(stage.finish(&listed).map(|pages| pages.len()), Ok(DATABASE_SEGMENTS_MAX / 2));
+    }
 }

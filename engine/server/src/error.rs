@@ -180,6 +180,14 @@ impl ApiError {
         StatusCode::from_u16(number).expect("the catalogue holds statuses")
     }
 
+    /// Whether it is one of those that the documents name.
+    #[cfg(test)]
+    pub fn is_known(&self) -> bool {
+        let coded = format!("{}.{}", self.group, self.code);
+        CATALOGUE.iter().any(|row| row.group == self.group && row.code == self.code)
+            || CLOSES.iter().any(|(_, close)| *close == coded)
+    }
+
     /// The body, which is the same on both faces.
     pub fn body(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("texts and JSON values can be written as JSON")

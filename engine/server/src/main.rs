@@ -35,6 +35,8 @@ mod error;
 mod files;
 mod form;
 mod gateway;
+#[cfg(test)]
+mod hostile;
 mod http;
 mod inbox;
 mod incoming;

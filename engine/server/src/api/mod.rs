@@ -76,6 +76,9 @@ fn unexpected(answer: &Answer) -> ApiError {
 }
 
 #[cfg(test)]
+mod hostile;
+
+#[cfg(test)]
 mod tests {
     use axum::body::Body;
     use axum::extract::Request;

@@ -5,12 +5,13 @@
 //!
 //! In reading order:
 //! - [`keys`]: the table of keys.
-//! - [`sources`]: files, environment, command line.
+//! - [`sources`]: files, environment, command line. [`nested`]: JSON5 of bounded depth.
 //! - [`args`]: the flags of `start`.
 //! - [`said`]: reads values of what was said; [`show`] prints them.
 
 pub mod args;
 pub mod keys;
+mod nested;
 mod said;
 pub mod show;
 pub mod sources;
@@ -355,5 +356,7 @@ fn parse_durability(text: &str) -> Result<Durability, String> {
     }
 }
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;

@@ -21,6 +21,11 @@ impl All {
         self.0.iter().map(|(path, said)| (path.join("."), said))
     }
 
+    #[cfg(test)]
+    pub fn paths(&self) -> impl Iterator<Item = (&Vec<String>, &Said)> {
+        self.0.iter()
+    }
+
     pub fn find(&self, key: &str) -> Option<&Said> {
         self.0.get(&key.split('.').map(str::to_string).collect::<Vec<_>>())
     }

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use protocol::limits::MIB;
 use serde_json::{Map, Value};
 
-use crate::config::ConfigError;
 use crate::config::keys::{self, Fate, KEYS, Kind};
+use crate::config::{ConfigError, nested};
 
 /// Where files are looked for when none is named.
 pub const FOLDER_DEFAULT: &str = "/etc/rivet";
@@ -105,11 +105,17 @@ impl Sources {
             return Err(ConfigError(format!("{shown} is longer than {FILE_BYTES_MAX} bytes, and cannot be a configuration")));
         }
         let text = fs::read_to_string(path).map_err(unreadable)?;
+        self.text(path, extension, &text)
+    }
+
+    /// The text of a file with one of [`EXTENSIONS`].
+    pub(super) fn text(&mut self, path: &Path, extension: &str, text: &str) -> Result<(), ConfigError> {
+        let shown = path.display();
         let value: Result<Value, String> = match extension {
             _ if text.trim().is_empty() => Ok(Value::Null),
-            "yaml" | "yml" => serde_saphyr::from_str(&text).map_err(|error| error.to_string()),
+            "yaml" | "yml" => serde_saphyr::from_str(text).map_err(|error| error.to_string()),
             // All of these are JSON5 too.
-            _ => json5::from_str(&text).map_err(|error| error.to_string()),
+            _ => nested::read(text).map_err(|error| error.to_string()),
         };
         match value.map_err(|error| ConfigError(format!("{shown} cannot be read: {error}")))? {
             Value::Object(fields) => self.object(Vec::new(), fields, &Source::File(path.to_owned())),

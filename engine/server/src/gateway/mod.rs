@@ -58,3 +58,6 @@ pub fn about_socket(path: &str) -> Response<Body> {
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     response
 }
+
+#[cfg(test)]
+mod hostile;

@@ -193,8 +193,11 @@ fn by_protocols(uri: &Uri, headers: &HeaderMap) -> Result<Route, ApiError> {
 /// The actor is named elsewhere, so it sees the address as it is.
 fn unchanged(uri: &Uri, id: &str, skip_ready_wait: bool) -> Result<Route, ApiError> {
     let wanted = Wanted::Id(known_datacenter(parse_actor_id(id)?)?);
-    let path = uri.path_and_query().map_or(uri.path(), |path| path.as_str()).to_string();
-    Ok(Route::Actor(ToActor { wanted, path, skip_ready_wait }))
+    // HTTP has addresses without a path: `*`, or a host alone.
+    match uri.path_and_query().map(|path| path.as_str()).filter(|path| path.starts_with('/')) {
+        Some(path) => Ok(Route::Actor(ToActor { wanted, path: path.to_string(), skip_ready_wait })),
+        None => Err(no_route(uri, &HeaderMap::new())),
+    }
 }
 
 fn asks_to_skip_ready_wait(headers: &HeaderMap, upgrade: bool) -> Result<bool, ApiError> {

@@ -115,7 +115,7 @@ async fn serve<T: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-enum Refused {
+pub(super) enum Refused {
     Because(ApiError),
     /// It left first.
     Gone,
@@ -150,7 +150,7 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-fn envoy(engine: &Engine, parts: &Parts) -> Result<Hello, Refused> {
+pub(super) fn envoy(engine: &Engine, parts: &Parts) -> Result<Hello, Refused> {
     authorize(engine, &parts.headers, websocket::parameter(&parts.headers, TOKEN_ITEM), &SEC_WEBSOCKET_PROTOCOL)?;
     let parameters = Parameters::read(parts)?;
     let number: u16 = parameters.number("protocol_version")?;

@@ -89,10 +89,13 @@ impl Hearing {
                 }
             }
             ToRivet::Events { events } => {
-                heard.messages = events.len() as u32;
+                heard.messages = count(events.len());
                 self.events(events)?;
             }
-            ToRivet::AckCommands { last_command_checkpoints } => self.acks(&last_command_checkpoints),
+            ToRivet::AckCommands { last_command_checkpoints } => {
+                heard.messages = count(last_command_checkpoints.len());
+                self.acks(&last_command_checkpoints);
+            }
             ToRivet::Stopping => {
                 let now_ms = self.engine.clock.now_ms();
                 // Said twice, the first counts.
@@ -255,6 +258,11 @@ impl Hearing {
             Err(error) => tracing::debug!(%error, "an answer is not sent to a runner"),
         }
     }
+}
+
+/// As how many messages one with so many parts counts: an empty one is one too.
+fn count(parts: usize) -> u32 {
+    u32::try_from(parts).unwrap_or(u32::MAX).max(1)
 }
 
 /// Of a WebSocket.

@@ -36,6 +36,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::engine::DATACENTER_LABEL;
 use crate::inbox::Inbox;
 use crate::lock::{lock, read, write};
+pub use crate::runners::hearing::is_object;
 use crate::runners::remote::{Arrival, Connection, Ending, Remote};
 
 /// Connections of runners that may be open at one time.
@@ -242,5 +243,7 @@ fn public_id(namespace: NamespaceId, pool: &str, key: &str) -> Id {
     Id::new(random, DATACENTER_LABEL)
 }
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;

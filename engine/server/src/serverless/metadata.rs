@@ -14,13 +14,14 @@ use http::{HeaderMap, Method, Response};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use protocol::id::NamespaceId;
-use protocol::limits::MIB;
+use protocol::limits::{ACTOR_NAME_BYTES_MAX, MIB};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use url::Url;
 use utoipa::ToSchema;
 
 use crate::engine::Engine;
+use crate::runners::is_object;
 use crate::serverless::client::{self, Call, CallError, Client};
 
 /// The newest envoy protocol that is spoken here.
@@ -29,7 +30,7 @@ pub const ENVOY_PROTOCOL_MAX: u16 = 8;
 const ANSWER_MS_MAX: u64 = 10_000;
 const ANSWER_BYTES_MAX: usize = 4 * MIB;
 /// Each is written to the disk; an app has a handful.
-const NAMES_MAX: usize = 1_024;
+pub(super) const NAMES_MAX: usize = 1_024;
 /// As much of a body as an error shows.
 const BODY_CHARS_SHOWN: usize = 1_024;
 
@@ -71,10 +72,12 @@ impl Metadata {
         self.envoy.as_ref().or(self.runner.as_ref())?.version
     }
 
-    /// The actors it has, with what it says about each as JSON. One whose metadata is no object is left out.
+    /// The actors it has, with what it says about each as JSON. One whose metadata is no object is left out, and one that a runner
+    /// which connects could not announce either.
     pub fn names(&self) -> Vec<(String, String)> {
-        let object = |name: &ActorName| name.metadata.is_object().then(|| name.metadata.to_string());
-        let names = self.actor_names.iter().filter_map(|(name, of)| Some((name.clone(), object(of)?)));
+        let named = self.actor_names.iter().filter(|(name, _)| (1..=ACTOR_NAME_BYTES_MAX).contains(&name.len()));
+        let said = named.map(|(name, of)| (name.clone(), of.metadata.to_string()));
+        let names = said.filter(|(_, metadata)| is_object(metadata));
         names.take(NAMES_MAX).collect()
     }
 }
@@ -167,7 +170,7 @@ async fn whole(response: Response<Incoming>) -> Result<Bytes, MetadataError> {
     body.map(|body| body.to_bytes()).map_err(|error| MetadataError::of(CallError::Failed(error.to_string())))
 }
 
-fn read(body: &[u8]) -> Result<Metadata, MetadataError> {
+pub(super) fn read(body: &[u8]) -> Result<Metadata, MetadataError> {
     let metadata: Metadata = serde_json::from_slice(body).map_err(|error| {
         let kind = MetadataErrorKind::InvalidResponseJson { body: shown(body), parse_error: error.to_string() };
         MetadataError::new("the URL's answer is not the JSON that was expected", kind)
@@ -245,6 +248,12 @@ mod tests {
         let metadata = read(good.as_bytes()).expect("a good answer");
         assert_eq!((metadata.protocol_version(), metadata.envoy_version()), (Some(8), Some(5)));
         assert_eq!(metadata.names(), [("counter".to_string(), r#"{"icon":"x"}"#.to_string())]);
+        let unkept = format!(
+            r#"{{"runtime":"rivetkit","version":"1","actorNames":{{"":{{"metadata":{{}}}},"{}":{{"metadata":{{}}}},"a":{{"metadata":{{"b":"{}"}}}}}}}}"#,
+            "n".repeat(ACTOR_NAME_BYTES_MAX + 1),
+            "x".repeat(70_000)
+        );
+        assert!(read(unkept.as_bytes()).expect("a good answer").names().is_empty());
         let older = read(br#"{"runtime":"rivetkit","version":"1","runner":{"version":3}}"#).expect("an older answer");
         assert_eq!((older.protocol_version(), older.envoy_version()), (None, Some(3)));
     }

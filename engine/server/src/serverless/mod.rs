@@ -18,6 +18,8 @@ pub mod poll;
 mod start;
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;

@@ -72,11 +72,13 @@ impl Policy {
 
     /// Whether to connect to this address, which the host stands for.
     pub fn check_address(&self, host: &str, ip: IpAddr) -> Result<(), Blocked> {
-        let ip = meant(ip);
-        if self.deny_networks.iter().any(|network| network.holds(ip)) {
+        let (named, ip) = (ip, meant(ip));
+        // A network may be listed as it is written, or as what it leads to.
+        let is_in = |networks: &[Network]| networks.iter().any(|network| network.holds(named) || network.holds(ip));
+        if is_in(&self.deny_networks) {
             return Err(Blocked(format!("the address {ip} is in outbound.deny_cidrs")));
         }
-        if self.allow_networks.iter().any(|network| network.holds(ip)) || self.allows_host(host) {
+        if is_in(&self.allow_networks) || self.allows_host(host) {
             return Ok(());
         }
         match class(ip) {
@@ -172,7 +174,7 @@ pub struct Network {
 }
 
 impl Network {
-    fn holds(&self, ip: IpAddr) -> bool {
+    pub(super) fn holds(&self, ip: IpAddr) -> bool {
         match (self.address, ip) {
             (IpAddr::V4(ours), IpAddr::V4(ip)) => same(u32::from(ours).into(), u32::from(ip).into(), 32 - self.bits),
             (IpAddr::V6(ours), IpAddr::V6(ip)) => same(ours.into(), ip.into(), 128 - self.bits),
@@ -271,7 +273,7 @@ mod tests {
         let networks = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("a network")).collect();
         let policy = Policy {
             allow_networks: networks(&["10.1.0.0/16", "fd00:1::/32"]),
-            deny_networks: networks(&["10.1.2.3", "1.0.0.0/8"]),
+            deny_networks: networks(&["10.1.2.3", "1.0.0.0/8", "64:ff9b::/96"]),
             allow_hosts: vec!["app.internal".to_string(), "*.svc.local".to_string()],
             ..Policy::default()
         };
@@ -281,6 +283,9 @@ mod tests {
             ("", "10.1.2.3", false),
             ("", "1.1.1.1", false),
             ("", "2.1.1.1", true),
+            ("", "2002:201:101::", true),
+            ("", "2002:101:101::", false),
+            ("", "64:ff9b::201:101", false),
             ("", "fd00:1:2::1", true),
             ("", "fd00:2::1", false),
             ("App.Internal.", "10.2.0.1", true),

@@ -450,4 +450,6 @@ fn sendable(code: Option<u16>) -> u16 {
 }
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod tests;
