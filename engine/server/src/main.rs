@@ -11,6 +11,7 @@
 //! - [`sockets`]: clients' WebSockets to actors.
 //! - [`api`]: requests about actors. [`calls`]: those that wait for the core. [`error`]: all errors there are.
 //! - [`auth`]: who may ask. [`ports`]: the two ports beside the main one. [`metrics`]: what is counted.
+//! - [`dashboard`]: what operators see.
 //! - [`links`]: what runners say. [`runners`]: those that are connected.
 //! - [`serverless`]: pools whose runners are called by URL.
 //! - [`readers`]: the threads that read. [`database`]: actors' SQLite databases. [`components`], [`directory`], [`logs`]: what is
@@ -27,6 +28,7 @@ mod clock;
 mod components;
 mod compose;
 mod config;
+mod dashboard;
 mod database;
 mod directory;
 mod driver;

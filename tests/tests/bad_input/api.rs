@@ -84,7 +84,7 @@ fn listing() -> Vec<Row> {
         ("a parameter that is not text", list("namespace=default&name=%ff"), 400, "api.bad_request", "not UTF-8"),
         ("a path that is not there", Call::get("/nowhere"), 404, "api.not_found", ""),
         ("a slash too many", Call::get("/actors/"), 404, "api.not_found", ""),
-        ("the root", Call::post("/"), 404, "api.not_found", ""),
+        ("the root", Call::post("/"), 405, "", ""),
         ("a method that is not for it", Call::new("PATCH", ACTORS), 405, "", ""),
         ("a method that nobody knows", Call::new("BREW", "/health"), 405, "", ""),
     ]

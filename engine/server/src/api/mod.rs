@@ -32,6 +32,7 @@ use engine_core::action::Answer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::dashboard;
 use crate::engine::Engine;
 use crate::error::ApiError;
 use crate::metrics;
@@ -64,6 +65,7 @@ pub fn router(engine: Arc<Engine>) -> Router {
         .layer(middleware::from_fn(cors::of_routes));
     let (router, described) = api.routes(routes!(about::health)).split_for_parts();
     router
+        .merge(dashboard::router())
         .fallback(cors::not_found)
         .layer(Extension(openapi::Document::new(&described)))
         .layer(middleware::from_fn_with_state(engine.clone(), metrics::count))

@@ -1,0 +1,40 @@
+// All namespaces, and a new one.
+import { all, post } from "../api.js";
+import { h, moment } from "../dom.js";
+import { button, copied, dialog, field, form, heading, input, loading, table } from "../ui.js";
+
+export function namespaces({ signal, go }) {
+  const list = table(
+    "Namespaces",
+    [
+      ["Name", (one) => h("a", { href: `/ui/ns/${one.name}/actors` }, one.name)],
+      ["Display name", (one) => one.display_name],
+      ["Id", (one) => copied(one.namespace_id)],
+      ["Created", (one) => moment(one.create_ts)],
+    ],
+    (one) => one.namespace_id,
+    h("p", null, "There is no namespace."),
+  );
+  const load = () => all("/namespaces", {}, (page) => page.namespaces, signal);
+  const part = loading(signal, load, list.show, list.node);
+  return [heading("Namespaces", button("New namespace", () => create(go), { class: "primary" })), part.node];
+}
+
+function create(go) {
+  dialog("New namespace", (close) => {
+    const name = input("name", { required: true, maxlength: 64, pattern: "[a-z0-9]+(-[a-z0-9]+)*" });
+    const display = input("display", { maxlength: 128 });
+    const send = async (typed) => {
+      const { namespace } = await post("/namespaces", {}, { name: typed.name, display_name: typed.display.trim() || typed.name });
+      close();
+      go(`/ui/ns/${namespace.name}/actors`);
+    };
+    return form(
+      "Create",
+      send,
+      null,
+      field("Name", name, "Stands in addresses: a to z, 0 to 9, single hyphens inside; at most 64"),
+      field("Display name", display, "For people; the name unless you say otherwise"),
+    );
+  });
+}
