@@ -12,11 +12,11 @@ async function life() {
 	return { engine, pool, wire, launch, app: await launch(), client: engine.client({ poolName: pool }) };
 }
 
-for (const disaster of [
+survive(test, [
 	{
 		name: "kill -9 of the app",
 		to: "app",
-		losesState: true,
+		kills: true,
 		endsStreams: true,
 		async strike({ app, launch }) {
 			await app.crash();
@@ -28,9 +28,8 @@ for (const disaster of [
 		to: "app",
 		endsStreams: true,
 		async strike({ app, launch }) {
-			const next = await launch();
+			await launch();
 			await app.terminate(60_000);
-			return next;
 		},
 	},
 	{
@@ -52,10 +51,11 @@ for (const disaster of [
 	{
 		name: "an app whose network swallows everything for 20 s",
 		to: "app",
+		swallows: true,
 		async strike({ wire }) {
 			wire.hold();
 			await pause(20_000);
 			wire.release();
 		},
 	},
-]) await survive(test, disaster, life);
+], life);

@@ -46,7 +46,7 @@ test("70,000 messages over one socket: the index wraps around, across sleeps", a
 	socket.send(String(n));
 	assert.deepEqual((await asked(socket)).expected, 70_001);
 	socket.close();
-}, { timeout: 180_000 });
+}, { timeout: 60_000 });
 
 test("messages of both kinds and of several MiB reach an actor that sleeps", async () => {
 	const { socket, id } = await opened();
