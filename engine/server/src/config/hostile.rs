@@ -22,7 +22,9 @@ fn check(said: Result<Sources, ConfigError>) -> bool {
     if let Err(ConfigError(sentence)) = Config::new(&said) {
         assert!(!sentence.is_empty());
     }
-    assert!(!format!("{:?}", show::rows(&said)).contains(SECRET));
+    for row in show::rows(&said) {
+        assert!(row[0] != "auth.admin_token" || !row[1].contains(SECRET), "{row:?}");
+    }
     let written = written(&said);
     let mut again = Sources::default();
     again.text(Path::new("again.json"), "json", &written).expect("what was printed can be read");

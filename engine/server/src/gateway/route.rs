@@ -177,7 +177,7 @@ fn by_header(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Route, A
         return Err(missing_header(&X_RIVET_ACTOR, "x-rivet-target: actor needs x-rivet-actor, the id of the actor"));
     };
     let id = id.to_str().map_err(|_| invalid_header(&X_RIVET_ACTOR, "an actor id has only digits and letters"))?;
-    unchanged(uri, id, asks_to_skip_ready_wait(headers, false)?)
+    unchanged(uri, headers, id, asks_to_skip_ready_wait(headers, false)?)
 }
 
 fn by_protocols(uri: &Uri, headers: &HeaderMap) -> Result<Route, ApiError> {
@@ -187,16 +187,16 @@ fn by_protocols(uri: &Uri, headers: &HeaderMap) -> Result<Route, ApiError> {
     };
     let id = form::decode_percent(id)
         .map_err(|_| invalid_header(&header::SEC_WEBSOCKET_PROTOCOL, "rivet_actor. is not UTF-8 once decoded"))?;
-    unchanged(uri, &id, asks_to_skip_ready_wait(headers, true)?)
+    unchanged(uri, headers, &id, asks_to_skip_ready_wait(headers, true)?)
 }
 
 /// The actor is named elsewhere, so it sees the address as it is.
-fn unchanged(uri: &Uri, id: &str, skip_ready_wait: bool) -> Result<Route, ApiError> {
+fn unchanged(uri: &Uri, headers: &HeaderMap, id: &str, skip_ready_wait: bool) -> Result<Route, ApiError> {
     let wanted = Wanted::Id(known_datacenter(parse_actor_id(id)?)?);
     // HTTP has addresses without a path: `*`, or a host alone.
     match uri.path_and_query().map(|path| path.as_str()).filter(|path| path.starts_with('/')) {
         Some(path) => Ok(Route::Actor(ToActor { wanted, path: path.to_string(), skip_ready_wait })),
-        None => Err(no_route(uri, &HeaderMap::new())),
+        None => Err(no_route(uri, headers)),
     }
 }
 
@@ -409,6 +409,9 @@ mod tests {
         ];
         for (protocols, expected) in rows {
             assert_eq!(upgraded("/connect?x", &protocols), expected, "{protocols}");
+        }
+        for pathless in ["*", "example.com:443"] {
+            assert_eq!(upgraded(pathless, &format!("rivet_target.actor, rivet_actor.{id}")), "guard.no_route", "{pathless}");
         }
         // Named in a header, which is not read here.
         let header = [(header::UPGRADE, "websocket"), (X_RIVET_TARGET, "moon")];

@@ -306,3 +306,15 @@ fn payload_bytes(message: &ToRivetTunnel) -> usize {
 pub fn is_object(json: &str) -> bool {
     json.len() <= METADATA_BYTES_MAX && serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(json).is_ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_said_for_nothing() {
+        for (parts, expected) in [(0, 1), (1, 1), (700, 700), (usize::MAX, u32::MAX)] {
+            assert_eq!(count(parts), expected);
+        }
+    }
+}
