@@ -98,7 +98,9 @@ async fn it_lists_the_parameters_that_are_known() {
     for operation in operations(&document(&engine).await) {
         let what = format!("{} {}", operation.method, operation.path);
         let answer = engine.send(operation.call("?no_such_parameter=1")).await;
-        if ["/health", "/health/fanout", "/metadata", "/datacenters", "/openapi.json"].contains(&operation.path.as_str()) {
+        let loose =
+            ["get /health", "get /health/fanout", "get /metadata", "get /datacenters", "get /openapi.json", "post /namespaces"];
+        if loose.contains(&what.as_str()) {
             assert_eq!(answer.status, 200, "{what}: its query is not looked at: {answer}");
             continue;
         }

@@ -91,6 +91,10 @@ async fn pools_are_configured_whole() {
         "max_runners": 100000, "metadata_poll_interval": 1000, "actor_eviction_rate": 0.5,
     }});
     assert!(changed(put("app", kit)).await);
+    // Null is what is not there.
+    let nulls = json!({ "normal": { "actor_eviction_delay": null, "actor_eviction_period": null }, "metadata": null });
+    assert!(changed(put("nulls", nulls)).await);
+    assert!(!changed(Call::put("/runner-configs/nulls?namespace=default").json(&json!({ "datacenters": {} }))).await);
     let seen = configs(&engine, "&runner_name=app").await;
     assert_eq!(
         seen["app"]["datacenters"]["default"]["serverless"],
@@ -105,6 +109,8 @@ async fn pools_are_configured_whole() {
         ("&variant=normal", vec!["default"]),
         ("&variant=serverless", vec!["app"]),
         ("&runner_names=app,nobody", vec!["app"]),
+        ("&runner_names=,", vec![]),
+        ("&runner_names=&variant=&limit=&cursor=", vec!["app", "default"]),
         ("&runner_name=app&runner_name=default", vec!["app", "default"]),
         ("&limit=1", vec!["default"]),
         ("&limit=1&cursor=normal:default", vec!["app"]),
@@ -174,7 +180,7 @@ async fn urls_are_checked_before_they_are_configured() {
         }
         assert!(answer["failure"]["error"]["message"].is_string(), "{url}: {answer}");
         let body = seen["body"].as_str().unwrap_or_default();
-        assert!(body.chars().count() < 1_100 && (body.len() < 1_024 || body.ends_with("(cut)")), "{url}: {answer}");
+        assert!(body.chars().count() < 1_100 && (body.len() < 1_024 || body.ends_with("...[truncated]")), "{url}: {answer}");
     }
 }
 

@@ -50,6 +50,8 @@ fn differences(expected: &Value, seen: &Value, at: &str) -> Vec<String> {
 
 const RAY: (&str, &str) = ("x-rivet-ray-id", "*");
 const JSON: (&str, &str) = ("content-type", "application/json");
+const VARIES: (&str, &str) = ("vary", "origin, access-control-request-method, access-control-request-headers");
+const CREDENTIALS: (&str, &str) = ("access-control-allow-credentials", "true");
 /// No body, or none that is looked at.
 const NOTHING: Value = Value::Null;
 
@@ -97,6 +99,8 @@ fn cors() -> Vec<Row> {
     let to_api: &[_] = Box::leak(Box::new([origin, credentials, headers, ("access-control-allow-methods", "PUT")]));
     let answered: &[_] = Box::leak(Box::new([origin, credentials, ("vary", "origin")]));
     vec![
+        (Call::get("/nowhere"), 404, &[VARIES, ("access-control-allow-origin", "*")], json!("?")),
+        (Call::new("PATCH", "/actors"), 405, &[("allow", "GET,HEAD,POST,PUT"), VARIES, CREDENTIALS], NOTHING),
         (asks("/gateway/KNOWN/"), 204, to_actor, NOTHING),
         (asks("/gateway/UNKNOWN/"), 204, to_actor, NOTHING),
         (asks("/actors"), 200, to_api, NOTHING),
@@ -121,8 +125,10 @@ fn actors() -> Vec<Row> {
         (Call::get("/actors?namespace=default&name=counter&key=a"), 200, &[RAY, JSON], list.clone()),
         (Call::get("/actors?namespace=default&name=counter"), 200, &[], list.clone()),
         (Call::get("/actors?namespace=default&actor_ids=KNOWN,UNKNOWN,x"), 200, &[], list.clone()),
-        (Call::get("/actors?namespace=default&actor_id=KNOWN&actor_id=KNOWN"), 200, &[], list),
+        (Call::get("/actors?namespace=default&actor_id=KNOWN&actor_id=KNOWN"), 200, &[], list.clone()),
         (Call::get("/actors?namespace=default&actor_id=UNKNOWN"), 200, &[], none.clone()),
+        // As forms send what was left empty.
+        (Call::get("/actors?namespace=default&name=counter&key=&limit=&cursor=&include_destroyed="), 200, &[], list.clone()),
         (Call::get("/actors?namespace=default&name=counter&limit=0"), 200, &[], none.clone()),
         (Call::get("/actors?namespace=default&name=counter&cursor=0"), 200, &[], none),
         // What it was made with stays, whatever is asked for later.
@@ -165,7 +171,16 @@ fn actors() -> Vec<Row> {
         (Call::new("HEAD", "/gateway/KNOWN/"), 405, &[RAY], NOTHING),
         (Call::post("/actors/KNOWN/reschedule?namespace=default").json(&json!({})), 200, &[JSON], json!({})),
         (Call::delete("/actors/KNOWN?namespace=default"), 200, &[JSON], json!({})),
+        // What would stop it is done already, and nothing of its state is left.
         (Call::delete("/actors/KNOWN?namespace=default"), 200, &[JSON], json!({})),
+        (Call::post("/actors/KNOWN/sleep?namespace=default").json(&json!({})), 200, &[JSON], json!({})),
+        (Call::post("/actors/KNOWN/reschedule?namespace=default").json(&json!({})), 200, &[JSON], json!({})),
+        (
+            Call::get("/actors/KNOWN/kv/keys/Y291bnQ=?namespace=default"),
+            400,
+            &[JSON],
+            json!({ "group": "actor", "code": "kv_key_not_found", "message": any }),
+        ),
     ]
 }
 

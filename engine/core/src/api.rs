@@ -31,6 +31,13 @@ pub(crate) enum ActorOperation {
     Create,
 }
 
+impl ActorOperation {
+    /// Wants it to stop. Of one that is destroyed that is true already.
+    pub fn stops(self) -> bool {
+        matches!(self, ActorOperation::Destroy | ActorOperation::Sleep | ActorOperation::Reschedule)
+    }
+}
+
 impl Core {
     pub(crate) fn call(&mut self, call: CallId, operation: Operation) {
         let result = match operation {
@@ -144,7 +151,7 @@ impl Core {
         }
         let life = actor.life;
         match call.operation {
-            ActorOperation::Destroy if life == Life::Gone => self.reply(call.call, Ok(Answer::Done)),
+            operation if operation.stops() && life == Life::Gone => self.reply(call.call, Ok(Answer::Done)),
             // Answered when it is destroyed.
             ActorOperation::Destroy => {
                 actor.calls.push(call);

@@ -243,8 +243,11 @@ impl Core {
         let Some(on) = actor.on() else { return };
         actor.life = Life::Stopping { on, after };
         actor.record.stop = Some(Stop { reason, after });
-        if after == After::Sleep {
+        // One that the API destroys counts as connectable until it has stopped, as in the original.
+        if reason != StopReason::Destroy {
             actor.record.connectable_ms = None;
+        }
+        if after == After::Sleep {
             actor.record.sleep_ms = Some(now_ms);
         }
         let message = ToRunner::Command(actor.checkpoint(), Command::Stop(reason));
@@ -445,7 +448,6 @@ impl Core {
         actor.record.connectable_ms = None;
         actor.record.pending_ms = None;
         actor.record.reschedule_ms = None;
-        actor.record.sleep_ms = None;
         actor.record.destroy_ms = Some(now_ms);
         let waiting: Vec<RequestId> = actor.waiting.union(&actor.hibernating).copied().collect();
         let key = actor.key();

@@ -10,7 +10,7 @@ use protocol::id::{ActorId, NamespaceId, Partition, RequestId, RunnerId};
 use protocol::message::StartReason;
 
 use crate::action::{Action, Answer};
-use crate::api::{ActorCall, ActorOperation};
+use crate::api::ActorCall;
 use crate::core::{Core, Timer};
 use crate::input::{CallId, Create, LoadedActor, RequestKind};
 use crate::life::{Actor, Life};
@@ -190,14 +190,14 @@ impl Core {
         }
     }
 
-    /// There is no such actor, or it was destroyed; then it can be destroyed again, and nothing else.
+    /// There is no such actor, or it was destroyed; then whatever would stop it is done already.
     fn not_found(&mut self, id: ActorId, waiting: BTreeSet<RequestId>, calls: Vec<ActorCall>, destroyed_in: Option<NamespaceId>) {
         self.alarm_wakes.remove(&id);
         for request in waiting {
             self.refuse(request, Refusal::ActorNotFound);
         }
         for ActorCall { call, namespace, operation } in calls {
-            let done = operation == ActorOperation::Destroy && destroyed_in == Some(namespace);
+            let done = operation.stops() && destroyed_in == Some(namespace);
             self.reply(call, if done { Ok(Answer::Done) } else { Err(Refusal::ActorNotFound) });
         }
     }

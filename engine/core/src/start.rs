@@ -28,6 +28,10 @@ impl Core {
         let now_ms = self.now_ms;
         let Some(actor) = self.actors.get_mut(&id) else { return };
         actor.record.reschedule_ms = None;
+        if matches!(place, Place::Runner { .. } | Place::Url) {
+            // It sleeps no more, it starts.
+            actor.record.sleep_ms = None;
+        }
         match place {
             Place::Runner { on, runner } => {
                 actor.life = Life::Placing { on };
@@ -200,7 +204,6 @@ impl Core {
         actor.starts_failed = 0;
         actor.record.connectable_ms = Some(now_ms);
         actor.record.start_ms.get_or_insert(now_ms);
-        actor.record.sleep_ms = None;
         actor.record.pending_ms = None;
         let by_url = actor.record.by_url.then(|| (actor.record.namespace, actor.record.pool.clone()));
         let mut changes = Vec::new();

@@ -79,6 +79,14 @@ impl Engine {
     }
 }
 
+/// An actor of another datacenter is not known here, whatever it is.
+pub fn known_datacenter(id: ActorId) -> Result<ActorId, ApiError> {
+    match id.datacenter_label() {
+        DATACENTER_LABEL => Ok(id),
+        other => Err(ApiError::datacenter_not_found(&other.to_string())),
+    }
+}
+
 /// An actor's id as a client wrote it.
 pub fn parse_actor_id(text: &str) -> Result<ActorId, ApiError> {
     text.parse::<Id>().map_err(|error| ApiError::bad_request(format!("{text:?} is not an actor id: {error}")))

@@ -112,6 +112,7 @@ const CLOSES: &[(u16, &str)] = &[
     (1011, "guard.websocket_client_too_slow"),
     (1000, "ws.eviction"),
     (1011, "ws.invalid_request"),
+    (1011, "ws.invalid_url"),
     (1011, "ws.invalid_initial_packet"),
     (1011, "ws.timed_out_waiting_for_init"),
     (1011, "ws.no_runner_config"),
@@ -123,8 +124,6 @@ const CLOSES: &[(u16, &str)] = &[
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 /// The original's name for the time in which a request can fail as a whole; errors say it.
 pub const WAITING: &str = "waiting_for_response_start";
-/// As in the original.
-const KEY_PREVIEW_BYTES_MAX: usize = 64;
 
 #[derive(Clone, PartialEq, Debug, Serialize, ToSchema)]
 #[schema(as = Error)]
@@ -204,7 +203,7 @@ impl From<Refusal> for ApiError {
         let metadata = match &refusal {
             Refusal::NamespaceInvalid { reason } => Some(json!({ "reason": reason })),
             Refusal::KeyTooLarge { key } => {
-                Some(json!({ "max_size": ACTOR_KEY_BYTES_MAX, "key_preview": cut(key.clone(), KEY_PREVIEW_BYTES_MAX) }))
+                Some(json!({ "max_size": ACTOR_KEY_BYTES_MAX, "key_preview": cut(key.clone(), ACTOR_KEY_BYTES_MAX) }))
             }
             Refusal::NameTooLarge { .. } => Some(json!({ "max_size": ACTOR_NAME_BYTES_MAX })),
             Refusal::InputTooLarge { .. } => Some(json!({ "max_size": ACTOR_INPUT_BYTES_MAX })),

@@ -27,6 +27,14 @@ pub fn decode_percent(raw: &str) -> Result<Cow<'_, str>, NotUtf8> {
     percent_decode(raw.as_bytes()).decode_utf8().map_err(|_| NotUtf8)
 }
 
+/// A host as a request names it, without the port behind it.
+pub fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -41,6 +41,7 @@ fn listing() -> Vec<Row> {
         ("a namespace that is not there", list("namespace=nowhere&name=witness"), 400, "namespace.not_found", "\"nowhere\""),
         ("two namespaces", list("namespace=default&namespace=default&name=x"), 400, "api.bad_request", "given 2 times"),
         ("nothing to look for", list("namespace=default"), 400, "validation.invalid_input", "give a name or ids"),
+        ("an empty name", list("namespace=default&name="), 400, "validation.invalid_input", "give a name or ids"),
         ("a key without a name", list("namespace=default&key=a"), 400, "validation.invalid_input", "a key needs the name"),
         ("ids and a name", list("namespace=default&name=x&actor_id=KNOWN"), 400, "validation.invalid_input", "not both"),
         (
@@ -184,6 +185,21 @@ fn one_actor() -> Vec<Row> {
             "actor.not_found",
             "no such actor",
         ),
+        ("destroying elsewhere", Call::delete("/actors/ELSEWHERE?namespace=default"), 400, "datacenter.not_found", "\"7\""),
+        (
+            "sleep of what is elsewhere",
+            Call::post("/actors/ELSEWHERE/sleep?namespace=default").json(&empty),
+            400,
+            "datacenter.not_found",
+            "",
+        ),
+        (
+            "the state of what is elsewhere",
+            Call::get("/actors/ELSEWHERE/kv/keys/eA==?namespace=default"),
+            400,
+            "datacenter.not_found",
+            "",
+        ),
         (
             "destroying in a namespace that is not there",
             Call::delete("/actors/KNOWN?namespace=nowhere"),
@@ -270,6 +286,7 @@ fn namespaces() -> Vec<Row> {
             "api.bad_request",
             "`display_name`",
         ),
+        ("an empty id in a list", Call::get("/namespaces?namespace_ids=,"), 400, "api.bad_request", "is not a namespace id"),
         ("an id that is none", Call::get("/namespaces?namespace_id=x"), 400, "api.bad_request", "is not a namespace id"),
         ("a cursor that is none", Call::get("/namespaces?cursor=x"), 400, "api.bad_request", "is not a namespace id"),
     ]
@@ -282,9 +299,10 @@ async fn bad_requests_to_the_api_are_refused() {
     engine.deploy("counter", "witness").await;
     let (known, _) = engine.get_or_create("witness", "a", None).await;
     let unknown = address::unknown(&known);
+    let elsewhere = protocol::id::Id::new([9; 16], 7).to_string();
     let mut rows = [listing(), creating(), one_actor(), namespaces()].concat();
     for (_, call, ..) in &mut rows {
-        call.target = call.target.replace("UNKNOWN", &unknown).replace("KNOWN", &known);
+        call.target = call.target.replace("UNKNOWN", &unknown).replace("KNOWN", &known).replace("ELSEWHERE", &elsewhere);
     }
     check(&engine, rows).await;
     let listed = engine.get("/actors?namespace=default&name=witness").await.expect_ok("the actors").json();

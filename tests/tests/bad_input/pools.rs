@@ -143,6 +143,7 @@ fn asking() -> Vec<Row> {
         ("a cursor of envoys that is none", Call::get("/envoys?namespace=default&cursor=x"), 400, bad, "cursor is \"x\""),
         ("no namespace for runners", Call::get("/runners"), 400, bad, "\"namespace\" is missing"),
         ("runners of nowhere", Call::get("/runners?namespace=nowhere"), 400, "namespace.not_found", ""),
+        ("an empty id in a list", Call::get("/runners?namespace=default&runner_ids=,"), 400, bad, "is not a runner id"),
         ("a runner's id that is none", Call::get("/runners?namespace=default&runner_id=x"), 400, bad, "is not a runner id"),
         (
             "a runner's id in a list that is none",

@@ -91,15 +91,15 @@ async fn envoys_that_are_taken() {
 async fn legacy_runners_that_are_refused() {
     let engine = Engine::start().await;
     let rows = [
-        ("no protocol version", but(RUNNER, "protocol_version=7&", ""), "ws.invalid_request"),
+        ("no protocol version", but(RUNNER, "protocol_version=7&", ""), "ws.invalid_url"),
         ("protocol 3", but(RUNNER, "=7", "=3"), "ws.invalid_request"),
         ("protocol 8", but(RUNNER, "=7", "=8"), "ws.invalid_packet"),
         ("protocol seven", but(RUNNER, "=7", "=seven"), "core.internal_error"),
-        ("no namespace", but(RUNNER, "namespace=default&", ""), "ws.invalid_request"),
+        ("no namespace", but(RUNNER, "namespace=default&", ""), "ws.invalid_url"),
         ("an unknown namespace", but(RUNNER, "=default", "=nowhere"), "namespace.not_found"),
-        ("no key", but(RUNNER, "&runner_key=abc", ""), "ws.invalid_request"),
+        ("no key", but(RUNNER, "&runner_key=abc", ""), "ws.invalid_url"),
         ("an empty key", but(RUNNER, "=abc", "="), "ws.invalid_request"),
-        ("by protocol, without anything", "/?".to_string(), "ws.invalid_request"),
+        ("by protocol, without anything", "/?".to_string(), "ws.invalid_url"),
     ];
     for (what, target, expected) in rows {
         let protocols = if target.len() > 2 { "rivet" } else { "rivet, rivet_target.runner" };

@@ -84,6 +84,8 @@ async fn a_life() {
 
     let again = envoy.start().await;
     assert!(now_ms() >= alarm_ms, "an alarm is never early");
+    let shown = engine.actor(&actor).await;
+    assert_eq!((&shown["sleep_ts"], &shown["connectable_ts"]), (&Value::Null, &Value::Null), "it sleeps no more: {shown}");
     assert_eq!((&*again.actor_id, again.generation, again.index), (&*actor, 2, 1));
     envoy.running(&again).await;
     until("it runs again", async || {
@@ -185,8 +187,18 @@ async fn how_actors_end() {
     let (wants_to, at) = running(&engine, &mut envoy, "p", "wants-to-end").await;
     envoy.event(&at, 1, Event::Intent { intent: protocol::wire::actor::ActorIntent::Stop }).await;
     assert_eq!(stop_reason(&envoy.command().await), StopActorReason::StopIntent);
+    let shown = stopped(&engine, &wants_to).await;
+    assert_eq!(
+        (&shown["sleep_ts"], &shown["destroy_ts"]),
+        (&Value::Null, &Value::Null),
+        "it takes no more, and is not over: {shown}"
+    );
     envoy.stopped(&at, 2, None).await;
-    assert!(!stopped(&engine, &wants_to).await["destroy_ts"].is_null());
+    let destroyed = async || {
+        let shown = engine.actor(&wants_to).await;
+        if shown["destroy_ts"].is_null() { Err(shown.to_string()) } else { Ok(()) }
+    };
+    until("it is destroyed", destroyed).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -221,6 +233,7 @@ async fn a_runner_that_stops_hands_its_actors_on() {
     let mut new = Envoy::connect(&engine, "p", "new").await;
     old.say(ToRivet::Stopping).await;
     assert_eq!(stop_reason(&old.command().await), StopActorReason::GoingAway);
+    assert_eq!(stopped(&engine, &actor).await["sleep_ts"], Value::Null, "it takes no more, and does not sleep");
     old.stopped(&at, 1, None).await;
     let start = new.start().await;
     assert_eq!((&*start.actor_id, start.generation), (&*actor, 2));

@@ -340,8 +340,8 @@ fn after_a_power_cut_everybody_is_asleep_but_those_who_must_run() {
             w <- start v1 restarted: b@2 #1
             w <- start v1 created: c@2 #1
             a: generation 1, start 0, sleep 0
-            b: generation 2, start 0, sleep 0, on w
-            c: generation 2, sleep 0, on w
+            b: generation 2, start 0, on w
+            c: generation 2, on w
             w <- start v1 woken: a@2 #1
         "#]],
     );

@@ -120,7 +120,7 @@ fn not_more_actors_than_configured() {
             e1 <- stop sleep: a@1 #1
             url <- end a@1
             url <- start b@1 #0
-            b: generation 1, sleep 0, pending 0
+            b: generation 1, pending 0
         "#]],
     );
 }

@@ -21,7 +21,7 @@ use crate::api::extract::{self, PathPart, Query, Token};
 use crate::api::schemas;
 use crate::api::unexpected;
 use crate::api::views::{Actor, Pagination};
-use crate::engine::{DATACENTER, Engine, parse_actor_id};
+use crate::engine::{DATACENTER, Engine, known_datacenter, parse_actor_id};
 use crate::error::ApiError;
 use crate::random;
 
@@ -60,8 +60,7 @@ pub async fn list(State(engine): State<Arc<Engine>>, token: Token, uri: Uri) -> 
     query.required("namespace")?;
     let (name, key) = (query.one("name")?.map(str::to_string), query.one("key")?.map(str::to_string));
     // What cannot be an id in the list is dropped, for old clients; alone it is an error.
-    let listed = query.one("actor_ids")?.unwrap_or_default().split(',').filter_map(|id| parse_actor_id(id).ok());
-    let mut ids: Vec<ActorId> = listed.collect();
+    let mut ids: Vec<ActorId> = query.listed("actor_ids")?.filter_map(|id| parse_actor_id(id).ok()).collect();
     for id in query.all("actor_id") {
         ids.push(parse_actor_id(id)?);
     }
@@ -310,7 +309,7 @@ fn named(engine: &Engine, token: &Token, actor: &str, uri: &Uri) -> Result<(Stri
     let query = Query::read(uri, &["namespace"])?;
     query.required("namespace")?;
     token.check(engine)?;
-    Ok((extract::namespace(engine, &query)?.name, actor))
+    Ok((extract::namespace(engine, &query)?.name, known_datacenter(actor)?))
 }
 
 async fn named_with_body(engine: &Engine, token: &Token, actor: &str, request: Request) -> Result<(String, ActorId), ApiError> {
@@ -319,7 +318,7 @@ async fn named_with_body(engine: &Engine, token: &Token, actor: &str, request: R
     query.required("namespace")?;
     let Empty {} = extract::json(request).await?;
     token.check(engine)?;
-    Ok((extract::namespace(engine, &query)?.name, actor))
+    Ok((extract::namespace(engine, &query)?.name, known_datacenter(actor)?))
 }
 
 #[derive(Serialize, ToSchema)]
@@ -401,7 +400,9 @@ pub async fn kv_entry(
     let namespace = extract::namespace(&engine, &Query::read(&uri, &["namespace"])?)?;
     let read = engine.readers.read("the entry could not be read", move |state| {
         let found = state.load_actor(actor)?;
-        match found.filter(|found| found.record.namespace == namespace.id && found.record.destroy_ms.is_none()) {
+        match found.filter(|found| found.record.namespace == namespace.id) {
+            // Of its state nothing is left, and that is what the original says of it.
+            Some(found) if found.record.destroy_ms.is_some() => Ok(Some(None)),
             Some(_) => state.kv_entry(actor, &key).map(Some),
             None => Ok(None),
         }

@@ -1,6 +1,6 @@
 //! What browsers are told about calling the API from pages of other origins.
 //!
-//! Routes mirror what the browser asks for and allow credentials; what is not there is open to all; a wrong method gets none.
+//! Routes mirror what the browser asks for and allow credentials, also where they refuse; what is not there is open to all.
 
 use axum::extract::Request;
 use axum::middleware::Next;
@@ -26,9 +26,6 @@ pub async fn of_routes(request: Request, next: Next) -> Response {
     } else {
         next.run(request).await
     };
-    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
-        return response;
-    }
     let headers = response.headers_mut();
     headers.insert(VARY, VARIES);
     headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
@@ -53,11 +50,13 @@ pub async fn not_found(request: Request) -> Response {
         ApiError::new("api", "not_found", format!("nothing is served at {path}")).into_response()
     };
     let headers = response.headers_mut();
+    headers.insert(VARY, VARIES);
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
-    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, ANY);
     if request.method() == Method::OPTIONS {
         headers.insert(ACCESS_CONTROL_ALLOW_METHODS, ANY);
         headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, ANY);
+    } else {
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, ANY);
     }
     response
 }

@@ -46,7 +46,17 @@ impl Query {
         self.pairs.iter().filter(move |(found, _)| found == name).map(|(_, value)| value.as_str())
     }
 
+    /// A parameter that may be left out; an empty one was, as forms send them.
     pub fn one(&self, name: &str) -> Result<Option<&str>, ApiError> {
+        Ok(self.given(name)?.filter(|value| !value.is_empty()))
+    }
+
+    /// The entries of a list between commas.
+    pub fn listed(&self, name: &str) -> Result<impl Iterator<Item = &str>, ApiError> {
+        Ok(self.one(name)?.into_iter().flat_map(|list| list.split(',')))
+    }
+
+    fn given(&self, name: &str) -> Result<Option<&str>, ApiError> {
         let mut values = self.pairs.iter().filter(|(found, _)| found == name).map(|(_, value)| value.as_str());
         let first = values.next();
         match values.count() {
@@ -56,7 +66,7 @@ impl Query {
     }
 
     pub fn required(&self, name: &str) -> Result<&str, ApiError> {
-        self.one(name)?.ok_or_else(|| ApiError::bad_request(format!("the query parameter {name:?} is missing")))
+        self.given(name)?.ok_or_else(|| ApiError::bad_request(format!("the query parameter {name:?} is missing")))
     }
 
     pub fn flag(&self, name: &str) -> Result<bool, ApiError> {
@@ -161,14 +171,14 @@ mod tests {
         let value = |text: &str| query(text).and_then(|query| query.one("a").map(|value| value.map(str::to_string)));
         assert_eq!(value("a=x+y%2B"), Ok(Some("x y+".to_string())));
         assert_eq!(value("%61=1"), Ok(Some("1".to_string())));
-        assert_eq!(value(""), Ok(None));
+        assert_eq!((value(""), value("a=")), (Ok(None), Ok(None)));
         for bad in ["b=1", "a=1&a=2", "a=%ff", "A=1", "a[]=1"] {
             assert_eq!(value(bad).map_err(|error| error.code), Err("bad_request"), "{bad}");
         }
         let limit = |text: &str| query(text).and_then(|query| query.limit(7));
         assert_eq!(limit(""), Ok(7));
-        assert_eq!(limit("limit=0"), Ok(0));
-        for bad in ["limit=", "limit=-1", "limit=1.5", "limit=99999999999999999999", "limit=ten"] {
+        assert_eq!((limit("limit="), limit("limit=0")), (Ok(7), Ok(0)));
+        for bad in ["limit=-1", "limit=1.5", "limit=99999999999999999999", "limit=ten"] {
             assert!(limit(bad).is_err(), "{bad}");
         }
         let flag = |text: &str| query(text).and_then(|query| query.flag("a"));
@@ -176,6 +186,9 @@ mod tests {
         assert!(flag("a=1").is_err());
         assert!(query("cursor=x").and_then(|query| query.cursor_ms()).is_err());
         assert!(query("").is_ok_and(|query| query.required("a").is_err()));
+        assert!(query("a=").is_ok_and(|query| query.required("a") == Ok("")));
+        let listed = |text: &str| query(text).and_then(|query| Ok(query.listed("a")?.map(str::to_string).collect::<Vec<_>>()));
+        assert_eq!((listed("a="), listed("a=x,,y")), (Ok(vec![]), Ok(["x", "", "y"].map(str::to_string).to_vec())));
     }
 
     #[derive(Debug, PartialEq, Deserialize)]

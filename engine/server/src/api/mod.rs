@@ -41,7 +41,7 @@ use crate::metrics;
 pub fn router(engine: Arc<Engine>) -> Router {
     let api = OpenApiRouter::with_openapi(openapi::frame())
         .routes(routes!(namespaces::list, namespaces::create))
-        .routes(routes!(actors::list, actors::get_or_create, actors::create))
+        .routes(routes!(actors::list, actors::create, actors::get_or_create))
         .routes(routes!(actors::names))
         .routes(routes!(actors::destroy))
         .routes(routes!(actors::sleep))
@@ -219,9 +219,9 @@ mod tests {
             ("GET", "/namespaces", 200, Some("http://page"), true),
             ("OPTIONS", "/actors", 200, Some("http://page"), true),
             ("GET", "/actors", 400, Some("http://page"), true),
-            ("GET", "/nothing", 404, Some("*"), false),
-            ("OPTIONS", "/nothing", 200, Some("*"), false),
-            ("DELETE", "/namespaces", 405, None, false),
+            ("GET", "/nothing", 404, Some("*"), true),
+            ("OPTIONS", "/nothing", 200, Some("*"), true),
+            ("DELETE", "/namespaces", 405, Some("http://page"), true),
             ("GET", "/health", 200, None, false),
         ];
         for (method, uri, status, origin, varies) in rows {

@@ -45,8 +45,8 @@ pub struct List {
 pub async fn list(State(engine): State<Arc<Engine>>, token: Token, uri: Uri) -> Result<Json<List>, ApiError> {
     let query = Query::read(&uri, &["limit", "cursor", "name", "namespace_ids", "namespace_id"])?;
     let limit = query.limit(LIMIT_DEFAULT)?;
-    let listed = query.one("namespace_ids")?.unwrap_or_default().split(',').filter(|id| !id.is_empty());
-    let ids = listed.chain(query.all("namespace_id")).map(parse_namespace_id).collect::<Result<Vec<_>, _>>()?;
+    let ids =
+        query.listed("namespace_ids")?.chain(query.all("namespace_id")).map(parse_namespace_id).collect::<Result<Vec<_>, _>>()?;
     let after = query.one("cursor")?.map(parse_namespace_id).transpose()?;
     let name = query.one("name")?;
     token.check(&engine)?;
@@ -96,7 +96,6 @@ pub struct Created {
     security(("admin_token" = []))
 )]
 pub async fn create(State(engine): State<Arc<Engine>>, token: Token, request: Request) -> Result<Json<Created>, ApiError> {
-    Query::read(request.uri(), &[])?;
     let Create { name, display_name } = extract::json(request).await?;
     token.check(&engine)?;
     match engine.call(Operation::CreateNamespace { random: random::bytes(), name, display_name }).await? {

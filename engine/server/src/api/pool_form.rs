@@ -42,11 +42,9 @@ struct Drain {
     /// true unless said otherwise.
     drain_on_version_upgrade: Option<bool>,
     /// Seconds.
-    #[serde(default)]
-    actor_eviction_delay: u32,
+    actor_eviction_delay: Option<u32>,
     /// Seconds.
-    #[serde(default)]
-    actor_eviction_period: u32,
+    actor_eviction_period: Option<u32>,
     /// Actors a second; 1 unless said otherwise.
     actor_eviction_rate: Option<f32>,
 }
@@ -55,8 +53,7 @@ struct Drain {
 #[schema(as = RunnerConfigServerless)]
 struct Serverless {
     url: String,
-    #[serde(default)]
-    headers: BTreeMap<String, String>,
+    headers: Option<BTreeMap<String, String>>,
     /// Seconds.
     request_lifespan: u32,
     /// `max_runners` unless said otherwise, or 1000.
@@ -110,8 +107,8 @@ impl Put {
             pool,
             kind,
             drain_on_version_upgrade: self.drain_on_version_upgrade.or(drain.drain_on_version_upgrade).unwrap_or(true),
-            actor_eviction_delay_s: drain.actor_eviction_delay,
-            actor_eviction_period_s: drain.actor_eviction_period,
+            actor_eviction_delay_s: drain.actor_eviction_delay.unwrap_or(0),
+            actor_eviction_period_s: drain.actor_eviction_period.unwrap_or(0),
             actor_eviction_rate: Rate::new(drain.actor_eviction_rate.unwrap_or(1.0)),
             metadata: self.metadata.map(|metadata| metadata.to_string()),
             protocol_version: None,
@@ -122,7 +119,7 @@ impl Put {
 impl Serverless {
     async fn check(&self, engine: &Engine) -> Result<(), ApiError> {
         let url = Url::parse(&self.url).map_err(|error| invalid(format!("the URL {:?} cannot be read: {error}", self.url)))?;
-        check_headers(&self.headers).map_err(invalid)?;
+        self.headers.as_ref().map_or(Ok(()), check_headers).map_err(invalid)?;
         if self.slots_per_runner == Some(0) {
             return Err(invalid("slots_per_runner is 0; a runner has at least one"));
         }
@@ -143,7 +140,7 @@ impl Serverless {
         let max_runners = self.max_runners.map(u64::from);
         let config = ServerlessConfig {
             url: self.url,
-            headers: self.headers.into_iter().collect(),
+            headers: self.headers.unwrap_or_default().into_iter().collect(),
             request_lifespan_s: self.request_lifespan,
             drain_grace_period_s: self.drain_grace_period.unwrap_or(DRAIN_GRACE_DEFAULT_S),
             max_concurrent_actors: self.max_concurrent_actors.or(max_runners).unwrap_or(CONCURRENT_ACTORS_DEFAULT),

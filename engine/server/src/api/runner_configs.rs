@@ -69,7 +69,7 @@ pub async fn put(
     }
     let Some(config) = config else {
         engine.call(Operation::DeleteRunnerConfig { namespace: namespace.name, pool }).await?;
-        return Ok(Json(PutAnswer { endpoint_config_changed: true }));
+        return Ok(Json(PutAnswer { endpoint_config_changed: false }));
     };
     config.check(&engine, &pool).await?;
     let record = Box::new(config.record(namespace.id, pool.clone()));
@@ -119,8 +119,7 @@ pub async fn list(State(engine): State<Arc<Engine>>, token: Token, uri: Uri) -> 
     let query = Query::read(&uri, &["namespace", "limit", "cursor", "variant", "runner_names", "runner_name"])?;
     query.required("namespace")?;
     let limit = query.limit(LIMIT_DEFAULT)?;
-    let listed = query.one("runner_names")?.unwrap_or_default().split(',').filter(|name| !name.is_empty());
-    let names: Vec<&str> = listed.chain(query.all("runner_name")).collect();
+    let names: Vec<&str> = query.listed("runner_names")?.chain(query.all("runner_name")).collect();
     let wanted = query.one("variant")?;
     if let Some(other) = wanted.filter(|variant| !matches!(*variant, "normal" | "serverless")) {
         return Err(ApiError::bad_request(format!("variant is {other:?}; normal or serverless is expected")));
@@ -183,8 +182,7 @@ pub async fn delete(
 #[schema(as = HealthCheckBody)]
 pub struct CheckBody {
     url: String,
-    #[serde(default)]
-    headers: BTreeMap<String, String>,
+    headers: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -208,6 +206,7 @@ pub async fn check(State(engine): State<Arc<Engine>>, token: Token, request: Req
     Query::read(request.uri(), &["namespace"])?.required("namespace")?;
     let CheckBody { url, headers } = extract::json(request).await?;
     token.check(&engine)?;
+    let headers = headers.unwrap_or_default();
     let fetched = match check_headers(&headers) {
         Ok(()) => metadata::fetch(&engine.outbound, &url, client::headers(&Vec::from_iter(headers))).await,
         Err(reason) => Err(MetadataError::invalid_request(reason)),

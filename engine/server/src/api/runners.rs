@@ -209,8 +209,7 @@ pub async fn runners(State(engine): State<Arc<Engine>>, token: Token, uri: Uri) 
     let query = Query::read(&uri, &known)?;
     query.required("namespace")?;
     let pool = query.one("name")?;
-    let listed = query.one("runner_ids")?.unwrap_or_default().split(',').filter(|id| !id.is_empty());
-    let ids = listed.chain(query.all("runner_id")).map(parse_id).collect::<Result<Vec<_>, _>>()?;
+    let ids = query.listed("runner_ids")?.chain(query.all("runner_id")).map(parse_id).collect::<Result<Vec<_>, _>>()?;
     query.flag("include_stopped")?;
     let (limit, before_ms) = (query.limit(LIMIT_DEFAULT)?, query.cursor_ms()?);
     token.check(&engine)?;

@@ -232,15 +232,16 @@ fn unknown(path: &[String], value: &Value) -> String {
     }
 }
 
-/// The value in the form that the key takes, or what is expected. A variable of the environment is text, and is read.
+/// The value in the form that the key takes, or what is expected. Text is read where a number or a flag is wanted: a variable of the
+/// environment is always text, and files are often made from them. A list in one text is a matter of the environment alone.
 fn shaped(kind: Kind, value: Value, literal: bool) -> Result<Value, String> {
-    let text = value.as_str().filter(|_| literal).map(str::to_string);
+    let text = value.as_str().map(str::to_string);
     match kind {
         Kind::Any => Ok(value),
         Kind::Text | Kind::Secret if value.is_string() => Ok(value),
         Kind::Text | Kind::Secret => Err("text".to_string()),
         Kind::Flag => {
-            let flag = text.map_or(value.as_bool(), |text| text.parse().ok());
+            let flag = text.map_or_else(|| value.as_bool().or_else(|| value.as_u64().and_then(numbered)), |text| spelled(&text));
             flag.map(Value::from).ok_or_else(|| "true or false".to_string())
         }
         Kind::Whole { min, max } => {
@@ -255,11 +256,24 @@ fn shaped(kind: Kind, value: Value, literal: bool) -> Result<Value, String> {
             number.map(Value::from).ok_or_else(|| "a number".to_string())
         }
         Kind::Texts => match (text, &value) {
-            (Some(text), _) => Ok(text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect()),
-            (None, Value::Array(entries)) if entries.iter().all(Value::is_string) => Ok(value),
+            (Some(text), _) if literal => Ok(text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect()),
+            (_, Value::Array(entries)) if entries.iter().all(Value::is_string) => Ok(value),
             _ => Err("a list of texts".to_string()),
         },
     }
+}
+
+/// A flag in one of the words that the original takes for it.
+fn spelled(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+fn numbered(number: u64) -> Option<bool> {
+    (number < 2).then_some(number == 1)
 }
 
 #[cfg(test)]
@@ -291,7 +305,7 @@ mod tests {
 
     #[test]
     fn variables_are_taken_as_they_are() {
-        let rows: [(&str, &str, &str); 9] = [
+        let rows: [(&str, &str, &str); 11] = [
             ("RIVET__GUARD__PORT", "7000", "guard.port=7000"),
             ("rivet__guard__Port", "7000", "guard.port=7000"),
             ("RIVET__AUTH__ADMIN_TOKEN", "00123", "auth.admin_token=\"00123\""),
@@ -299,6 +313,8 @@ mod tests {
             ("RIVET__AUTH__ADMIN_TOKEN", "true", "auth.admin_token=\"true\""),
             ("RIVET__OUTBOUND__ALLOW_HOSTS", "a.example, b.example", "outbound.allow_hosts=[\"a.example\",\"b.example\"]"),
             ("RIVET__TELEMETRY__ENABLED", "false", "telemetry.enabled=false"),
+            ("RIVET__TELEMETRY__ENABLED", "0", "telemetry.enabled=false"),
+            ("RIVET__TELEMETRY__ENABLED", "Yes", "telemetry.enabled=true"),
             ("RIVET__RUNTIME__WORKER_LOAD_SHEDDING_BETA", "0.5", "runtime.worker_load_shedding_beta=0.5"),
             (
                 "RIVET__TOPOLOGY__DATACENTERS__DEFAULT__PUBLIC_URL",
@@ -328,7 +344,7 @@ mod tests {
             ("RIVET__GUARD", "1", "it is a section, not a key; known in it: actor_force"),
             ("RIVET__FOO", "1", "known there: api_peer, auth, "),
             ("RIVET__POSTGRES__URL", "postgres://a", "name a folder with file_system.path"),
-            ("RIVET__TELEMETRY__ENABLED", "yes", "true or false is expected"),
+            ("RIVET__TELEMETRY__ENABLED", "maybe", "true or false is expected"),
             ("RIVET__", "1", "there is no such key"),
         ];
         for (name, value, part) in rows {
@@ -346,6 +362,11 @@ mod tests {
         assert_eq!(file("a.YAML", "# a\nguard:\n  port: 1\n"), port());
         assert_eq!(file("a.yml", "guard: {port: 1, host: null}"), port());
         assert_eq!(file("a.yml", "auth: {admin_token: \"00123\"}"), Ok(vec!["auth.admin_token=\"00123\"".to_string()]));
+        assert_eq!(file("a.json", r#"{"guard":{"port":"1"}}"#), port());
+        for flag in ["false", "0", "\"off\""] {
+            let text = format!("telemetry: {{enabled: {flag}}}");
+            assert_eq!(file("a.yml", &text), Ok(vec!["telemetry.enabled=false".to_string()]), "{flag}");
+        }
         assert_eq!(file("a.yml", ""), Ok(Vec::new()));
         assert_eq!(
             file("a.json", r#"{"topology":{"datacenters":[{"name":"here","public_url":"http://a"}]}}"#),
@@ -359,7 +380,8 @@ mod tests {
             ("a.json", "{", "cannot be read"),
             ("a.json", "[1]", "sections and keys are expected"),
             ("a.yml", "guard: [1", "cannot be read"),
-            ("a.json", r#"{"guard":{"port":"1"}}"#, "a whole number"),
+            ("a.json", r#"{"guard":{"port":"one"}}"#, "a whole number"),
+            ("a.json", r#"{"telemetry":{"enabled":2}}"#, "true or false"),
             ("a.json", r#"{"guard":{"port":1.5}}"#, "a whole number"),
             ("a.json", r#"{"grd":{}}"#, "there is no such key"),
             ("a.json", r#"{"outbound":{"allow_hosts":"a"}}"#, "a list of texts"),

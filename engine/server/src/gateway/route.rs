@@ -10,9 +10,9 @@ use http::{HeaderMap, HeaderName, Method, Uri, header};
 use protocol::id::ActorId;
 use serde_json::json;
 
-use crate::engine::{DATACENTER_LABEL, parse_actor_id};
+use crate::engine::{known_datacenter, parse_actor_id};
 use crate::error::ApiError;
-use crate::form;
+use crate::form::{self, without_port};
 use crate::gateway::query::{self, CreateWanted};
 use crate::runners::connect::Endpoint;
 use crate::websocket;
@@ -204,16 +204,10 @@ fn asks_to_skip_ready_wait(headers: &HeaderMap, upgrade: bool) -> Result<bool, A
     if upgrade && websocket::protocols(headers).any(|item| item == PROTOCOL_SKIP_READY_WAIT) {
         return Ok(true);
     }
-    let Some(flag) = headers.get(X_RIVET_SKIP_READY_WAIT) else { return Ok(false) };
+    // As with the target: on the way to a WebSocket the header is not read.
+    let Some(flag) = headers.get(X_RIVET_SKIP_READY_WAIT).filter(|_| !upgrade) else { return Ok(false) };
     let flag = flag.to_str().ok().and_then(query::parse_flag);
     flag.ok_or_else(|| invalid_header(&X_RIVET_SKIP_READY_WAIT, "true, 1, false or 0 is expected"))
-}
-
-fn known_datacenter(id: ActorId) -> Result<ActorId, ApiError> {
-    match id.datacenter_label() {
-        DATACENTER_LABEL => Ok(id),
-        other => Err(ApiError::datacenter_not_found(&other.to_string())),
-    }
 }
 
 pub fn websocket_not_supported() -> ApiError {
@@ -232,7 +226,7 @@ fn invalid_header(name: &HeaderName, detail: &str) -> ApiError {
 }
 
 fn no_route(uri: &Uri, headers: &HeaderMap) -> ApiError {
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).or(uri.host()).unwrap_or_default();
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).map(without_port).or(uri.host()).unwrap_or_default();
     let path = uri.path();
     ApiError::new("guard", "no_route", format!("nothing is served at {path} for this x-rivet-target"))
         .with(json!({ "host": host, "path": path }))
@@ -413,9 +407,11 @@ mod tests {
         for pathless in ["*", "example.com:443"] {
             assert_eq!(upgraded(pathless, &format!("rivet_target.actor, rivet_actor.{id}")), "guard.no_route", "{pathless}");
         }
-        // Named in a header, which is not read here.
+        // Said in a header, which is not read here.
         let header = [(header::UPGRADE, "websocket"), (X_RIVET_TARGET, "moon")];
         assert_eq!(outcome(Method::GET, "/connect", &header), "api");
+        let header = [(header::UPGRADE, "websocket"), (X_RIVET_SKIP_READY_WAIT, "maybe")];
+        assert_eq!(outcome(Method::GET, &format!("/gateway/{id}@t/ws"), &header), "id /ws");
     }
 
     #[test]
@@ -424,6 +420,9 @@ mod tests {
         assert_eq!(get("/"), "api");
         assert_eq!(get("/health"), "api");
         assert_eq!(get("/health/ws"), "guard.no_route");
+        let host = [(header::HOST, HeaderValue::from_static("a.example:7"))].into_iter().collect();
+        let error = route(&Method::GET, &Uri::from_static("/health/ws?x"), &host).expect_err("it is not served");
+        assert_eq!(error.metadata, Some(json!({ "host": "a.example", "path": "/health/ws" })));
         assert_eq!(get("/runners/connect"), "socket /runners/connect");
         assert_eq!(get("/envoys/connect/?x=1"), "socket /envoys/connect");
         assert_eq!(get("/envoys/connect//"), "api");

@@ -27,7 +27,7 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::body::Body;
 use crate::engine::Engine;
 use crate::error::ApiError;
-use crate::form;
+use crate::form::{self, without_port};
 use crate::gateway;
 use crate::runners::session::{self, Pace};
 use crate::websocket::{self, Close};
@@ -143,16 +143,9 @@ fn authorize(engine: &Engine, headers: &HeaderMap, token: Option<&str>, header: 
     engine.authorize(token.map(str::as_bytes))
 }
 
-fn without_port(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    }
-}
-
 pub(super) fn envoy(engine: &Engine, parts: &Parts) -> Result<Hello, Refused> {
     authorize(engine, &parts.headers, websocket::parameter(&parts.headers, TOKEN_ITEM), &SEC_WEBSOCKET_PROTOCOL)?;
-    let parameters = Parameters::read(parts)?;
+    let parameters = Parameters::read(parts, "invalid_request")?;
     let number: u16 = parameters.number("protocol_version")?;
     let version = EnvoyVersion::new(number).ok_or_else(|| {
         let (oldest, newest) = (EnvoyVersion::OLDEST.number(), EnvoyVersion::NEWEST.number());
@@ -198,7 +191,7 @@ async fn legacy<T: AsyncRead + AsyncWrite + Unpin>(
     socket: &mut WebSocketStream<T>,
 ) -> Result<Hello, Refused> {
     authorize(engine, &parts.headers, websocket::parameter(&parts.headers, TOKEN_ITEM), &SEC_WEBSOCKET_PROTOCOL)?;
-    let parameters = Parameters::read(parts)?;
+    let parameters = Parameters::read(parts, "invalid_url")?;
     let number: u16 = parameters.number("protocol_version")?;
     let Some(version) = RunnerVersion::new(number) else {
         // The original finds out about one that is too new only when it cannot read its first message.
@@ -289,18 +282,23 @@ fn invalid(reason: impl Into<String>) -> ApiError {
 }
 
 /// What the address says; of a name that comes twice, the last.
-struct Parameters<'a>(HashMap<Cow<'a, str>, Cow<'a, str>>);
+struct Parameters<'a> {
+    said: HashMap<Cow<'a, str>, Cow<'a, str>>,
+    /// What the close says where one is missing: the two protocols have different words for it.
+    code: &'static str,
+}
 
 impl<'a> Parameters<'a> {
-    fn read(parts: &'a Parts) -> Result<Parameters<'a>, ApiError> {
-        let decode = |text| form::decode(text).map_err(|_| invalid("the address has bytes that are no text"));
+    fn read(parts: &'a Parts, code: &'static str) -> Result<Parameters<'a>, ApiError> {
+        let decode = |text| form::decode(text).map_err(|_| ApiError::new("ws", code, "the address has bytes that are no text"));
         let pairs = form::pairs(parts.uri.query().unwrap_or_default());
-        let pairs: Result<_, ApiError> = pairs.map(|(name, value)| Ok((decode(name)?, decode(value)?))).collect();
-        Ok(Parameters(pairs?))
+        let said: Result<_, ApiError> = pairs.map(|(name, value)| Ok((decode(name)?, decode(value)?))).collect();
+        Ok(Parameters { said: said?, code })
     }
 
     fn text(&self, name: &str) -> Result<&str, ApiError> {
-        self.0.get(name).map(|value| &**value).ok_or_else(|| invalid(format!("the parameter {name} is missing")))
+        let missing = || ApiError::new("ws", self.code, format!("the parameter {name} is missing"));
+        self.said.get(name).map(|value| &**value).ok_or_else(missing)
     }
 
     /// What is no number at all is the original's internal error.

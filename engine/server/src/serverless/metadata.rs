@@ -10,7 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use engine_core::Input;
 use engine_core::record::PoolKind;
-use http::{HeaderMap, Method, Response};
+use http::header::ACCEPT;
+use http::{HeaderMap, HeaderValue, Method, Response};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use protocol::id::NamespaceId;
@@ -33,16 +34,15 @@ const ANSWER_BYTES_MAX: usize = 4 * MIB;
 pub(super) const NAMES_MAX: usize = 1_024;
 /// As much of a body as an error shows.
 const BODY_CHARS_SHOWN: usize = 1_024;
+const CUT: &str = "...[truncated]";
 
 /// What is used of the answer; whatever else is in it is ignored.
 #[derive(Deserialize, Debug)]
 #[serde(rename_all = "camelCase")]
 pub struct Metadata {
-    #[serde(default)]
     runtime: String,
-    #[serde(default)]
     pub version: String,
-    envoy_protocol_version: Option<u64>,
+    envoy_protocol_version: Option<u16>,
     #[serde(default)]
     actor_names: BTreeMap<String, ActorName>,
     envoy: Option<Deployed>,
@@ -64,7 +64,7 @@ struct Deployed {
 impl Metadata {
     /// Checked to be one that there is.
     pub fn protocol_version(&self) -> Option<u16> {
-        self.envoy_protocol_version.and_then(|version| u16::try_from(version).ok())
+        self.envoy_protocol_version
     }
 
     /// The deployment version of the code behind the URL.
@@ -100,7 +100,7 @@ enum MetadataErrorKind {
     NonSuccessStatus { status_code: u16, body: String },
     InvalidResponseJson { body: String, parse_error: String },
     InvalidResponseSchema { runtime: String, version: String },
-    InvalidEnvoyProtocolVersion { envoy_protocol_version: u64, max_supported_envoy_protocol_version: u16 },
+    InvalidEnvoyProtocolVersion { envoy_protocol_version: u16, max_supported_envoy_protocol_version: u16 },
     DestinationBlocked { reason: String },
 }
 
@@ -144,9 +144,10 @@ impl fmt::Display for MetadataError {
 }
 
 /// Asks a URL. The headers are the pool's own.
-pub async fn fetch(client: &Client, url: &str, headers: HeaderMap) -> Result<Metadata, MetadataError> {
+pub async fn fetch(client: &Client, url: &str, mut headers: HeaderMap) -> Result<Metadata, MetadataError> {
     let url = format!("{}/metadata", url.trim_end_matches('/'));
     let url = Url::parse(&url).map_err(|error| MetadataError::invalid_request(format!("{url:?}: {error}")))?;
+    headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
     let call = Call { method: Method::GET, url, headers, body: Bytes::new() };
     let answer = async {
         let response = client.send(call).await.map_err(MetadataError::of)?;
@@ -180,7 +181,7 @@ pub(super) fn read(body: &[u8]) -> Result<Metadata, MetadataError> {
         let message = "the answer's runtime is not \"rivetkit\", or its version is empty";
         return Err(MetadataError::new(message, MetadataErrorKind::InvalidResponseSchema { runtime, version }));
     }
-    if let Some(version) = metadata.envoy_protocol_version.filter(|version| !(1..=ENVOY_PROTOCOL_MAX.into()).contains(version)) {
+    if let Some(version) = metadata.envoy_protocol_version.filter(|version| !(1..=ENVOY_PROTOCOL_MAX).contains(version)) {
         let kind = MetadataErrorKind::InvalidEnvoyProtocolVersion {
             envoy_protocol_version: version,
             max_supported_envoy_protocol_version: ENVOY_PROTOCOL_MAX,
@@ -195,7 +196,7 @@ pub(super) fn read(body: &[u8]) -> Result<Metadata, MetadataError> {
 fn shown(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     match text.char_indices().nth(BODY_CHARS_SHOWN) {
-        Some((end, _)) => format!("{}… (cut)", &text[..end]),
+        Some((end, _)) => format!("{}{CUT}", &text[..end]),
         None => text.into_owned(),
     }
 }
@@ -267,16 +268,18 @@ mod tests {
             ("[]", "invalid_response_json"),
             (&long, "invalid_response_json"),
             (r#"{"runtime":7}"#, "invalid_response_json"),
-            ("{}", "invalid_response_schema"),
+            ("{}", "invalid_response_json"),
+            (r#"{"version":"1"}"#, "invalid_response_json"),
             (r#"{"runtime":"engine","version":"1"}"#, "invalid_response_schema"),
             (r#"{"runtime":"rivetkit","version":""}"#, "invalid_response_schema"),
             (r#"{"runtime":"rivetkit","version":"1","envoyProtocolVersion":0}"#, "invalid_envoy_protocol_version"),
             (r#"{"runtime":"rivetkit","version":"1","envoyProtocolVersion":9}"#, "invalid_envoy_protocol_version"),
+            (r#"{"runtime":"rivetkit","version":"1","envoyProtocolVersion":70000}"#, "invalid_response_json"),
         ];
         for (body, kind) in rows {
             let error = Map::from(read(body.as_bytes()).expect_err(body));
             assert_eq!(error["metadata"]["kind"], kind, "{body}");
         }
-        assert_eq!(shown(long.as_bytes()).chars().count(), BODY_CHARS_SHOWN + "… (cut)".chars().count());
+        assert_eq!(shown(long.as_bytes()).chars().count(), BODY_CHARS_SHOWN + CUT.len());
     }
 }
