@@ -126,7 +126,9 @@ async function footer() {
   try {
     const about = await get("/metadata");
     const commit = about.git_sha ? ` (${about.git_sha.slice(0, 8)})` : "";
-    const datacenter = await get("/datacenters").then((list) => list.datacenters[0], () => null);
+    // Not around an inspector: that tab has no token and must not ask for one.
+    const asks = location.pathname !== "/ui/inspector";
+    const datacenter = asks ? await get("/datacenters").then((list) => list.datacenters[0], () => null) : null;
     fill(
       bottom,
       h("span", null, `rivet-engine ${about.version}${commit}`),

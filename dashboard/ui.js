@@ -163,6 +163,7 @@ export function form(label, send, attributes, ...children) {
       await send(Object.fromEntries(new FormData(element)), element);
     } catch (error) {
       fill(problem, failed(error));
+      problem.scrollIntoView({ block: "nearest" });
     } finally {
       submit.disabled = false;
     }

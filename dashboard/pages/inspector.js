@@ -2,7 +2,7 @@
 //
 // Its page wants a frame around it that hands over the actor's inspector token and shows which tabs there are. It comes from the
 // app, under this address: so the tab is opened without a way back to this page, and the engine's token is not in it.
-import { get } from "../api.js";
+import { Failure, get } from "../api.js";
 import { fill, h } from "../dom.js";
 import { button, failed } from "../ui.js";
 
@@ -10,7 +10,10 @@ import { button, failed } from "../ui.js";
 const TOKEN_KEY = "Aw==";
 
 export async function openInspector(namespace, id) {
-  const { value } = await get(`/actors/${id}/kv/keys/${encodeURIComponent(TOKEN_KEY)}`, { namespace });
+  const entry = get(`/actors/${id}/kv/keys/${encodeURIComponent(TOKEN_KEY)}`, { namespace });
+  const { value } = await entry.catch((error) => {
+    throw error.code === "kv_key_not_found" ? new Failure({ message: "This actor's app brings no inspector, or has not run yet." }) : error;
+  });
   // After #, where no server sees it.
   open(`/ui/inspector#${new URLSearchParams({ id, token: atob(value) })}`, "_blank", "noopener");
 }

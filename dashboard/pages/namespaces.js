@@ -15,7 +15,7 @@ export function namespaces({ signal, go }) {
     (one) => one.namespace_id,
     h("p", null, "There is no namespace."),
   );
-  const load = () => all("/namespaces", {}, (page) => page.namespaces, signal);
+  const load = async () => (await all("/namespaces", {}, (page) => page.namespaces, signal)).sort((a, b) => a.name.localeCompare(b.name));
   const part = loading(signal, load, list.show, list.node);
   return [heading("Namespaces", button("New namespace", () => create(go), { class: "primary" })), part.node];
 }
