@@ -91,7 +91,7 @@ export function refusal(status, text, ray = null) {
 
 /** Every failure comes by here, so that no part of the page forgets about the token. */
 export function heard(failure) {
-  if (failure.isForbidden) onForbidden(failure);
+  if (failure.isForbidden) onForbidden();
   return failure;
 }
 

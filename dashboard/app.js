@@ -142,7 +142,7 @@ async function footer() {
 
 // ---- the token ----
 
-whenForbidden((failure) => {
+whenForbidden(() => {
   // Several calls of a page are refused at one time.
   if (asked) return;
   asked = true;
@@ -154,7 +154,7 @@ whenForbidden((failure) => {
       footer();
       show({ focus: true });
     };
-    fill(main, tokenForm(failure, accepted));
+    fill(main, tokenForm(accepted));
     main.querySelector("input").focus();
   });
 });

@@ -3,7 +3,7 @@ import { Failure, get, token } from "../api.js";
 import { h } from "../dom.js";
 import { checkbox, field, form, heading, input } from "../ui.js";
 
-export function tokenForm(failure, accepted) {
+export function tokenForm(accepted) {
   const wrong = token.read() !== null;
   token.forget();
   const send = async ({ token: typed, remember }) => {
@@ -22,7 +22,7 @@ export function tokenForm(failure, accepted) {
     "section",
     { class: "narrow" },
     heading("This engine wants a token"),
-    h("p", null, wrong ? "The token is not the engine's, or not any more. " : "", failure.message),
+    h("p", null, wrong ? "The token you have given is not the engine's, or not any more." : "Without it nobody may use its API."),
     form("Continue", send, null, field("Token", value, "auth.admin_token of the engine's configuration"), checkbox("Remember on this device", "remember"), h("small", null, remember)),
   );
 }

@@ -1,12 +1,11 @@
 // What becomes of everything in an app that is killed, told to stop, frozen, or cut off from its engine.
-import { Engine, key, pause, test, Wire } from "./harness.mjs";
+import { Engine, pause, test, Wire } from "./harness.mjs";
 import { survive } from "./residents.mjs";
 
-const engine = await Engine.start();
-
-/// An app in a pool of its own, behind a network of its own.
+/// An app behind a network of its own. Each disaster has an engine of its own.
 async function life() {
-	const pool = key();
+	const engine = await Engine.start();
+	const pool = "default";
 	const wire = await Wire.start(engine.port);
 	const launch = () => engine.app({ pool, env: { RIVET_ENDPOINT: wire.url } });
 	return { engine, pool, wire, launch, app: await launch(), client: engine.client({ poolName: pool }) };

@@ -6,6 +6,9 @@ use rivet_tests::{Answer, Call, Engine};
 const HTML: &str = "text/html; charset=utf-8";
 const JS: &str = "text/javascript; charset=utf-8";
 
+/// A request, its status, and headers of the answer.
+type Row = (Call, u16, &'static [(&'static str, &'static str)]);
+
 /// Status and headers; an empty header is one that is not there.
 fn check(what: &str, answer: &Answer, status: u16, headers: &[(&str, &str)]) {
     assert_eq!(answer.status, status, "{what}: {answer}");
@@ -52,8 +55,8 @@ async fn its_files_are_served() {
 #[tokio::test(flavor = "multi_thread")]
 async fn methods_and_the_way_there() {
     let engine = Engine::start().await;
-    let reads: &[(&str, &str)] = &[("allow", "GET,HEAD"), ("content-security-policy", "")];
-    let rows: [(Call, u16, &[(&str, &str)]); 7] = [
+    let reads: &'static [(&'static str, &'static str)] = &[("allow", "GET,HEAD"), ("content-security-policy", "")];
+    let rows: [Row; 7] = [
         (Call::new("HEAD", "/ui/app.js"), 200, &[("content-type", JS)]),
         (Call::new("HEAD", "/ui/ns/x"), 200, &[("content-type", HTML)]),
         (Call::post("/ui/"), 405, reads),
