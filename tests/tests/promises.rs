@@ -62,7 +62,8 @@ async fn a_runner_that_connects_is_given_all_that_waits_at_once() {
     }
     // The original looks again after seconds.
     assert!(connected.elapsed() < Duration::from_secs(2), "{:?}", connected.elapsed());
-    (told.sort(), waiting.sort());
+    told.sort();
+    waiting.sort();
     assert_eq!(told, waiting);
 }
 

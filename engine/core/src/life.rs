@@ -64,6 +64,8 @@ pub(crate) struct Actor {
     pub alarm_sent: bool,
     /// The call that started it ended with the engine's last process: nobody would notice when its time is over.
     pub call_lost: bool,
+    /// The call that started it has ended: if its runner goes too, its program is gone.
+    pub call_over: bool,
     /// How often in a row it could not be started.
     pub starts_failed: u32,
     requests: usize,
@@ -128,6 +130,7 @@ impl Actor {
             events_acked: 0,
             alarm_sent: false,
             call_lost: false,
+            call_over: false,
             starts_failed: 0,
             requests: 0,
             sockets: 0,

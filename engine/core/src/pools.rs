@@ -94,7 +94,10 @@ impl Core {
                 self.url_failed(pool, error.clone());
                 self.ended(id, End::Lost(ActorError::RunnerPoolError(error)));
             }
-            (CallOutcome::Failed(error), _) => self.url_failed(pool, error),
+            (CallOutcome::Failed(error), _) => {
+                self.url_failed(pool, error);
+                self.call_over(id);
+            }
             // Its runner may have it and be about to say so; if not, the start takes too long.
             (CallOutcome::Ended, Life::Calling) => self.url_failed(pool, PoolError::ServerlessStreamEndedEarly),
             // Whoever was called ends before it has begun.
@@ -105,7 +108,28 @@ impl Core {
             (CallOutcome::Stopping, Life::Starting { .. } | Life::Running { .. }) => {
                 self.stop(id, StopReason::GoingAway, After::Start);
             }
-            (CallOutcome::Ended | CallOutcome::Stopping, _) => {}
+            (CallOutcome::Ended, _) => self.call_over(id),
+            (CallOutcome::Stopping, _) => {}
+        }
+    }
+
+    /// Its program answers the call for as long as it lives. Without the call and without a connection nothing of it is left.
+    fn call_over(&mut self, id: ActorId) {
+        let Some(actor) = self.actors.get_mut(&id) else { return };
+        actor.call_over = true;
+        if let Some(on) = actor.on() {
+            self.lose_called(on);
+        }
+    }
+
+    /// The actors on a runner that is away whose calls are over.
+    pub(crate) fn lose_called(&mut self, on: RunnerId) {
+        let Some(runner) = self.runners.get(&on).filter(|runner| !runner.is_here()) else { return };
+        let over = |id: &&ActorId| self.actors.get(id).is_some_and(|actor| actor.call_over);
+        let gone: Vec<ActorId> = runner.actors.iter().filter(over).copied().collect();
+        let error = self.loss_of(on);
+        for actor in gone {
+            self.lost(actor, error.clone());
         }
     }
 

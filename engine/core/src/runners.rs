@@ -212,6 +212,7 @@ impl Core {
         if runner.is_here() {
             runner.link = Link::Away { since_ms, replaced: false };
             self.timers.insert((lost_ms, Timer::RunnerAway(id)));
+            self.lose_called(id);
             self.place_unplaced();
         }
     }
@@ -303,7 +304,7 @@ impl Core {
     }
 
     /// How the loss of this runner is told of its actors.
-    fn loss_of(&self, id: RunnerId) -> ActorError {
+    pub(crate) fn loss_of(&self, id: RunnerId) -> ActorError {
         let key = self.runners.get(&id).map(|runner| runner.profile.key.clone()).unwrap_or_default();
         match self.runners.get(&id).is_some_and(Runner::is_legacy) {
             true => ActorError::RunnerConnectionLost { runner_id: key },

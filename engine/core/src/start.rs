@@ -238,6 +238,7 @@ impl Actor {
         self.events_acked = 0;
         self.alarm_sent = false;
         self.call_lost = false;
+        self.call_over = false;
         self.stage = None;
     }
 }

@@ -185,7 +185,7 @@ fn who_waited_for_a_url_is_called_when_the_engine_is_back() {
             url <- start a@1 #0
             call 5 <- created b
             url <- start a@2 #0
-            a: generation 2, sleep 0, pending 0
+            a: generation 2, pending 0
             b: generation 0, sleep 0, pending 0, ConcurrentActorLimitReached
         "#]],
     );
@@ -326,6 +326,37 @@ fn a_call_that_ends_before_it_has_begun_is_made_again() {
             url <- end a@1
             url <- start a@2 #0
             a: generation 2, pending 0
+        "#]],
+    );
+}
+
+#[test]
+fn a_program_whose_call_and_connection_are_gone_is_gone() {
+    check(
+        "up pool
+         url 10
+         request q1 for a
+         envoy e1 joined
+         from e1 running a
+         envoy e1 left
+         call a failed
+         request q2 for b
+         envoy e2 joined
+         from e2 running b
+         call b ended
+         envoy e2 left
+         request q3 for a",
+        expect![[r#"
+            call 3 <- configured, changed true
+            url <- start a@1 #0
+            e1 <- request q1 a@1
+            url <- end a@1
+            q1 <- guard.tunnel_response_closed: the runner of actor a was lost while it handled the request; whether it took effect is not known
+            url <- start b@1 #0
+            e2 <- request q2 b@1
+            url <- end b@1
+            q2 <- guard.tunnel_response_closed: the runner of actor b was lost while it handled the request; whether it took effect is not known
+            url <- start a@2 #0
         "#]],
     );
 }

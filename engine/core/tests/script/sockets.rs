@@ -169,7 +169,7 @@ fn a_start_that_fails_is_not_repeated_until_the_socket_has_something_new() {
             e1 <- stop sleep: a@1 #2
             q1 <- hibernate
             e1 <- start nothing woken q1: a@2 #1
-            a: generation 2, start 0, sleep 0, reschedule 60, Crashed { message: Some("boom") }
+            a: generation 2, start 0, reschedule 60, Crashed { message: Some("boom") }
             e1 <- start nothing restarted q1: a@3 #1
             e1 <- request q1 a@3
         "#]],

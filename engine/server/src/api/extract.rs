@@ -11,7 +11,7 @@ use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, Uri};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use protocol::limits::MIB;
+use protocol::limits::{KIB, MIB, cut};
 use serde::de::DeserializeOwned;
 
 use crate::auth;
@@ -20,6 +20,8 @@ use crate::error::ApiError;
 use crate::form;
 
 pub const API_BODY_BYTES_MAX: usize = 2 * MIB;
+/// As much of what is wrong with a body is told.
+const ERROR_BYTES_SHOWN: usize = KIB;
 
 /// The parameters of a query, decoded.
 pub struct Query {
@@ -131,7 +133,10 @@ pub async fn json<T: DeserializeOwned>(request: Request) -> Result<T, ApiError> 
             ApiError::bad_request(format!("the body could not be read: {error}"))
         }
     })?;
-    serde_json::from_slice(&body.to_bytes()).map_err(|error| ApiError::bad_request(format!("the body is not as expected: {error}")))
+    serde_json::from_slice(&body.to_bytes()).map_err(|error| {
+        // It quotes what it cannot read.
+        ApiError::bad_request(format!("the body is not as expected: {}", cut(error.to_string(), ERROR_BYTES_SHOWN)))
+    })
 }
 
 fn says_json(headers: &HeaderMap) -> bool {
@@ -201,6 +206,7 @@ mod tests {
     async fn bodies_are_read_strictly() {
         let long = format!("{{\"a\":1{}}}", " ".repeat(API_BODY_BYTES_MAX));
         let deep = "[".repeat(100_000);
+        let quoted = format!("{{\"a\":\"{}\"}}", "x".repeat(100_000));
         let rows = [
             (Some("application/json"), r#"{"a":1}"#, true),
             (Some("Application/JSON; charset=utf-8"), r#"{"a":1}"#, true),
@@ -214,6 +220,7 @@ mod tests {
             (Some("application/json"), "", false),
             (Some("application/json"), &long, false),
             (Some("application/json"), &deep, false),
+            (Some("application/json"), &quoted, false),
         ];
         for (content_type, body, good) in rows {
             let mut request = Request::new(Body::from(body.to_string()));
@@ -222,7 +229,7 @@ mod tests {
             }
             match json::<Fields>(request).await {
                 Ok(fields) => assert!(good && fields == Fields { a: 1 }),
-                Err(error) => assert!(!good && error.code == "bad_request", "{error:?}"),
+                Err(error) => assert!(!good && error.code == "bad_request" && error.message.len() < 2 * KIB, "{error:?}"),
             }
         }
     }

@@ -219,7 +219,7 @@ fn extension(path: &Path) -> Option<&'static str> {
 
 /// What to do about a key that is not known: the keys that are, in the deepest section that is.
 fn unknown(path: &[String], value: &Value) -> String {
-    let section = (0..=path.len()).rev().find(|length| is_section(&path[..*length])).unwrap_or(0);
+    let section = (0..=path.len()).take_while(|length| is_section(&path[..*length])).last().unwrap_or(0);
     let mut known: Vec<&str> =
         KEYS.iter().filter(|key| key.is_below(&path[..section])).filter_map(|key| key.path.split('.').nth(section)).collect();
     known.sort_unstable();

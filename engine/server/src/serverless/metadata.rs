@@ -173,11 +173,15 @@ async fn whole(response: Response<Incoming>) -> Result<Bytes, MetadataError> {
 
 pub(super) fn read(body: &[u8]) -> Result<Metadata, MetadataError> {
     let metadata: Metadata = serde_json::from_slice(body).map_err(|error| {
-        let kind = MetadataErrorKind::InvalidResponseJson { body: shown(body), parse_error: error.to_string() };
+        let kind = MetadataErrorKind::InvalidResponseJson {
+            body: shown(body),
+            // It quotes what it cannot read.
+            parse_error: shown(error.to_string().as_bytes()),
+        };
         MetadataError::new("the URL's answer is not the JSON that was expected", kind)
     })?;
     if metadata.runtime != "rivetkit" || metadata.version.is_empty() {
-        let (runtime, version) = (metadata.runtime, metadata.version);
+        let (runtime, version) = (shown(metadata.runtime.as_bytes()), shown(metadata.version.as_bytes()));
         let message = "the answer's runtime is not \"rivetkit\", or its version is empty";
         return Err(MetadataError::new(message, MetadataErrorKind::InvalidResponseSchema { runtime, version }));
     }
@@ -276,9 +280,12 @@ mod tests {
             (r#"{"runtime":"rivetkit","version":"1","envoyProtocolVersion":9}"#, "invalid_envoy_protocol_version"),
             (r#"{"runtime":"rivetkit","version":"1","envoyProtocolVersion":70000}"#, "invalid_response_json"),
         ];
-        for (body, kind) in rows {
+        let (quoted, other) = (format!(r#"{{"runtime":"{long}"}}"#), format!(r#"{{"envoyProtocolVersion":"{long}"}}"#));
+        let long_ones = [(&*quoted, "invalid_response_schema"), (&*other, "invalid_response_json")];
+        for (body, kind) in rows.into_iter().chain(long_ones) {
             let error = Map::from(read(body.as_bytes()).expect_err(body));
             assert_eq!(error["metadata"]["kind"], kind, "{body}");
+            assert!(Value::from(error).to_string().chars().count() < 3_000, "an error is short: {body}");
         }
         assert_eq!(shown(long.as_bytes()).chars().count(), BODY_CHARS_SHOWN + CUT.len());
     }
