@@ -280,7 +280,8 @@ mod tests {
             (r#"{"runtime":"rivetkit","version":"1","envoyProtocolVersion":9}"#, "invalid_envoy_protocol_version"),
             (r#"{"runtime":"rivetkit","version":"1","envoyProtocolVersion":70000}"#, "invalid_response_json"),
         ];
-        let (quoted, other) = (format!(r#"{{"runtime":"{long}"}}"#), format!(r#"{{"envoyProtocolVersion":"{long}"}}"#));
+        let (quoted, other) =
+            (format!(r#"{{"runtime":"{long}","version":"1"}}"#), format!(r#"{{"envoyProtocolVersion":"{long}"}}"#));
         let long_ones = [(&*quoted, "invalid_response_schema"), (&*other, "invalid_response_json")];
         for (body, kind) in rows.into_iter().chain(long_ones) {
             let error = Map::from(read(body.as_bytes()).expect_err(body));
