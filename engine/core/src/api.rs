@@ -53,10 +53,21 @@ impl Core {
             Operation::Activate { namespace, name, version } => self.call_activate(call, namespace, name, version),
             Operation::PutRunnerConfig { namespace, record } => self.put_runner_config(call, namespace, *record),
             Operation::DeleteRunnerConfig { namespace, pool } => self.delete_runner_config(call, namespace, pool),
+            Operation::Settle => {
+                self.settle(call);
+                Ok(())
+            }
             Operation::ListRunners { namespace } => self.list_runners(call, namespace),
         };
         if let Err(refusal) = result {
             self.reply(call, Err(refusal));
+        }
+    }
+
+    fn settle(&mut self, call: CallId) {
+        match self.all_durable() {
+            true => self.reply(call, Ok(Answer::Done)),
+            false => self.commit(Vec::new(), Then::Reply(call, Answer::Done)),
         }
     }
 

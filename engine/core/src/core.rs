@@ -357,6 +357,10 @@ impl Core {
         self.act(Action::LoadAlarms { from, limit });
     }
 
+    pub(crate) fn all_durable(&self) -> bool {
+        self.commits.is_empty()
+    }
+
     pub(crate) fn act(&mut self, action: Action) {
         self.actions.push_back(action);
     }

@@ -210,6 +210,8 @@ pub enum Operation {
         namespace: String,
         pool: String,
     },
+    /// Answered when everything that was decided so far is durable: what is read then is no older than what a client has seen.
+    Settle,
     /// How many actors each runner of a namespace has, and each pool's error.
     ListRunners {
         namespace: String,
