@@ -1,5 +1,6 @@
 //! What is known of a deployed component, and why one is refused.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -50,6 +51,41 @@ pub enum Handler {
     Http,
     /// `wasi:http/incoming-handler`
     WasiHttp,
+    /// `rivet:actor/migrate-handler`
+    Migrate,
+    /// `rivet:actor/action-handler`
+    Action,
+    /// `rivet:actor/queue-handler`
+    Queue,
+    /// `rivet:actor/connection-handler`
+    Connection,
+    /// `rivet:actor/websocket-handler`
+    Websocket,
+}
+
+/// What a deployment gives its actors beside code, and what it holds them to.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Settings {
+    /// What `config.get` finds.
+    pub config: BTreeMap<String, String>,
+    /// The same, but shown to nobody else.
+    pub secrets: BTreeMap<String, String>,
+    /// Where outgoing requests may go: `host`, `host:port`, `*.host`, an address or a range of addresses. Nowhere by default.
+    pub outbound: Vec<String>,
+    pub limits: ActorLimits,
+}
+
+/// Limits of each actor of a deployment; none: the runner's own. None can be above the runner's own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ActorLimits {
+    /// Processor time of one message.
+    pub cpu_ms: Option<u32>,
+    pub memory_bytes: Option<u64>,
+    /// A request's body, an action's arguments, a message of a socket or of the queue.
+    pub message_bytes: Option<u64>,
+    /// Messages that stand in line.
+    pub mailbox: Option<u32>,
+    pub sockets: Option<u32>,
 }
 
 /// What a runner found when it prepared a component.

@@ -59,6 +59,25 @@ pub enum DatabaseQuestion {
         generation: u64,
         statements: Vec<Statement>,
     },
+    /// *Ours.* A step of the transaction that one message of an actor is: it begins with the first of these, and ends with `Seal` or
+    /// `RollBack`.
+    Message {
+        generation: u64,
+        step: MessageStep,
+    },
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub enum MessageStep {
+    /// One statement; answered by `Executed`.
+    Execute(Statement),
+    /// Many; answered by `Executed` of nothing.
+    Script(String),
+    /// The message has succeeded: answered by `Sealed` with what it changed, which comes back in the message's commit, or by
+    /// `Unchanged`. Until that commit is durable no other statement of the actor runs.
+    Seal,
+    /// The message has failed; answered by `Unchanged`.
+    RollBack,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -78,13 +97,29 @@ pub enum SqlValue {
 
 #[derive(Clone, PartialEq, Debug)]
 pub enum DatabaseAnswer {
-    Pages { pages: Vec<(u32, Option<Bytes>)>, head_txid: u64 },
-    Committed { head_txid: u64 },
-    Staging { txid: u64 },
-    Staged { bytes: u64 },
+    Pages {
+        pages: Vec<(u32, Option<Bytes>)>,
+        head_txid: u64,
+    },
+    Committed {
+        head_txid: u64,
+    },
+    Staging {
+        txid: u64,
+    },
+    Staged {
+        bytes: u64,
+    },
     Rows(Rows),
     Executed(Executed),
     ExecutedBatch(Vec<Executed>),
+    /// *Ours.*
+    Sealed {
+        pages: Vec<Page>,
+        size_pages: u32,
+    },
+    /// *Ours.*
+    Unchanged,
 }
 
 #[derive(Clone, PartialEq, Debug, Default)]

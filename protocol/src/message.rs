@@ -13,8 +13,10 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use crate::component::{ComponentHash, ComponentInfo, ComponentRefusal};
-use crate::database::{DatabaseAnswer, DatabaseError, DatabaseQuestion};
+use std::sync::Arc;
+
+use crate::component::{ComponentHash, ComponentInfo, ComponentRefusal, Settings};
+use crate::database::{DatabaseAnswer, DatabaseError, DatabaseQuestion, Page};
 use crate::id::{ActorId, Generation, NamespaceId, RequestId};
 
 /// How a runner introduces itself.
@@ -120,6 +122,13 @@ pub enum ToRunner {
         generation: Generation,
         commit: u64,
     },
+    /// *Ours.* The answer to `CallActor`.
+    CallAnswer {
+        actor: ActorId,
+        generation: Generation,
+        call: u64,
+        result: Result<String, CallError>,
+    },
     /// *Ours.* Make this component ready to run; answered by `Prepared`.
     Prepare {
         component: ComponentHash,
@@ -200,6 +209,7 @@ pub enum FromRunner {
         actor: ActorId,
         generation: Generation,
         call: u64,
+        space: KvSpace,
         question: KvQuestion,
     },
     /// Writes that belong to no message of the actor: durable when answered. Of any actor of the runner's namespace.
@@ -215,6 +225,15 @@ pub enum FromRunner {
     },
     /// *Ours.*
     Commit(Commit),
+    /// *Ours.* The actor calls another one of its namespace; answered by `CallAnswer`, at the latest when the time is up.
+    CallActor {
+        actor: ActorId,
+        generation: Generation,
+        call: u64,
+        target: CallTarget,
+        ask: Ask,
+        timeout_ms: u64,
+    },
     /// *Ours.* The runner needs the bytes of a component.
     GetComponent {
         component: ComponentHash,
@@ -254,11 +273,23 @@ pub struct Start {
     pub input: Option<Bytes>,
     pub reason: StartReason,
     /// *Ours.* What to run; a runner without components has its own code for the name.
-    pub component: Option<ComponentHash>,
+    pub component: Option<Deployed>,
     /// *Ours.* The alarm that is set.
     pub alarm_ms: Option<u64>,
     /// Sockets of clients that have stayed open while the actor was not running.
     pub hibernating: Vec<RequestId>,
+}
+
+/// *Ours.* The version of a deployment that a start is to run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Deployed {
+    pub component: ComponentHash,
+    pub version: u32,
+    /// The version that last wrote the actor's state, if that is another one: its `migrate-handler` is called first.
+    pub migrate_from: Option<u32>,
+    /// The name of the actor's namespace.
+    pub namespace: String,
+    pub settings: Arc<Settings>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -301,6 +332,8 @@ pub enum Outcome {
     Error(Option<String>),
     /// *Ours.* It never began: the runner has no room for one more actor. The text says what to do about that.
     NoRoom(String),
+    /// *Ours.* Its state could not be migrated to this version, and is as it was before.
+    NotMigrated(String),
 }
 
 /// The head of a request, and its body if that is short.
@@ -372,11 +405,66 @@ pub struct Commit {
     /// Counts from 1 per generation.
     pub commit: u64,
     pub changes: Vec<KvChange>,
+    /// The same in [`KvSpace::Runner`].
+    pub own: Vec<KvChange>,
+    /// What the message's statements changed in the actor's database.
+    pub database: Option<DatabaseCommit>,
     pub alarm: AlarmChange,
     /// This message was the alarm's, scheduled for this moment. Unless `alarm` sets another, the alarm is gone.
     pub fired_ms: Option<u64>,
     /// The alarm's handler refused: the alarm stays and fires again, later.
     pub alarm_failed: bool,
+}
+
+/// *Ours.* The pages that [`DatabaseAnswer::Sealed`] gave, on their way back as part of a commit.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DatabaseCommit {
+    /// The call that was answered with them.
+    pub call: u64,
+    pub pages: Vec<Page>,
+    pub size_pages: u32,
+}
+
+/// Which of the two ordered maps of an actor.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KvSpace {
+    /// The one that the actor's own code sees.
+    Actor,
+    /// *Ours.* What a runner of components keeps for it: schedules, queued messages, connections. Within its generation the runner is
+    /// its only writer, and nobody else reads it.
+    Runner,
+}
+
+/// *Ours.* Which actor another one calls.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CallTarget {
+    Id(String),
+    Get { name: String, key: Vec<String> },
+    GetOrCreate { name: String, key: Vec<String>, input: Option<Bytes> },
+}
+
+/// *Ours.* What is asked of it. Arguments and bodies are JSON text.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Ask {
+    Action {
+        name: String,
+        args: String,
+    },
+    /// To be durable in its queue; answered by `null`.
+    Push {
+        queue: String,
+        body: String,
+    },
+}
+
+/// *Ours.* As a client of the actor would see it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CallError {
+    pub group: String,
+    pub code: String,
+    pub message: String,
+    /// JSON text.
+    pub metadata: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]

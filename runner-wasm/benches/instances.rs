@@ -32,7 +32,7 @@ struct Engine {
 impl FromRunnerLink for Engine {
     fn send(&self, message: FromRunner) {
         let answer = match message {
-            FromRunner::Kv { actor, generation, call, question } => {
+            FromRunner::Kv { actor, generation, call, question, .. } => {
                 let answer = match question {
                     KvQuestion::Get { keys } => KvAnswer::Get(vec![None; keys.len()]),
                     KvQuestion::List { .. } => KvAnswer::List(vec![]),
@@ -113,7 +113,13 @@ impl Bench {
             create_ms: 0,
             input: None,
             reason: StartReason::Woken,
-            component: Some(component),
+            component: Some(Deployed {
+                component: component,
+                version: 1,
+                migrate_from: None,
+                namespace: "default".to_string(),
+                settings: Arc::default(),
+            }),
             alarm_ms: None,
             hibernating: vec![],
         };

@@ -6,7 +6,7 @@
 #![allow(clippy::all)]
 
 wasmtime::component::bindgen!({
-    path: "../wit",
+    path: "../wit/0.1",
     world: "imports",
     imports: {
         // Only these two may have to wait; a function that never waits costs a third of one that could.
@@ -17,16 +17,16 @@ wasmtime::component::bindgen!({
 });
 
 pub mod start {
-    wasmtime::component::bindgen!({ path: "../wit", world: "with-start", exports: { default: async } });
+    wasmtime::component::bindgen!({ path: "../wit/0.1", world: "with-start", exports: { default: async } });
 }
 
 pub mod stop {
-    wasmtime::component::bindgen!({ path: "../wit", world: "with-stop", exports: { default: async } });
+    wasmtime::component::bindgen!({ path: "../wit/0.1", world: "with-stop", exports: { default: async } });
 }
 
 pub mod alarm {
     wasmtime::component::bindgen!({
-        path: "../wit",
+        path: "../wit/0.1",
         world: "with-alarm",
         exports: { default: async },
         with: { "rivet:actor/types": super::rivet::actor::types },
@@ -35,7 +35,7 @@ pub mod alarm {
 
 pub mod http {
     wasmtime::component::bindgen!({
-        path: "../wit",
+        path: "../wit/0.1",
         world: "with-http",
         exports: { default: async },
         with: { "rivet:actor/types": super::rivet::actor::types },

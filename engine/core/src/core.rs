@@ -296,6 +296,7 @@ impl Core {
             | FromRunner::ResponseAbort { .. }
             | FromRunner::RequestWindow { .. }
             | FromRunner::Kv { .. }
+            | FromRunner::CallActor { .. }
             | FromRunner::GetComponent { .. }
             | FromRunner::RequestBodyCancel { .. }
             | FromRunner::SocketOpened { .. }

@@ -99,16 +99,22 @@ impl Core {
         write: Write,
         answer: Option<Result<DatabaseAnswer, DatabaseError>>,
     ) {
-        let Some(actor) = self.actors.get_mut(&id) else { return };
+        let Some(change) = self.change_database(id, write.pages, write.size_pages) else { return };
+        let head_txid = self.actors.get(&id).map_or(0, Actor::head_txid);
+        let result = answer.unwrap_or(Ok(DatabaseAnswer::Committed { head_txid }));
+        let answer = Box::new(ToRunner::Database { actor: id, call, result });
+        self.commit_actor(id, vec![change], ActorThen::Answered { runner, answer });
+    }
+
+    /// The next head of the actor's database, in memory and for the disk.
+    pub(crate) fn change_database(&mut self, id: ActorId, pages: Vec<Page>, size_pages: u32) -> Option<Change> {
+        let actor = self.actors.get_mut(&id)?;
         let old = actor.database.unwrap_or_default();
-        let head = DatabaseHead { txid: old.txid + 1, size_pages: write.size_pages };
+        let head = DatabaseHead { txid: old.txid + 1, size_pages };
         actor.database = Some(head);
         // Whatever was staged was to come after another head.
         actor.stage = None;
-        let change = Change::Database { actor: id, head, pages: write.pages, shrunk: head.size_pages < old.size_pages };
-        let result = answer.unwrap_or(Ok(DatabaseAnswer::Committed { head_txid: head.txid }));
-        let answer = Box::new(ToRunner::Database { actor: id, call, result });
-        self.commit_actor(id, vec![change], ActorThen::Answered { runner, answer });
+        Some(Change::Database { actor: id, head, pages, shrunk: head.size_pages < old.size_pages })
     }
 }
 
@@ -158,7 +164,8 @@ impl Actor {
             }
             DatabaseQuestion::Exec { generation, .. }
             | DatabaseQuestion::Execute { generation, .. }
-            | DatabaseQuestion::ExecuteBatch { generation, .. } => {
+            | DatabaseQuestion::ExecuteBatch { generation, .. }
+            | DatabaseQuestion::Message { generation, .. } => {
                 if !self.may_use_database(generation) {
                     return Err(no_such_actor());
                 }

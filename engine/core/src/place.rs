@@ -3,9 +3,11 @@
 //! A component that is deployed under an actor's name takes the actors of that name. It goes to a runner that has said it is ready
 //! for it (`Prepared`), so that waking an actor never waits for a compiler. Actors of other names go to a runner of their pool.
 
-use protocol::component::{ComponentHash, ComponentInfo, ComponentRefusal, ComponentRefusalKind};
+use std::sync::Arc;
+
+use protocol::component::{ComponentHash, ComponentInfo, ComponentRefusal, ComponentRefusalKind, Settings};
 use protocol::id::{ActorId, NamespaceId, RunnerId};
-use protocol::message::{StopReason, ToRunner};
+use protocol::message::{Deployed, StopReason, ToRunner};
 
 use crate::action::{Action, Answer};
 use crate::core::{Core, Then};
@@ -96,6 +98,19 @@ impl Core {
 
     pub(crate) fn live_component(&self, namespace: NamespaceId, name: &str) -> Option<ComponentHash> {
         Some(self.deployment(namespace, name)?.live_version().component)
+    }
+
+    /// What an actor of this name is to run now, if it is a component.
+    pub(crate) fn deployed_for(&self, record: &ActorRecord) -> Option<Deployed> {
+        let live = self.deployment(record.namespace, &record.name)?.live_version();
+        let namespace = self
+            .namespaces
+            .values()
+            .find(|namespace| namespace.id == record.namespace)
+            .map(|namespace| namespace.name.clone())
+            .unwrap_or_default();
+        let settings = Arc::new(Settings::default());
+        Some(Deployed { component: live.component, version: live.number, migrate_from: None, namespace, settings })
     }
 
     pub(crate) fn deployment(&self, namespace: NamespaceId, name: &str) -> Option<&DeploymentRecord> {

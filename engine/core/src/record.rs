@@ -6,7 +6,7 @@ use bytes::Bytes;
 use protocol::component::{ComponentHash, ComponentInfo};
 use protocol::database::Page;
 use protocol::id::{ActorId, Generation, NamespaceId};
-use protocol::message::{KvChange, RunnerProfile, RunnerProtocol, Serves, StopReason};
+use protocol::message::{KvChange, KvSpace, RunnerProfile, RunnerProtocol, Serves, StopReason};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -290,6 +290,7 @@ pub enum Change {
     },
     Kv {
         actor: ActorId,
+        space: KvSpace,
         now_ms: u64,
         changes: Vec<KvChange>,
     },

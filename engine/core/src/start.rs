@@ -166,7 +166,7 @@ impl Core {
             input: actor.input.clone(),
             reason: actor.next_start,
             // The version that is live now, not the one that was when the start was decided.
-            component: self.live_component(actor.record.namespace, &actor.record.name),
+            component: self.deployed_for(&actor.record),
             alarm_ms: actor.record.alarm.map(|alarm| alarm.scheduled_ms),
             hibernating: actor.hibernating.iter().copied().collect(),
         }

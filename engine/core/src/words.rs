@@ -3,7 +3,7 @@
 use protocol::id::{ActorId, Generation, RunnerId};
 use protocol::limits::{FAILURE_TEXT_BYTES_MAX, cut};
 use protocol::message::{
-    AlarmChange, Checkpoint, Command, Commit, Event, FromRunner, KvAnswer, KvChange, Outcome, StopReason, ToRunner,
+    AlarmChange, Checkpoint, Command, Commit, Event, FromRunner, KvAnswer, KvChange, KvSpace, Outcome, StopReason, ToRunner,
 };
 
 use crate::action::Action;
@@ -42,6 +42,9 @@ impl Core {
             (Event::Stopped(Outcome::Ok), _) => return self.ended(id, End::Told),
             (Event::Stopped(Outcome::Error(message)), _) => {
                 return self.ended(id, End::Crashed(message.map(|text| cut(text, FAILURE_TEXT_BYTES_MAX))));
+            }
+            (Event::Stopped(Outcome::NotMigrated(message)), _) => {
+                return self.ended(id, End::Crashed(Some(cut(message, FAILURE_TEXT_BYTES_MAX))));
             }
             (Event::Stopped(Outcome::NoRoom(message)), _) => {
                 return self.ended(id, End::NoRoom(cut(message, FAILURE_TEXT_BYTES_MAX)));
@@ -123,7 +126,7 @@ impl Core {
             _ if actor.is_gone() || !own => self.no_such_actor(runner, id, call),
             _ => {
                 let answer = Box::new(ToRunner::Kv { actor: id, generation: 0, call, result: Ok(KvAnswer::Written) });
-                let changes = vec![Change::Kv { actor: id, now_ms, changes }];
+                let changes = vec![Change::Kv { actor: id, space: KvSpace::Actor, now_ms, changes }];
                 self.commit_actor(id, changes, ActorThen::Answered { runner, answer });
             }
         }
@@ -147,7 +150,7 @@ impl Core {
 
     /// What one message of an actor wrote.
     pub(crate) fn write(&mut self, runner: RunnerId, commit: Commit) {
-        let Commit { actor: id, generation, commit, changes, alarm, fired_ms, alarm_failed } = commit;
+        let Commit { actor: id, generation, commit, changes, own, database, alarm, fired_ms, alarm_failed } = commit;
         let now_ms = self.now_ms;
         let current = self.actors.get_mut(&id).filter(|actor| actor.record.generation == generation && actor.on() == Some(runner));
         // Its writes are not wanted any more.
@@ -162,9 +165,12 @@ impl Core {
             AlarmChange::Keep => old,
         };
         let mut durable = Vec::new();
-        if !changes.is_empty() {
-            durable.push(Change::Kv { actor: id, now_ms, changes });
+        for (space, changes) in [(KvSpace::Actor, changes), (KvSpace::Runner, own)] {
+            if !changes.is_empty() {
+                durable.push(Change::Kv { actor: id, space, now_ms, changes });
+            }
         }
+        durable.extend(database.and_then(|database| self.change_database(id, database.pages, database.size_pages)));
         if new != old || fired {
             durable.extend(self.change_alarm(id, new));
         }

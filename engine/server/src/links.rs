@@ -9,7 +9,7 @@ use engine_core::Input;
 use engine_core::refusal::Refusal;
 use protocol::id::{ActorId, Generation, RequestId, RunnerId};
 use protocol::link::FromRunnerLink;
-use protocol::message::{Failure, FromRunner, KvAnswer, KvQuestion, ToRunner};
+use protocol::message::{Failure, FromRunner, KvAnswer, KvQuestion, KvSpace, ToRunner};
 
 use crate::engine::Engine;
 use crate::readers::READS_WAITING_MAX;
@@ -45,16 +45,16 @@ impl RunnerDoor {
         }
     }
 
-    fn kv(&self, actor: ActorId, generation: Generation, call: u64, question: KvQuestion) {
+    fn kv(&self, actor: ActorId, generation: Generation, call: u64, space: KvSpace, question: KvQuestion) {
         let (engine, runner) = (self.engine.clone(), self.runner);
         let answer = move |engine: &Engine, result| {
             engine.runners.send(runner, ToRunner::Kv { actor, generation, call, result });
         };
         let accepted = self.engine.readers.try_read(move |state| {
             let result = match question {
-                KvQuestion::Get { keys } => state.kv_get(actor, &keys).map(|values| Ok(KvAnswer::Get(values))),
+                KvQuestion::Get { keys } => state.kv_get(space, actor, &keys).map(|values| Ok(KvAnswer::Get(values))),
                 KvQuestion::List { range, reverse, limit, keys_only } => {
-                    state.kv_list(actor, &range, reverse, limit, keys_only).map(|list| list.map(KvAnswer::List))
+                    state.kv_list(space, actor, &range, reverse, limit, keys_only).map(|list| list.map(KvAnswer::List))
                 }
             };
             let result = result.unwrap_or_else(|error| {
@@ -97,7 +97,7 @@ impl FromRunnerLink for RunnerDoor {
             | FromRunner::SocketMessage { .. }
             | FromRunner::SocketAck { .. }
             | FromRunner::SocketClose { .. } => self.engine.sockets.hear(self.runner, message),
-            FromRunner::Kv { actor, generation, call, question } => self.kv(actor, generation, call, question),
+            FromRunner::Kv { actor, generation, call, space, question } => self.kv(actor, generation, call, space, question),
             FromRunner::GetComponent { component } => {
                 let (engine, runner) = (self.engine.clone(), self.runner);
                 // Not refused when much is waiting: a deploy, or the start of actors, depends on it, and it is asked once each.
@@ -106,6 +106,7 @@ impl FromRunnerLink for RunnerDoor {
                     engine.runners.send(runner, ToRunner::Component { component, bytes });
                 });
             }
+            FromRunner::CallActor { .. } => {}
             FromRunner::Log { actor, lines } => self.engine.logs.write(actor, lines),
         }
     }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use engine_core::record::Change;
 use protocol::id::{ActorId, Id, Partition};
-use protocol::message::{KvChange, KvRange};
+use protocol::message::{KvChange, KvRange, KvSpace};
 use rivet_engine_store::rocks::Tuning;
 use rivet_engine_store::{Batch, Durability, Persist, Rocks, State, Store, Writer, keys};
 
@@ -196,15 +196,17 @@ fn actor(number: u32) -> ActorId {
 fn reads(store: &Arc<dyn Store>) {
     let state = State::new(store.clone());
     let puts = (0..100u8).map(|key| KvChange::Put { key: vec![key].into(), value: vec![7; VALUE_BYTES].into() }).collect();
-    let changes = [Change::Kv { actor: actor(1), now_ms: 1, changes: puts }];
+    let changes = [Change::Kv { actor: actor(1), space: KvSpace::Actor, now_ms: 1, changes: puts }];
     store.commit(&State::batch(&changes), Persist::Written).expect("the disk takes it");
     println!();
     println!("{:<56} {:>9} {:>9}", "reads", "p50 us", "p99 us");
-    let key = keys::kv(actor(1), &[5]);
+    let key = keys::kv(KvSpace::Actor, actor(1), &[5]);
     row("get, in the store", || drop(store.get(&key).expect("a read")));
-    row("get, as an entry of an actor", || drop(state.kv_get(actor(1), &[Bytes::from_static(&[5])]).expect("a read")));
+    row("get, as an entry of an actor", || {
+        drop(state.kv_get(KvSpace::Actor, actor(1), &[Bytes::from_static(&[5])]).expect("a read"))
+    });
     row("list of 100 entries", || {
-        drop(state.kv_list(actor(1), &KvRange::all(), false, 100, false).expect("a read").expect("short"))
+        drop(state.kv_list(KvSpace::Actor, actor(1), &KvRange::all(), false, 100, false).expect("a read").expect("short"))
     });
     let absent = keys::actor(actor(2));
     row("get of what is not there", || drop(store.get(&absent).expect("a read")));
@@ -231,7 +233,7 @@ fn reads(store: &Arc<dyn Store>) {
 
 fn destroy(store: &dyn Store, number: u32) {
     let mut batch = Batch::new();
-    let (start, end) = keys::kv_all(actor(number + 1_000));
+    let (start, end) = keys::kv_all(KvSpace::Actor, actor(number + 1_000));
     batch.delete_range(start, end);
     store.commit(&batch, Persist::Written).expect("the disk takes it");
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use engine_core::input::KeyRef;
 use engine_core::record::{ActorRecord, Change};
-use protocol::message::KvChange;
+use protocol::message::{KvChange, KvSpace};
 
 use crate::keys::{self, Kind};
 use crate::records;
@@ -26,13 +26,13 @@ pub fn batch(changes: &[Change]) -> Batch {
             Change::DestroyActor { record, database } => destroy_actor(&mut batch, record, *database, &mut freed),
             Change::PutAlarm { fire_ms, actor } => batch.put(keys::alarm(*fire_ms, *actor), records::marker()),
             Change::DeleteAlarm { fire_ms, actor } => batch.delete(keys::alarm(*fire_ms, *actor)),
-            Change::Kv { actor, now_ms, changes } => {
+            Change::Kv { actor, space, now_ms, changes } => {
                 for change in changes {
                     match change {
-                        KvChange::Put { key, value } => batch.put(keys::kv(*actor, key), records::kv(*now_ms, value)),
-                        KvChange::Delete { key } => batch.delete(keys::kv(*actor, key)),
+                        KvChange::Put { key, value } => batch.put(keys::kv(*space, *actor, key), records::kv(*now_ms, value)),
+                        KvChange::Delete { key } => batch.delete(keys::kv(*space, *actor, key)),
                         KvChange::DeleteRange { range } => {
-                            let (start, end) = keys::kv_range(*actor, range);
+                            let (start, end) = keys::kv_range(*space, *actor, range);
                             batch.delete_range(start, end);
                         }
                     }
@@ -101,8 +101,10 @@ fn destroy_actor(batch: &mut Batch, record: &ActorRecord, database: bool, freed:
     if record.has_input {
         batch.delete(keys::input(record.id));
     }
-    let (first, end) = keys::kv_all(record.id);
-    batch.delete_range(first, end);
+    for space in [KvSpace::Actor, KvSpace::Runner] {
+        let (first, end) = keys::kv_all(space, record.id);
+        batch.delete_range(first, end);
+    }
     if database {
         batch.delete(keys::database_head(record.id));
         let (first, end) = keys::pages_after(record.id, 0);

@@ -14,6 +14,7 @@
 //! | alarm | `p` partition `t` fire_ms, actor | version |
 //! | awake | `p` partition `w` actor | version |
 //! | entry of an actor's KV | `p` partition `v` actor, user key | version, update_ms, bytes |
+//! | what the runner of a component keeps for its actor | `p` partition `u` actor, key | as above |
 //! | head of an actor's database | `p` partition `h` actor | [`DatabaseHead`] |
 //! | page of an actor's database | `p` partition `g` actor, number | version, bytes |
 //! | living actor, by name | `p` partition `l` namespace, length of name, name, descending create_ms, actor | version, key |
@@ -32,7 +33,7 @@
 
 use engine_core::input::KeyRef;
 use protocol::id::{ActorId, Id, NamespaceId, Partition};
-use protocol::message::KvRange;
+use protocol::message::{KvRange, KvSpace};
 
 use crate::error::{StoreError, hex};
 
@@ -55,6 +56,7 @@ pub enum Kind {
     Alarm = b't',
     Awake = b'w',
     Kv = b'v',
+    RunnerKv = b'u',
     DatabaseHead = b'h',
     Page = b'g',
     LivingByName = b'l',
@@ -160,12 +162,19 @@ pub fn alarms(partition: Partition, from: Option<(u64, ActorId)>) -> KeyRange {
     }
 }
 
-pub fn kv(actor: ActorId, user_key: &[u8]) -> Vec<u8> {
-    of_actor(Kind::Kv, actor, user_key)
+pub fn kv(space: KvSpace, actor: ActorId, user_key: &[u8]) -> Vec<u8> {
+    of_actor(kind_of(space), actor, user_key)
 }
 
-pub fn kv_all(actor: ActorId) -> KeyRange {
-    under(of_actor(Kind::Kv, actor, &[]))
+pub fn kv_all(space: KvSpace, actor: ActorId) -> KeyRange {
+    under(of_actor(kind_of(space), actor, &[]))
+}
+
+fn kind_of(space: KvSpace) -> Kind {
+    match space {
+        KvSpace::Actor => Kind::Kv,
+        KvSpace::Runner => Kind::RunnerKv,
+    }
 }
 
 pub fn database_head(actor: ActorId) -> Vec<u8> {
@@ -185,9 +194,9 @@ pub fn pages_after(actor: ActorId, number: u32) -> KeyRange {
     }
 }
 
-pub fn kv_range(actor: ActorId, range: &KvRange) -> KeyRange {
-    let end = range.end.as_ref().map_or_else(|| kv_all(actor).1, |end| kv(actor, end));
-    (kv(actor, &range.start), end)
+pub fn kv_range(space: KvSpace, actor: ActorId, range: &KvRange) -> KeyRange {
+    let end = range.end.as_ref().map_or_else(|| kv_all(space, actor).1, |end| kv(space, actor, end));
+    (kv(space, actor, &range.start), end)
 }
 
 /// An actor's place in the list of its name.

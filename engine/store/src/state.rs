@@ -11,7 +11,7 @@ use engine_core::input::{Boot, KeyRef, LoadedActor};
 use engine_core::record::{ActorRecord, Change, DatabaseHead};
 use protocol::id::{ActorId, NamespaceId, Partition};
 use protocol::limits::{KV_LIST_BYTES_MAX, KV_LIST_ENTRIES_MAX};
-use protocol::message::{KvEntry, KvRange};
+use protocol::message::{KvEntry, KvRange, KvSpace};
 
 use crate::changes;
 use crate::error::StoreError;
@@ -99,8 +99,8 @@ impl State {
     }
 
     /// The entries of these keys, in their order, as of one moment.
-    pub fn kv_get(&self, actor: ActorId, user_keys: &[Bytes]) -> Result<Vec<Option<KvEntry>>, StoreError> {
-        let keys: Vec<Vec<u8>> = user_keys.iter().map(|key| keys::kv(actor, key)).collect();
+    pub fn kv_get(&self, space: KvSpace, actor: ActorId, user_keys: &[Bytes]) -> Result<Vec<Option<KvEntry>>, StoreError> {
+        let keys: Vec<Vec<u8>> = user_keys.iter().map(|key| keys::kv(space, actor, key)).collect();
         let keys: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
         let found = self.store.get_many(&keys)?;
         let entry = |(key, value): (&Bytes, &Option<Bytes>)| {
@@ -113,13 +113,14 @@ impl State {
 
     /// The value, and when it was written.
     pub fn kv_entry(&self, actor: ActorId, user_key: &[u8]) -> Result<Option<(Bytes, u64)>, StoreError> {
-        let found = self.store.get(&keys::kv(actor, user_key))?;
+        let found = self.store.get(&keys::kv(KvSpace::Actor, actor, user_key))?;
         found.as_ref().map(records::parse_kv).transpose()
     }
 
     /// Entries of a range. The inner error is a sentence for the caller: the list is longer than a list may be.
     pub fn kv_list(
         &self,
+        space: KvSpace,
         actor: ActorId,
         range: &KvRange,
         reverse: bool,
@@ -128,7 +129,7 @@ impl State {
     ) -> Result<Result<Vec<KvEntry>, String>, StoreError> {
         // `limit` is the caller's number.
         let limit = limit.min(KV_LIST_ENTRIES_MAX);
-        let (start, end) = keys::kv_range(actor, range);
+        let (start, end) = keys::kv_range(space, actor, range);
         // With what the store adds to each entry, so that a list that is just small enough is not cut.
         let overhead = keys::KV_PREFIX_BYTES + records::KV_VALUE_OVERHEAD_BYTES;
         let bytes_max = KV_LIST_BYTES_MAX + limit * overhead + 1;

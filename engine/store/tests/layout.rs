@@ -12,7 +12,7 @@ use engine_core::record::{
 use protocol::component::{ComponentHash, ComponentInfo, Handler};
 use protocol::database::PAGE_BYTES;
 use protocol::id::{Id, Partition};
-use protocol::message::StopReason;
+use protocol::message::{KvSpace, StopReason};
 use rivet_engine_store::keys::{self, Kind};
 use rivet_engine_store::records::{self, Record};
 use rivet_engine_store::{Rocks, StoreError};
@@ -375,7 +375,8 @@ fn keys_in_a_partition() {
     same("actor", &keys::actor(id(7)), &format!("70 05 61 {actor}"));
     same("input", &keys::input(id(7)), &format!("70 05 69 {actor}"));
     same("awake", &keys::awake(id(7)), &format!("70 05 77 {actor}"));
-    same("kv", &keys::kv(id(7), b"\x00k\xff"), &format!("70 05 76 {actor} 006bff"));
+    same("kv", &keys::kv(KvSpace::Actor, id(7), b"\x00k\xff"), &format!("70 05 76 {actor} 006bff"));
+    same("kv of a runner", &keys::kv(KvSpace::Runner, id(7), b"\x01"), &format!("70 05 75 {actor} 01"));
     same("head of a database", &keys::database_head(id(7)), &format!("70 05 68 {actor}"));
     same("page", &keys::page(id(7), 258), &format!("70 05 67 {actor} 00000102"));
     same("alarm", &keys::alarm(1_700_000_000_000, id(7)), &format!("70 05 74 0000018bcfe56800 {actor}"));

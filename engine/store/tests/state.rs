@@ -12,7 +12,7 @@ use protocol::component::{ComponentHash, ComponentInfo};
 use protocol::database::PAGE_BYTES;
 use protocol::id::{ActorId, Id, NamespaceId, Partition};
 use protocol::limits::{KV_LIST_BYTES_MAX, KV_LIST_ENTRIES_MAX, KV_VALUE_BYTES_MAX};
-use protocol::message::{KvChange, KvEntry, KvRange};
+use protocol::message::{KvChange, KvEntry, KvRange, KvSpace};
 use rivet_engine_store::rocks::Tuning;
 use rivet_engine_store::{Batch, Memory, Persist, Rocks, State, Store, StoreError, keys};
 
@@ -44,7 +44,8 @@ impl World {
     }
 
     fn list(&self, actor: ActorId, range: KvRange, reverse: bool, limit: usize) -> String {
-        let found = self.state.kv_list(actor, &range, reverse, limit, false).expect("a read").expect("a short list");
+        let found =
+            self.state.kv_list(KvSpace::Actor, actor, &range, reverse, limit, false).expect("a read").expect("a short list");
         let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
         found.iter().map(|entry| format!("{}={}", text(&entry.key), text(&entry.value))).collect::<Vec<_>>().join(" ")
     }
@@ -110,7 +111,7 @@ fn runner(key: &str) -> RunnerRef {
 fn kv(actor: ActorId, now_ms: u64, puts: &[(&str, &str)]) -> Change {
     let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
     let changes = puts.iter().map(|(key, value)| KvChange::Put { key: bytes(key), value: bytes(value) }).collect();
-    Change::Kv { actor, now_ms, changes }
+    Change::Kv { actor, space: KvSpace::Actor, now_ms, changes }
 }
 
 fn key_ref(name: &str, key: &str) -> KeyRef {
@@ -314,12 +315,17 @@ fn the_entries_of_an_actor() {
     for world in worlds() {
         let (one, other) = (actor(1, "a", None).id, actor(2, "a", None).id);
         world.commit(&[kv(one, 5, &[("", "0"), ("a", "1"), ("b", "2"), ("bb", "3"), ("c", "")]), kv(other, 5, &[("b", "9")])]);
-        let delete = Change::Kv { actor: one, now_ms: 6, changes: vec![KvChange::Delete { key: Bytes::from_static(b"a") }] };
+        let delete = Change::Kv {
+            actor: one,
+            space: KvSpace::Actor,
+            now_ms: 6,
+            changes: vec![KvChange::Delete { key: Bytes::from_static(b"a") }],
+        };
         world.commit(&[delete, kv(one, 7, &[("b", "4")])]);
 
         let get = |keys: &[&'static str]| {
             let keys: Vec<Bytes> = keys.iter().map(|key| Bytes::from_static(key.as_bytes())).collect();
-            world.state.kv_get(one, &keys).expect("a read")
+            world.state.kv_get(KvSpace::Actor, one, &keys).expect("a read")
         };
         let entry = |key: &'static str, value: &'static str, update_ms| KvEntry { key: key.into(), value: value.into(), update_ms };
         assert_eq!(get(&[]), []);
@@ -339,7 +345,7 @@ fn the_entries_of_an_actor() {
         assert_eq!(world.list(one, range("", "b"), true, 10), "=0");
         assert_eq!(world.list(one, KvRange::all(), false, 0), "");
         assert_eq!(world.list(other, KvRange::all(), false, 10), "b=9");
-        let list = |keys_only| world.state.kv_list(one, &KvRange::all(), true, 2, keys_only);
+        let list = |keys_only| world.state.kv_list(KvSpace::Actor, one, &KvRange::all(), true, 2, keys_only);
         assert_eq!(list(false), Ok(Ok(vec![entry("c", "", 5), entry("bb", "3", 5)])));
         // Of keys alone nothing else is read.
         assert_eq!(list(true), Ok(Ok(vec![entry("c", "", 0), entry("bb", "", 0)])));
@@ -352,7 +358,7 @@ fn ranges_of_an_actors_entries_are_deleted() {
         let (one, other) = (actor(1, "a", None).id, actor(2, "a", None).id);
         let entries = [("", "0"), ("a", "1"), ("b", "2"), ("bb", "3"), ("c", "4")];
         let delete = |range| KvChange::DeleteRange { range };
-        let change = |changes| Change::Kv { actor: one, now_ms: 6, changes };
+        let change = |changes| Change::Kv { actor: one, space: KvSpace::Actor, now_ms: 6, changes };
         let range = |start: &'static str, end: &'static str| KvRange { start: start.into(), end: Some(end.into()) };
         let put = |key: &'static str| KvChange::Put { key: key.into(), value: "5".into() };
         let rows = [
@@ -495,9 +501,11 @@ fn a_list_that_is_too_long_is_refused_not_cut() {
         for number in 0..count {
             let key = Bytes::from(format!("{number:04}"));
             let changes = vec![KvChange::Put { key, value: value.clone() }];
-            world.commit(&[Change::Kv { actor, now_ms: 1, changes }]);
+            world.commit(&[Change::Kv { actor, space: KvSpace::Actor, now_ms: 1, changes }]);
         }
-        let list = |limit, keys_only| world.state.kv_list(actor, &KvRange::all(), false, limit, keys_only).expect("a read");
+        let list = |limit, keys_only| {
+            world.state.kv_list(KvSpace::Actor, actor, &KvRange::all(), false, limit, keys_only).expect("a read")
+        };
         assert_eq!(list(usize::MAX, false).map(|list| list.len()), Ok(count), "{}", world.backend);
         world.commit(&[kv(actor, 1, &[("x", "")])]);
         let refused = list(usize::MAX, false).expect_err("a byte too many");
@@ -507,7 +515,7 @@ fn a_list_that_is_too_long_is_refused_not_cut() {
         let many: Vec<KvChange> = (0..=KV_LIST_ENTRIES_MAX as u32)
             .map(|number| KvChange::Put { key: Bytes::copy_from_slice(&number.to_be_bytes()), value: Bytes::new() })
             .collect();
-        world.commit(&[Change::Kv { actor, now_ms: 1, changes: many }]);
+        world.commit(&[Change::Kv { actor, space: KvSpace::Actor, now_ms: 1, changes: many }]);
         assert_eq!(list(usize::MAX, true).map(|list| list.len()), Ok(KV_LIST_ENTRIES_MAX));
     }
 }
@@ -538,10 +546,13 @@ fn damaged_records_are_errors_that_name_their_kind() {
         says(world.state.load_actor(record.id).map(drop), "an actor's input");
         damage(keys::reservation(&key_ref("counter", "a")), b"\x01");
         says(world.state.load_key(&key_ref("counter", "a")).map(drop), "the reservation of a key");
-        damage(keys::kv(record.id, b"k"), b"\x01\x00");
+        damage(keys::kv(KvSpace::Actor, record.id, b"k"), b"\x01\x00");
         says(world.state.kv_entry(record.id, b"k").map(drop), "an entry of an actor's KV");
-        says(world.state.kv_get(record.id, &["k".into()]).map(drop), "an entry of an actor's KV");
-        says(world.state.kv_list(record.id, &KvRange::all(), false, 9, false).map(drop), "an entry of an actor's KV");
+        says(world.state.kv_get(KvSpace::Actor, record.id, &["k".into()]).map(drop), "an entry of an actor's KV");
+        says(
+            world.state.kv_list(KvSpace::Actor, record.id, &KvRange::all(), false, 9, false).map(drop),
+            "an entry of an actor's KV",
+        );
         damage(keys::page(record.id, 1), b"\x01\x00");
         says(world.state.pages(record.id, &[1]).map(drop), "a page of an actor's database: it has 1 bytes and not 4096");
         damage(keys::database_head(record.id), b"\x01");

@@ -157,7 +157,7 @@ impl Instance {
         if self.wasi_http.is_some() {
             return http::streaming::serve(self, *request).await;
         }
-        let component = self.actor.start.component.map(|hash| hash.to_string()).unwrap_or_default();
+        let component = self.actor.start.component.as_ref().map(|deployed| deployed.component.to_string()).unwrap_or_default();
         request.route.abort_with(Failure {
             kind: FailureKind::NotHandled,
             message: format!("the component {component} exports neither rivet:actor/http-handler nor wasi:http/incoming-handler"),

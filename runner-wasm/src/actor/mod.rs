@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use protocol::id::{ActorId, Generation, RequestId};
 use protocol::limits::COMMITS_IN_FLIGHT_PER_ACTOR_MAX;
 use protocol::message::{
-    Checkpoint, Commit, Event, Failure, FailureKind, FromRunner, KvAnswer, KvQuestion, LogLevel, Start, StopReason,
+    Checkpoint, Commit, Event, Failure, FailureKind, FromRunner, KvAnswer, KvQuestion, KvSpace, LogLevel, Start, StopReason,
 };
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
@@ -178,7 +178,7 @@ impl Actor {
             books.asked = Some((books.questions, tell));
             books.questions
         };
-        self.send(FromRunner::Kv { actor: self.id, generation: self.generation, call, question });
+        self.send(FromRunner::Kv { actor: self.id, generation: self.generation, call, space: KvSpace::Actor, question });
         match answer.await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(cause)) => Err(Refusal::Other(format!("the engine could not read the state: {cause}"))),
@@ -226,6 +226,8 @@ impl Actor {
             generation: self.generation,
             commit: sealed.commit,
             changes: sealed.changes,
+            own: Vec::new(),
+            database: None,
             alarm: sealed.alarm,
             fired_ms,
             alarm_failed,

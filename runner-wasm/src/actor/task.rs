@@ -81,7 +81,12 @@ async fn serve(actor: &Arc<Actor>, mut instance: Instance) -> Result<(), Failure
 
 async fn component(actor: &Arc<Actor>) -> Result<Arc<Prepared>, Failure> {
     let failed = |message: String| Failure { kind: FailureKind::StartFailed, message };
-    let hash = actor.start.component.ok_or_else(|| failed("no component is deployed under this actor's name".to_string()))?;
+    let hash = actor
+        .start
+        .component
+        .as_ref()
+        .map(|deployed| deployed.component)
+        .ok_or_else(|| failed("no component is deployed under this actor's name".to_string()))?;
     if let Some(prepared) = actor.shared.components.ready(hash) {
         return Ok(prepared);
     }

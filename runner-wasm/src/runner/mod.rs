@@ -143,6 +143,7 @@ impl ToRunnerLink for Runner {
             | ToRunner::RequestBodyCancel { .. }
             | ToRunner::SocketMessage { .. }
             | ToRunner::SocketClose { .. }
+            | ToRunner::CallAnswer { .. }
             | ToRunner::Database { .. } => {}
             ToRunner::Kv { actor, generation, call, result } => {
                 if let Some(actor) = shared.actor(actor, generation) {

@@ -104,7 +104,9 @@ fn a_damaged_cache_is_compiled_again() {
 #[test]
 fn a_component_that_is_nowhere_fails_the_start() {
     let world = World::new();
-    let actor = world.start("counter", 1, |start| start.component = Some(protocol::component::ComponentHash([7; 32])));
+    let actor = world.start("counter", 1, |start| {
+        start.component.as_mut().expect("it has one").component = protocol::component::ComponentHash([7; 32]);
+    });
     let text = format!("{:?}", actor.stopped());
     assert!(text.contains("could not be read"), "{text}");
 }

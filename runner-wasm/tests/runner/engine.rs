@@ -87,7 +87,7 @@ impl Engine {
             FromRunner::RequestWindow { request, consumed_bytes } => {
                 seen.windows.insert(request, consumed_bytes);
             }
-            FromRunner::Kv { actor, generation, call, question } => {
+            FromRunner::Kv { actor, generation, call, question, .. } => {
                 seen.reads += 1;
                 return Some(ToRunner::Kv { actor, generation, call, result: Ok(seen.read(question)) });
             }
@@ -120,6 +120,7 @@ impl Engine {
             | FromRunner::SocketMessage { .. }
             | FromRunner::SocketAck { .. }
             | FromRunner::SocketClose { .. }
+            | FromRunner::CallActor { .. }
             | FromRunner::KvWrite { .. }
             | FromRunner::Database { .. } => panic!("components say no such thing: {message:?}"),
             FromRunner::Log { lines, .. } => seen.lines.extend(lines.into_iter().map(|line| line.text)),
@@ -306,7 +307,13 @@ impl World {
             create_ms: 17,
             input: None,
             reason: StartReason::Created,
-            component: Some(self.guest(name)),
+            component: Some(Deployed {
+                component: self.guest(name),
+                version: 1,
+                migrate_from: None,
+                namespace: "default".to_string(),
+                settings: Arc::default(),
+            }),
             alarm_ms: None,
             hibernating: vec![],
         };

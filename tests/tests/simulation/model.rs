@@ -7,7 +7,7 @@ use engine_core::record::{ActorRecord, Change};
 use engine_store::State;
 use protocol::database::{PAGE_BYTES, Page};
 use protocol::id::{ActorId, Generation};
-use protocol::message::KvChange;
+use protocol::message::{KvChange, KvSpace};
 
 /// Every commit of a database writes all of these that lie within its size, with one value.
 pub const PAGES: [u32; 4] = [1, 2, 64, 65];
@@ -178,7 +178,7 @@ impl Model {
     }
 
     fn word_on_disk(&self, actor: ActorId) -> Option<u64> {
-        let found = self.state.kv_get(actor, &KV_KEYS.map(Bytes::from)).expect("memory does not fail");
+        let found = self.state.kv_get(KvSpace::Actor, actor, &KV_KEYS.map(Bytes::from)).expect("memory does not fail");
         let values: Vec<Option<u64>> = found.iter().map(|entry| entry.as_ref().map(|entry| number(&entry.value))).collect();
         assert_eq!(values[0], values[1], "{actor}: half of a write is on disk");
         values[0]

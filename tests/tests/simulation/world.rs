@@ -10,7 +10,7 @@ use engine_core::{Config, Core};
 use engine_store::{Memory, Persist, State, Store};
 use protocol::component::{ComponentHash, ComponentInfo, ComponentRefusal, ComponentRefusalKind, Handler};
 use protocol::id::{ActorId, Generation, RequestId, RunnerId};
-use protocol::message::{Command, Event, FromRunner, Outcome, RunnerProfile, Serves, StopReason, ToRunner};
+use protocol::message::{Command, Event, FromRunner, KvSpace, Outcome, RunnerProfile, Serves, StopReason, ToRunner};
 
 use crate::clients::Open;
 use crate::envoy::Envoy;
@@ -475,7 +475,7 @@ impl World {
 
     /// What is on disk of an actor's counter.
     fn counter(&self, actor: ActorId) -> u64 {
-        let entries = self.state.kv_get(actor, &["count".into(), "again".into()]).expect("memory does not fail");
+        let entries = self.state.kv_get(KvSpace::Actor, actor, &["count".into(), "again".into()]).expect("memory does not fail");
         let values: Vec<_> = entries.iter().map(|entry| entry.as_ref().map(|entry| &entry.value)).collect();
         assert_eq!(values[0], values[1], "{actor}: half of a message is on disk");
         let value = values[0].map(|bytes| bytes[..].try_into().expect("eight bytes"));

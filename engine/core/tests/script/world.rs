@@ -279,6 +279,8 @@ impl World {
             generation,
             commit: commit.parse().expect("a number"),
             changes: vec![KvChange::Put { key: "k".into(), value: "v".into() }],
+            own: Vec::new(),
+            database: None,
             alarm: AlarmChange::Keep,
             fired_ms: None,
             alarm_failed: false,
@@ -436,7 +438,7 @@ impl World {
             ToRunner::Command(Checkpoint { actor, generation, index }, command) => {
                 let what = match command {
                     Command::Start(start) => {
-                        let component = start.component.map(component_name).unwrap_or("nothing");
+                        let component = start.component.map(|deployed| component_name(deployed.component)).unwrap_or("nothing");
                         let alarm = start.alarm_ms.map(|ms| format!(" alarm {ms}")).unwrap_or_default();
                         let sockets: String = start.hibernating.iter().map(|request| format!(" {}", name_of(*request))).collect();
                         format!("start {component} {:?}{alarm}{sockets}", start.reason).to_lowercase()

@@ -2,7 +2,7 @@
 
 use engine_core::input::DatabaseChanges;
 use engine_sql::{Changes, Database, Execution, SqlError, Value};
-use protocol::database::{DatabaseAnswer, DatabaseError, DatabaseQuestion, Executed, Rows, SqlValue, Statement};
+use protocol::database::{DatabaseAnswer, DatabaseError, DatabaseQuestion, Executed, MessageStep, Rows, SqlValue, Statement};
 
 use super::failed;
 
@@ -24,6 +24,7 @@ pub fn ask(database: &mut Database, question: DatabaseQuestion) -> Result<Databa
             let done = database.execute_batch(&statements)?;
             Ok(DatabaseAnswer::ExecutedBatch(done.into_iter().map(executed).collect()))
         }
+        DatabaseQuestion::Message { .. } => Err(SqlError::Denied { what: "a message".to_string() }),
         // About pages, and so the core's.
         DatabaseQuestion::GetPages { .. }
         | DatabaseQuestion::Commit { .. }
@@ -43,6 +44,11 @@ pub fn question_bytes(question: &DatabaseQuestion) -> usize {
         DatabaseQuestion::Exec { sql, .. } => VALUE_BYTES + sql.len(),
         DatabaseQuestion::Execute { statement: one, .. } => statement(one),
         DatabaseQuestion::ExecuteBatch { statements, .. } => VALUE_BYTES + statements.iter().map(statement).sum::<usize>(),
+        DatabaseQuestion::Message { step, .. } => match step {
+            MessageStep::Execute(one) => statement(one),
+            MessageStep::Script(sql) => VALUE_BYTES + sql.len(),
+            MessageStep::Seal | MessageStep::RollBack => 0,
+        },
         DatabaseQuestion::GetPages { .. }
         | DatabaseQuestion::Commit { .. }
         | DatabaseQuestion::StageBegin { .. }

@@ -11,7 +11,7 @@ use engine_core::record::{ActorRecord, RunnerRef};
 use engine_store::State;
 use protocol::id::{ActorId, InvalidId, NamespaceId};
 use protocol::limits::{KV_KEY_BYTES_MAX, KV_LIST_ENTRIES_MAX, KV_VALUE_BYTES_MAX, KV_WRITE_BYTES_MAX};
-use protocol::message::{KvAnswer, KvChange, KvQuestion, KvRange};
+use protocol::message::{KvAnswer, KvChange, KvQuestion, KvRange, KvSpace};
 use protocol::wire::kv::{KvListQuery, KvRequestData};
 
 use crate::runners::calls::Asked;
@@ -143,12 +143,12 @@ pub fn read(state: &State, actor: ActorId, asker: &RunnerRef, question: KvQuesti
     let found = state.actor_record(actor).map_err(failed)?;
     may_ask(found.as_ref(), asker)?;
     match question {
-        KvQuestion::Get { keys } => state.kv_get(actor, &keys).map(KvAnswer::Get).map_err(failed),
+        KvQuestion::Get { keys } => state.kv_get(KvSpace::Actor, actor, &keys).map(KvAnswer::Get).map_err(failed),
         // The store refuses such a range.
         KvQuestion::List { range, .. } if range.end.as_ref() == Some(&range.start) => Ok(KvAnswer::List(Vec::new())),
         KvQuestion::List { limit: 0, .. } => Ok(KvAnswer::List(Vec::new())),
         KvQuestion::List { range, reverse, limit, keys_only } => {
-            state.kv_list(actor, &range, reverse, limit, keys_only).map_err(failed)?.map(KvAnswer::List)
+            state.kv_list(KvSpace::Actor, actor, &range, reverse, limit, keys_only).map_err(failed)?.map(KvAnswer::List)
         }
     }
 }

@@ -427,6 +427,10 @@ fn database_weight(answer: &protocol::database::DatabaseAnswer) -> usize {
         DatabaseAnswer::Rows(found) => rows(found),
         DatabaseAnswer::Executed(done) => rows(&done.rows),
         DatabaseAnswer::ExecutedBatch(done) => done.iter().map(|done| rows(&done.rows) + KIB).sum(),
-        DatabaseAnswer::Committed { .. } | DatabaseAnswer::Staging { .. } | DatabaseAnswer::Staged { .. } => 0,
+        DatabaseAnswer::Sealed { pages, .. } => pages.iter().map(|(_, page)| page.len() + 32).sum(),
+        DatabaseAnswer::Committed { .. }
+        | DatabaseAnswer::Staging { .. }
+        | DatabaseAnswer::Staged { .. }
+        | DatabaseAnswer::Unchanged => 0,
     }
 }

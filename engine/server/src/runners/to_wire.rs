@@ -55,7 +55,11 @@ pub fn say(message: ToRunner, stamp: Option<Stamp>, now_ms: u64) -> Option<ToEnv
         }
         ToRunner::Database { call, result, .. } => database_response(Call::of(call)?, result),
         // Of runners of components.
-        ToRunner::Alarm { .. } | ToRunner::Committed { .. } | ToRunner::Prepare { .. } | ToRunner::Component { .. } => None,
+        ToRunner::Alarm { .. }
+        | ToRunner::Committed { .. }
+        | ToRunner::CallAnswer { .. }
+        | ToRunner::Prepare { .. }
+        | ToRunner::Component { .. } => None,
     }
 }
 
