@@ -39,6 +39,34 @@ fn a_socket_hibernates_and_goes_on() {
 }
 
 #[test]
+fn a_socket_that_an_envoy_never_took_goes_to_the_next_generation() {
+    check(
+        "up pool
+         envoy e1 joined
+         socket q1 for a
+         running a
+         sleep a
+         envoy e1 returned q1
+         stopped a
+         running a
+         opened q1
+         ended q1
+         sleep a
+         stopped a
+         memory",
+        expect![[r#"
+            e1 <- start nothing created: a@1 #1
+            e1 <- request q1 a@1
+            e1 <- stop sleep: a@1 #2
+            e1 <- start nothing woken: a@2 #1
+            e1 <- request q1 a@2
+            e1 <- stop sleep: a@2 #2
+            memory: 0 actors, 0 requests
+        "#]],
+    );
+}
+
+#[test]
 fn a_message_during_the_stop_wakes_it_again() {
     check(
         "up pool

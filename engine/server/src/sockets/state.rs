@@ -30,6 +30,8 @@ const READ_AHEAD_BYTES: usize = MIB;
 const EARLY_BYTES_MAX: usize = 32 * MIB;
 /// What is sent in the place of a client that did not say goodbye.
 const DOWNSTREAM_CLOSED: &str = "ws.downstream_closed";
+/// With these an envoy refuses a socket in the place of its actor, which had been told to stop or was gone already.
+const NEVER_BEGUN: [&str; 2] = ["envoy.actor_generation_mismatch", "envoy.actor_not_found"];
 
 /// ```text
 /// Waiting -- dispatched --> Opening -- opened --> Open -- its actor stops --> Hibernating -- dispatched --> Open
@@ -41,7 +43,7 @@ const DOWNSTREAM_CLOSED: &str = "ws.downstream_closed";
 enum State {
     /// The actor is being found or woken. Next: Opening; how long that may take is the core's to say.
     Waiting,
-    /// The actor was asked. Next: Open, or Over after [`OPEN_MS_MAX`].
+    /// The actor was asked. Next: Open; Waiting, if it stops without having heard of it; or Over after [`OPEN_MS_MAX`].
     Opening {
         runner: RunnerId,
         until_ms: u64,
@@ -142,6 +144,13 @@ pub struct Machine {
     now_ms: u64,
     /// Part of every reason that names an error.
     ray: HeaderValue,
+}
+
+impl Said {
+    /// The actor never heard of the socket, if it has not accepted it before: the next generation may have it.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Said::Close { reason: Some(reason), .. } if NEVER_BEGUN.contains(&reason.as_str()))
+    }
 }
 
 impl Machine {
@@ -312,6 +321,8 @@ impl Machine {
                 self.act(Act::TellCore(Word::Opened { can_hibernate }));
                 self.send_kept();
             }
+            // The core has been told already, or what it hears next of the actor would come first: see the line.
+            said if said.is_refusal() => self.state = State::Waiting,
             Said::Close { code: None, .. } => {
                 self.act(Act::CloseClient(self.error("guard", "websocket_closed_before_open")));
                 self.end(Some(Word::Ended));

@@ -77,7 +77,8 @@ fn said(random: &mut Rng, next: u64) -> Said {
         7 => Said::Ack(random.u16(..)),
         8 if random.u8(..6) == 0 => {
             let code = random.bool().then(|| random.choice([0, 1000, 1005, 1006, 1015, 4000, u16::MAX]).expect("one of them"));
-            Said::Close { code, reason: random.bool().then(|| "ä".repeat(random.usize(..200))), hibernate: random.bool() }
+            let reason = if random.bool() { "ä".repeat(random.usize(..200)) } else { NEVER_BEGUN[random.usize(..2)].to_string() };
+            Said::Close { code, reason: random.bool().then_some(reason), hibernate: random.bool() }
         }
         9 => Said::Close { code: None, reason: None, hibernate: true },
         _ => Said::Ack((next as u16).wrapping_sub(random.u16(..4))),

@@ -110,6 +110,44 @@ fn a_socket_is_opened_used_and_closed_by_its_actor() {
 }
 
 #[test]
+fn a_socket_that_came_too_late_for_a_generation_goes_to_the_next() {
+    check(
+        "client early
+         dispatch 1
+         1 closes 1011 envoy.actor_generation_mismatch
+         client early-too
+         at 20000
+         dispatch 2
+         2 closes 1011 envoy.actor_not_found
+         dispatch 2
+         2 opened
+         2 closes 1011 envoy.actor_not_found",
+        expect![[r#"
+            client early
+            dispatch 1: ask
+            1 closes 1011 envoy.actor_generation_mismatch
+            client early-too
+            at 20000
+            dispatch 2: ask
+            2 closes 1011 envoy.actor_not_found
+            dispatch 2: ask
+            2 opened: core: Opened { can_hibernate: false }, -> 1 early, -> 2 early-too
+            2 closes 1011 envoy.actor_not_found: close client 1011 envoy.actor_not_found, core: Ended
+        "#]],
+    );
+    check(
+        "dispatch 1
+         1 closes 1011 envoy.actor_not_found
+         bye",
+        expect![[r#"
+            dispatch 1: ask
+            1 closes 1011 envoy.actor_not_found
+            bye: core: Aborted
+        "#]],
+    );
+}
+
+#[test]
 fn the_clients_close_reaches_the_actor_as_it_was() {
     check(
         "dispatch 1
