@@ -223,6 +223,8 @@ test("an event may be closed to some", async () => {
 	await until("ada hears it", () => heard.ada.length === 1);
 	assert.deepEqual(heard.bob, []);
 	assert.match(errors[0], /forbidden/);
+	// Its connection is closed for that, opened again, and closed again.
+	await back(connections[1]);
 	await Promise.all(connections.map((connection) => connection.dispose()));
 });
 
