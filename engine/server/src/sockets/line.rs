@@ -27,6 +27,7 @@ const _: () = assert!(2 * SOCKET_MESSAGE_BYTES_MAX <= CLIENT_BYTES_MAX, "one mes
 
 pub enum Word {
     Dispatched(Place),
+    HoldsBack,
     Hibernates,
     Refused(Refusal),
     Runner(RunnerId, Said),
@@ -63,7 +64,7 @@ impl Line {
         match &word {
             Word::Dispatched(place) => state.runner = Some(place.runner),
             Word::Hibernates => state.runner = None,
-            Word::Refused(_) | Word::Runner(..) | Word::Ends(..) => {}
+            Word::HoldsBack | Word::Refused(_) | Word::Runner(..) | Word::Ends(..) => {}
         }
         state.push(word);
     }

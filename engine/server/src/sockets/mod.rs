@@ -103,6 +103,10 @@ impl Sockets {
         self.tell(request, || Word::Dispatched(place.clone()))
     }
 
+    pub fn hold_back(&self, request: RequestId) {
+        self.tell(request, || Word::HoldsBack);
+    }
+
     pub fn hibernate(&self, request: RequestId) {
         self.tell(request, || Word::Hibernates);
     }

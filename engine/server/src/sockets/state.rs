@@ -52,6 +52,8 @@ enum State {
     Open {
         runner: RunnerId,
         can_hibernate: bool,
+        /// The actor was told to stop: the client's messages wait for the next generation.
+        holds_back: bool,
     },
     /// The actor does not run. Next: Open, when it is dispatched again; `woken` if that was asked for.
     Hibernating {
@@ -70,6 +72,8 @@ enum State {
 pub enum Event {
     /// The core has found the runner; the socket goes on there if it hibernated.
     Dispatched(RunnerId),
+    /// The core tells the actor to stop, and the socket is to stay.
+    HoldsBack,
     /// The core says that the actor has stopped and the socket is to stay.
     Hibernates,
     /// The core says that nothing will come of it, or no more.
@@ -170,6 +174,7 @@ impl Machine {
         self.now_ms = now_ms;
         match event {
             Event::Dispatched(runner) => self.dispatched(runner),
+            Event::HoldsBack => self.holds_back(),
             Event::Hibernates => self.hibernates(),
             Event::Refused(refusal) => self.refused(&refusal),
             Event::Runner(runner, said) => self.runner_says(runner, said),
@@ -221,7 +226,7 @@ impl Machine {
                 self.act(Act::OpenActor);
             }
             State::Hibernating { .. } | State::Open { can_hibernate: true, .. } => {
-                self.state = State::Open { runner, can_hibernate: true };
+                self.state = State::Open { runner, can_hibernate: true, holds_back: false };
                 self.kept.send_again();
                 self.send_kept();
                 // Nobody else was dispatched to.
@@ -239,6 +244,13 @@ impl Machine {
                 self.end(Some(Word::Aborted));
             }
             State::Over => {}
+        }
+    }
+
+    fn holds_back(&mut self) {
+        // Any other has nothing to hold back, or no next generation.
+        if let State::Open { can_hibernate: true, holds_back, .. } = &mut self.state {
+            *holds_back = true;
         }
     }
 
@@ -317,7 +329,7 @@ impl Machine {
     fn answered(&mut self, runner: RunnerId, said: Said) {
         match said {
             Said::Opened { can_hibernate } => {
-                self.state = State::Open { runner, can_hibernate };
+                self.state = State::Open { runner, can_hibernate, holds_back: false };
                 self.act(Act::TellCore(Word::Opened { can_hibernate }));
                 self.send_kept();
             }
@@ -347,12 +359,14 @@ impl Machine {
             return self.fail("guard", "websocket_pending_limit_reached");
         }
         match &mut self.state {
-            State::Open { .. } => self.send_kept(),
+            State::Open { holds_back: false, .. } => self.send_kept(),
             State::Hibernating { woken } => {
                 if !mem::replace(woken, true) {
                     self.act(Act::TellCore(Word::Wakes));
                 }
             }
+            // It is sent with the next dispatch.
+            State::Open { holds_back: true, .. } => {}
             State::Waiting | State::Opening { .. } | State::Leaving { .. } | State::Over => {}
         }
     }
@@ -360,6 +374,10 @@ impl Machine {
     fn client_gone(&mut self, code: Option<u16>, reason: Option<String>) {
         match &self.state {
             State::Opening { .. } | State::Open { .. } => {
+                // What was held back, if anything: it is said before the close, as the client did.
+                if matches!(self.state, State::Open { .. }) {
+                    self.send_kept();
+                }
                 self.close_actor(code, reason);
                 self.end(Some(Word::Aborted));
             }

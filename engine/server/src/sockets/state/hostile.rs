@@ -90,7 +90,8 @@ fn event(random: &mut Rng, model: &Model) -> Event {
     let runner = |random: &mut Rng| RunnerId(random.u64(1..3));
     match random.u8(..32) {
         0..5 => Event::Dispatched(runner(random)),
-        5..8 => Event::Hibernates,
+        5..7 => Event::Hibernates,
+        7 => Event::HoldsBack,
         8 if random.u8(..10) == 0 => Event::Refused(match random.u8(..3) {
             0 => Refusal::ActorNotFound,
             1 => Refusal::RunnerLost { actor },
@@ -151,8 +152,8 @@ fn step(machine: &mut Machine, model: &mut Model, now_ms: u64, event: Event) {
     }
     early.into_iter().for_each(|(_, index)| model.acked(index));
     match machine.state {
-        State::Open { can_hibernate, .. } => {
-            assert_eq!(model.next, model.taken, "an actor that is there has all there is");
+        State::Open { can_hibernate, holds_back, .. } => {
+            assert!(holds_back || model.next == model.taken, "an actor that is there has all there is");
             model.acked = if can_hibernate { model.acked } else { model.next };
             assert!(!model.actor_closed && !model.client_closed && !model.core_told);
         }
