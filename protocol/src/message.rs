@@ -337,7 +337,7 @@ pub enum Outcome {
 }
 
 /// The head of a request, and its body if that is short.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RequestStart {
     pub request: RequestId,
     pub actor: ActorId,

@@ -1,6 +1,6 @@
 // Connections: their state and hooks, many of them, and networks that break.
 import assert from "node:assert/strict";
-import { Engine, key, refused, test, until, Wire } from "./harness.mjs";
+import { back, Engine, key, refused, test, until, Wire } from "./harness.mjs";
 
 const engine = await Engine.start();
 const app = await engine.app();
@@ -76,6 +76,7 @@ test("an actor ends the connection of its caller", async () => {
 	await connection.ready;
 	connection.leave().catch(() => {});
 	await until("it is closed", () => closed > 0);
+	await back(connection);
 	await connection.dispose();
 	await until("it was counted", async () => (await handle.counts()).disconnected >= 1);
 });
@@ -112,7 +113,7 @@ test("a client whose network was cut connects again and hears events again", asy
 	await until("the first", () => heard.length === 1);
 	wire.cut();
 	await until("it notices", () => status.includes("disconnected"));
-	await until("it is back", () => connection.connStatus === "connected");
+	await back(connection);
 	await connection.mine();
 	await near.news("after");
 	await until("the second", () => heard.includes("after"));
@@ -222,6 +223,8 @@ test("an event may be closed to some", async () => {
 	await until("ada hears it", () => heard.ada.length === 1);
 	assert.deepEqual(heard.bob, []);
 	assert.match(errors[0], /forbidden/);
+	// Its connection is closed for that, opened again, and closed again.
+	await back(connections[1]);
 	await Promise.all(connections.map((connection) => connection.dispose()));
 });
 

@@ -1,6 +1,6 @@
 // What goes wrong in an actor: who sees it, and that it goes on.
 import assert from "node:assert/strict";
-import { Engine, key, refused, test, until } from "./harness.mjs";
+import { back, Engine, key, refused, test, until } from "./harness.mjs";
 
 const engine = await Engine.start();
 await engine.app();
@@ -111,6 +111,7 @@ test("an actor closes one connection and keeps the other", async () => {
 	ada.onClose(() => (closed = true));
 	await room.kick("ada");
 	await until("ada is closed", () => closed);
+	await back(ada);
 	await ada.dispose();
 	await bob.say("alone");
 	await until("bob hears himself", () => heard.length === 1);

@@ -62,6 +62,10 @@ export async function until(what, probe, within = 15_000) {
 
 export const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
+/// Waits until a connection that was closed is open again, which RivetKit sees to by itself. One that is let go of while it is
+/// being opened again waits for ever to hear that it is closed.
+export const back = (connection) => until("the connection is open again", () => connection.connStatus === "connected");
+
 let keys = 0;
 /// A key no other test uses.
 export const key = () => `key-${process.pid}-${++keys}`;

@@ -1,6 +1,6 @@
 // Sockets that outlive their actor's sleep.
 import assert from "node:assert/strict";
-import { Engine, key, test, until } from "./harness.mjs";
+import { Engine, key, pause, test, until } from "./harness.mjs";
 
 const engine = await Engine.start();
 const app = await engine.app();
@@ -21,6 +21,32 @@ test("messages sent while the actor sleeps arrive after it woke, in order", asyn
 	await engine.stopped(app, id);
 	for (let n = 0; n < 20; n += 1) socket.send(`while asleep ${n}`);
 	for (let n = 0; n < 20; n += 1) assert.deepEqual(JSON.parse(await socket.next()), { echo: `while asleep ${n}`, wake: 2 });
+	assert.equal(socket.how, undefined);
+	socket.close();
+});
+
+test("who talks while an actor goes to sleep is heard, once and in order", async () => {
+	const { socket, handle, id } = await opened(key());
+	const expected = [];
+	let over = false;
+	const talk = async () => {
+		while (!over) {
+			socket.send(`word ${expected.length}`);
+			expected.push(`word ${expected.length}`);
+			await pause(3);
+		}
+	};
+	const sleeps = async () => {
+		for (let wake = 2; wake <= 20; wake += 1) {
+			await engine.api("POST", `/actors/${id}/sleep`, {});
+			await until("it is awake again", async () => (await handle.state()).wakes === wake);
+		}
+	};
+	const talking = talk();
+	await sleeps().finally(() => (over = true));
+	await talking;
+	await until("all was answered", () => socket.messages.length >= expected.length || socket.how);
+	assert.deepEqual(socket.messages.map((message) => JSON.parse(message).echo), expected);
 	assert.equal(socket.how, undefined);
 	socket.close();
 });

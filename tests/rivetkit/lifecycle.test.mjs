@@ -34,6 +34,35 @@ test("the API restarts an actor", async () => {
 	assert.equal(await counter.count(), 3);
 });
 
+test("who comes while an actor goes to sleep gets to its next life", async () => {
+	const k = key();
+	const handle = client.web.getOrCreate([k]);
+	const id = await handle.resolve();
+	let over = false;
+	const calls = async () => {
+		while (!over) await handle.closed();
+	};
+	const sockets = async () => {
+		while (!over) {
+			const socket = await engine.socket(engine.path("web", k, "websocket/"));
+			socket.send("hi");
+			const answer = await socket.next().catch((error) => error.message);
+			// It cannot hibernate: one that has reached the actor before the sleep ends with it.
+			assert.match(answer, /^hi$|actor.stopped|actor_stopped_while_waiting/);
+			socket.close();
+		}
+	};
+	const sleeps = async () => {
+		for (let sleep = 0; sleep < 60; sleep += 1) {
+			await engine.api("POST", `/actors/${id}/sleep`, {});
+			await handle.closed();
+		}
+	};
+	const visits = Promise.all([calls(), calls(), sockets(), sockets()]);
+	await Promise.race([sleeps(), visits]).finally(() => (over = true));
+	await visits;
+});
+
 test("an idle actor sleeps by itself and wakes on a call", async () => {
 	const idler = client.idler.getOrCreate([key()]);
 	assert.equal(await idler.wakes(), 1);

@@ -69,6 +69,10 @@ pub enum Action {
         actor: ActorId,
         generation: Generation,
     },
+    /// The socket's actor is told to stop: what the client sends from now on is for the next generation.
+    HoldBack {
+        request: RequestId,
+    },
     /// The socket's actor does not run any more, and the client's side stays open. What the client sends wakes the actor.
     Hibernate {
         request: RequestId,

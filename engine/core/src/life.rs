@@ -254,6 +254,9 @@ impl Core {
             actor.record.sleep_ms = Some(now_ms);
         }
         let message = ToRunner::Command(actor.checkpoint(), Command::Stop(reason));
+        if after != After::Destroy {
+            self.hold_sockets_back(id);
+        }
         self.act(Action::ToRunner { runner: on, message });
         self.set_timer(id, Some(due_ms));
         self.stop_durable(id, on);

@@ -35,6 +35,17 @@ impl Core {
         }
     }
 
+    /// The actor is told to stop and will go on later. What it is sent meanwhile may be lost: RivetKit acks messages whose handlers
+    /// do not come to an end any more, and closes the socket when the next generation gets the one after.
+    pub(crate) fn hold_sockets_back(&mut self, id: ActorId) {
+        let Some(actor) = self.actors.get(&id) else { return };
+        let can_wait = |request: &&RequestId| self.requests.get(*request).is_some_and(|entry| entry.can_hibernate);
+        let sockets: Vec<RequestId> = actor.dispatched.iter().filter(can_wait).copied().collect();
+        for request in sockets {
+            self.act(Action::HoldBack { request });
+        }
+    }
+
     /// Of the requests that a generation leaves behind, the sockets that can wait for the next one wait; the others are returned.
     pub(crate) fn keep_sockets(&mut self, id: ActorId, open: BTreeSet<RequestId>) -> BTreeSet<RequestId> {
         let can_wait = |request: &RequestId| self.requests.get(request).is_some_and(|entry| entry.can_hibernate);

@@ -105,6 +105,7 @@ impl Driver {
                 call::call(&engine, namespace, pool, checkpoint, *start);
             }
             Action::EndCallOut { actor, generation } => call::end(&engine, actor, generation),
+            Action::HoldBack { request } => engine.sockets.hold_back(request),
             Action::Hibernate { request } => engine.sockets.hibernate(request),
             Action::Dispatch { request, runner, actor, generation } => self.dispatch(request, runner, actor, generation),
             Action::Refuse { request, refusal } => {

@@ -96,7 +96,12 @@ impl FromRunnerLink for RunnerDoor {
             FromRunner::SocketOpened { .. }
             | FromRunner::SocketMessage { .. }
             | FromRunner::SocketAck { .. }
-            | FromRunner::SocketClose { .. } => self.engine.sockets.hear(self.runner, message),
+            | FromRunner::SocketClose { .. } => {
+                if let Some(request) = self.engine.sockets.hear(self.runner, message) {
+                    let message = FromRunner::RequestReturned { request };
+                    self.engine.inbox.push(Input::FromRunner { runner: self.runner, message });
+                }
+            }
             FromRunner::Kv { actor, generation, call, space, question } => self.kv(actor, generation, call, space, question),
             FromRunner::GetComponent { component } => {
                 let (engine, runner) = (self.engine.clone(), self.runner);

@@ -63,9 +63,17 @@ pub struct Place {
 
 /// The side of a streamed request body that the runner's words reach.
 pub struct Upload {
-    /// Told each time the request is dispatched; the upload itself then sends the head and the body. Its end is the request's.
-    pub dispatched: watch::Sender<Option<(Place, Box<RequestStart>)>>,
+    /// Told each time the request is dispatched; the upload then sends the body. Its end is the request's.
+    pub dispatched: watch::Sender<Option<Dispatched>>,
     pub credit: Arc<Credit>,
+}
+
+/// What an upload is told.
+pub struct Dispatched {
+    pub place: Place,
+    pub start: Box<RequestStart>,
+    /// The runner has the head already. If not, the upload sends it.
+    pub is_begun: bool,
 }
 
 /// What the client gets.
@@ -164,14 +172,22 @@ impl Requests {
             stream: entry.upload.is_some(),
         };
         entry.place = Some(place.clone());
-        if let Some(upload) = &entry.upload {
-            upload.dispatched.send_replace(Some((place, Box::new(start))));
-            return;
-        }
+        let upload = entry.upload.as_ref().map(|upload| upload.dispatched.clone());
         // A client that leaves between these lines is told to the runner before the request itself is: the actor then
         // handles a request that nobody reads the answer of, which is what happens whenever a client leaves a little later.
         drop(shard);
-        place.link.send(ToRunner::Request(start));
+        let Some(upload) = upload else { return place.link.send(ToRunner::Request(start)) };
+        // What the core says next may be that the actor is to stop, and a runner refuses what comes after that. Only a runner that
+        // gives requests back is given one again: then the upload sends the head, lest one of its chunks comes between.
+        let is_begun = upload.borrow().is_none() && place.link.streams();
+        if is_begun {
+            place.link.send(ToRunner::Request(start.clone()));
+            // Whoever ended it meanwhile has told a runner that did not have it yet, and no body would ever come.
+            if self.place_of(request).is_none() {
+                place.link.send(ToRunner::RequestAbort { request });
+            }
+        }
+        upload.send_replace(Some(Dispatched { place, start: Box::new(start), is_begun }));
     }
 
     /// The core, or the gateway itself, answers with an error. False if nobody waits any more.

@@ -7,6 +7,7 @@ use protocol::wire::tunnel::{AbortKind, MessageId, ToEnvoyTunnel, ToRivetTunnel}
 use reqwest::Method;
 use rivet_tests::address::by_id;
 use rivet_tests::{Call, Engine, Envoy};
+use tokio::sync::oneshot;
 
 use crate::{make_pool, response, running};
 
@@ -72,15 +73,20 @@ async fn what_breaks_a_response_that_has_begun() {
         ("an abort", 2, ToRivetTunnel::ResponseAbort { reason: Default::default() }),
     ] {
         let is_abort = matches!(message, ToRivetTunnel::ResponseAbort { .. });
+        // An answer that breaks before its head has left is none.
+        let (has_begun, begins) = oneshot::channel();
         let client = async {
             let answer = engine.http(Method::GET, &by_id(&actor, "/")).send().await.expect("an answer");
             let mut body = answer.bytes_stream();
+            body.next().await.expect("a chunk").expect("a chunk");
+            has_begun.send(()).expect("the envoy waits for it");
             while let Some(Ok(_)) = body.next().await {}
         };
         let serve = async {
             let (id, _) = envoy.tunnel().await;
             envoy.respond(id, begun()).await;
             envoy.respond(after(id, 1), chunk(1, false)).await;
+            begins.await.expect("the client says so");
             envoy.respond(after(id, index), message).await;
             if is_abort {
                 return;

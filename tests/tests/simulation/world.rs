@@ -407,6 +407,8 @@ impl World {
             Action::Dispatch { request, runner, actor, generation } => self.dispatch_to_envoy(runner, request, actor, generation),
             Action::Refuse { request, refusal } => self.refused(request, refusal),
             Action::Reply { call, result } => self.replied(call, result),
+            // Nothing is said on a socket here.
+            Action::HoldBack { .. } => {}
             Action::Hibernate { request } => self.hibernates(request),
             Action::EvictRunner { runner } => self.evict(runner),
             Action::ForgetRunner { runner } => self.forget(runner),

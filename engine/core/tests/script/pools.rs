@@ -240,6 +240,7 @@ fn a_url_that_fails_is_called_again_for_a_socket() {
             call 3 <- configured, changed true
             url <- start a@1 #0
             e1 <- request q1 a@1
+            q1 <- hold back
             e1 <- stop sleep: a@1 #1
             url <- end a@1
             q1 <- hibernate

@@ -26,11 +26,40 @@ fn a_socket_hibernates_and_goes_on() {
             e1 <- start nothing created: a@1 #1
             e1 <- request q1 a@1
             e1 <- request q2 a@1
+            q1 <- hold back
             e1 <- stop sleep: a@1 #2
             q1 <- hibernate
             q2 <- guard.actor_stopped_while_waiting: the actor stopped before it answered
             memory: 1 actors, 1 requests
             e1 <- start nothing woken q1: a@2 #1
+            e1 <- request q1 a@2
+            e1 <- stop sleep: a@2 #2
+            memory: 0 actors, 0 requests
+        "#]],
+    );
+}
+
+#[test]
+fn a_socket_that_an_envoy_never_took_goes_to_the_next_generation() {
+    check(
+        "up pool
+         envoy e1 joined
+         socket q1 for a
+         running a
+         sleep a
+         envoy e1 returned q1
+         stopped a
+         running a
+         opened q1
+         ended q1
+         sleep a
+         stopped a
+         memory",
+        expect![[r#"
+            e1 <- start nothing created: a@1 #1
+            e1 <- request q1 a@1
+            e1 <- stop sleep: a@1 #2
+            e1 <- start nothing woken: a@2 #1
             e1 <- request q1 a@2
             e1 <- stop sleep: a@2 #2
             memory: 0 actors, 0 requests
@@ -53,6 +82,7 @@ fn a_message_during_the_stop_wakes_it_again() {
         expect![[r#"
             e1 <- start nothing created: a@1 #1
             e1 <- request q1 a@1
+            q1 <- hold back
             e1 <- stop sleep: a@1 #2
             q1 <- hibernate
             e1 <- start nothing woken q1: a@2 #1
@@ -117,6 +147,7 @@ fn a_destroyed_actor_closes_its_sockets() {
             call 3 <- done
             e1 <- start nothing created: b@1 #1
             e1 <- request q2 b@1
+            q2 <- hold back
             e1 <- stop sleep: b@1 #2
             q2 <- hibernate
             q2 <- actor.destroyed_while_waiting_for_ready: actor b was destroyed while the request waited for it
@@ -141,6 +172,7 @@ fn a_client_that_leaves_while_the_actor_sleeps_leaves_nothing() {
         expect![[r#"
             e1 <- start nothing created: a@1 #1
             e1 <- request q1 a@1
+            q1 <- hold back
             e1 <- stop sleep: a@1 #2
             q1 <- hibernate
             memory: 0 actors, 0 requests
@@ -166,6 +198,7 @@ fn a_start_that_fails_is_not_repeated_until_the_socket_has_something_new() {
         expect![[r#"
             e1 <- start nothing created: a@1 #1
             e1 <- request q1 a@1
+            q1 <- hold back
             e1 <- stop sleep: a@1 #2
             q1 <- hibernate
             e1 <- start nothing woken q1: a@2 #1

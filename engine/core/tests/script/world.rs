@@ -400,6 +400,10 @@ impl World {
                 let line = format!("url <- end {}@{generation}", self.name(actor));
                 self.say(&line);
             }
+            Action::HoldBack { request } => {
+                let line = format!("{} <- hold back", name_of(request));
+                self.say(&line);
+            }
             Action::Hibernate { request } => {
                 let line = format!("{} <- hibernate", name_of(request));
                 self.say(&line);

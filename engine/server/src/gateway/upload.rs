@@ -19,16 +19,14 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use crate::engine::Engine;
 use crate::error::ApiError;
 use crate::gateway::forward::body_refused;
-use crate::requests::Place;
+use crate::requests::{Dispatched, Place};
 use crate::window::{Cancelled, Credit};
-
-type Dispatched = watch::Receiver<Option<(Place, Box<RequestStart>)>>;
 
 pub struct Sending<B> {
     pub engine: Arc<Engine>,
     pub request: RequestId,
     pub body: B,
-    pub dispatched: Dispatched,
+    pub dispatched: watch::Receiver<Option<Dispatched>>,
     pub credit: Arc<Credit>,
 }
 
@@ -132,15 +130,17 @@ impl<B: Body<Data = Bytes, Error: Display> + Unpin> Sending<B> {
         Some(())
     }
 
-    /// The head, and what of the body was sent to the runner before, which has not begun with it.
+    /// The head, unless the runner has it, and what of the body was sent to the one before, which has not begun with it.
     fn begin(&mut self, sent: &mut Sent) {
-        let Some((place, start)) = self.dispatched.borrow_and_update().as_ref().map(|(place, start)| (place.clone(), copy(start)))
-        else {
-            return;
-        };
-        sent.streams = place.link.streams();
+        let told = self.dispatched.borrow_and_update();
+        let Some(Dispatched { place, start, is_begun }) = told.as_ref() else { return };
+        let (place, start, is_begun) = (place.clone(), RequestStart::clone(start), *is_begun);
+        drop(told);
+        sent.streams = is_begun || place.link.streams();
         if sent.streams {
-            place.link.send(ToRunner::Request(start));
+            if !is_begun {
+                place.link.send(ToRunner::Request(start));
+            }
             for (at, chunk) in sent.kept.iter().enumerate() {
                 let finish = sent.finished && at + 1 == sent.kept.len();
                 place.link.send(ToRunner::RequestChunk { request: self.request, body: chunk.clone(), finish });
@@ -203,19 +203,6 @@ fn put_together(chunks: &mut Vec<Bytes>) -> Bytes {
     };
     *chunks = vec![whole.clone()];
     whole
-}
-
-fn copy(start: &RequestStart) -> RequestStart {
-    RequestStart {
-        request: start.request,
-        actor: start.actor,
-        generation: start.generation,
-        method: start.method.clone(),
-        path: start.path.clone(),
-        headers: start.headers.clone(),
-        body: start.body.clone(),
-        stream: start.stream,
-    }
 }
 
 #[cfg(test)]
@@ -293,6 +280,15 @@ mod tests {
         assert_eq!(case.heard().await, "start@1 65536 34464 65536 34464", "the window is 262144 bytes");
         case.engine.engine.requests.request_window(RunnerId(7), case.request, 100_000);
         assert_eq!(case.heard().await, "65536 34464 0.");
+    }
+
+    #[tokio::test]
+    async fn a_runner_has_the_head_before_the_core_says_more() {
+        let case = case(2, 1_000);
+        // Nothing else runs meanwhile, so this is before the upload's own turn.
+        case.dispatch(1);
+        assert!(matches!(&case.link.take()[..], [ToRunner::Request(start)] if start.stream && start.generation == 1));
+        assert_eq!(case.heard().await, "1000 1000 0.");
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

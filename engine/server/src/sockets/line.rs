@@ -27,6 +27,7 @@ const _: () = assert!(2 * SOCKET_MESSAGE_BYTES_MAX <= CLIENT_BYTES_MAX, "one mes
 
 pub enum Word {
     Dispatched(Place),
+    HoldsBack,
     Hibernates,
     Refused(Refusal),
     Runner(RunnerId, Said),
@@ -47,6 +48,8 @@ struct State {
     /// The runner that was dispatched to last; none while the actor is known not to run.
     runner: Option<RunnerId>,
     reader: Option<Waker>,
+    /// An actor has accepted the socket.
+    is_accepted: bool,
     /// Too much was said; nothing more is taken.
     is_cut: bool,
 }
@@ -61,21 +64,25 @@ impl Line {
         match &word {
             Word::Dispatched(place) => state.runner = Some(place.runner),
             Word::Hibernates => state.runner = None,
-            Word::Refused(_) | Word::Runner(..) | Word::Ends(..) => {}
+            Word::HoldsBack | Word::Refused(_) | Word::Runner(..) | Word::Ends(..) => {}
         }
         state.push(word);
     }
 
-    pub fn hear(&self, runner: RunnerId, said: Said) {
+    /// True if the runner gives the socket back, so that another generation may have it.
+    pub fn hear(&self, runner: RunnerId, said: Said) -> bool {
         let mut state = lock(&self.state);
         if state.is_cut || state.runner.is_some_and(|on| on != runner) {
-            return;
+            return false;
         }
+        state.is_accepted |= matches!(said, Said::Opened { .. });
+        let is_returned = !state.is_accepted && said.is_refusal();
         let bytes = said.bytes();
         let fits_all = self.held.add(bytes);
         let fits = self.waiting_bytes.fetch_add(bytes, Ordering::AcqRel) + bytes <= CLIENT_BYTES_MAX;
         if fits && fits_all {
-            return state.push(Word::Runner(runner, said));
+            state.push(Word::Runner(runner, said));
+            return is_returned;
         }
         self.give_back(bytes);
         state.is_cut = true;
@@ -84,6 +91,7 @@ impl Line {
         } else {
             Word::Ends("guard", "websocket_client_too_slow")
         });
+        false
     }
 
     pub fn poll_word(&self, context: &mut Context<'_>) -> Poll<Word> {

@@ -103,6 +103,10 @@ impl Sockets {
         self.tell(request, || Word::Dispatched(place.clone()))
     }
 
+    pub fn hold_back(&self, request: RequestId) {
+        self.tell(request, || Word::HoldsBack);
+    }
+
     pub fn hibernate(&self, request: RequestId) {
         self.tell(request, || Word::Hibernates);
     }
@@ -112,8 +116,9 @@ impl Sockets {
         self.tell(request, || Word::Refused(refusal.clone()))
     }
 
-    /// What a runner says about a socket; nothing happens if it is not its to say.
-    pub fn hear(&self, runner: RunnerId, message: FromRunner) {
+    /// What a runner says about a socket; nothing happens if it is not its to say. One that it gives back is for the core, which
+    /// has to hear of that before it hears that the actor has stopped.
+    pub fn hear(&self, runner: RunnerId, message: FromRunner) -> Option<RequestId> {
         let (request, said) = match message {
             FromRunner::SocketOpened { request, can_hibernate } => (request, Said::Opened { can_hibernate }),
             FromRunner::SocketMessage { request, data, binary: true } => (request, Said::Message(Message::Binary(data))),
@@ -124,11 +129,9 @@ impl Sockets {
             FromRunner::SocketAck { request, index } => (request, Said::Ack(index)),
             FromRunner::SocketClose { request, code, reason, hibernate } => (request, Said::Close { code, reason, hibernate }),
             // The others are about other things.
-            _ => return,
+            _ => return None,
         };
-        if let Some(line) = self.line(request) {
-            line.hear(runner, said);
-        }
+        self.line(request)?.hear(runner, said).then_some(request)
     }
 
     /// The server stops: all clients are told, and no more are taken.

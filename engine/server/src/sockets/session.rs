@@ -199,6 +199,7 @@ impl Session {
                 self.place = Some(place);
                 self.handle(Event::Dispatched(runner));
             }
+            Word::HoldsBack => self.handle(Event::HoldsBack),
             Word::Hibernates => {
                 self.handle(Event::Hibernates);
                 self.place = None;

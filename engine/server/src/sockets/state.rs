@@ -30,6 +30,8 @@ const READ_AHEAD_BYTES: usize = MIB;
 const EARLY_BYTES_MAX: usize = 32 * MIB;
 /// What is sent in the place of a client that did not say goodbye.
 const DOWNSTREAM_CLOSED: &str = "ws.downstream_closed";
+/// With these an envoy refuses a socket in the place of its actor, which had been told to stop or was gone already.
+const NEVER_BEGUN: [&str; 2] = ["envoy.actor_generation_mismatch", "envoy.actor_not_found"];
 
 /// ```text
 /// Waiting -- dispatched --> Opening -- opened --> Open -- its actor stops --> Hibernating -- dispatched --> Open
@@ -41,7 +43,7 @@ const DOWNSTREAM_CLOSED: &str = "ws.downstream_closed";
 enum State {
     /// The actor is being found or woken. Next: Opening; how long that may take is the core's to say.
     Waiting,
-    /// The actor was asked. Next: Open, or Over after [`OPEN_MS_MAX`].
+    /// The actor was asked. Next: Open; Waiting, if it stops without having heard of it; or Over after [`OPEN_MS_MAX`].
     Opening {
         runner: RunnerId,
         until_ms: u64,
@@ -50,6 +52,8 @@ enum State {
     Open {
         runner: RunnerId,
         can_hibernate: bool,
+        /// The actor was told to stop: the client's messages wait for the next generation.
+        holds_back: bool,
     },
     /// The actor does not run. Next: Open, when it is dispatched again; `woken` if that was asked for.
     Hibernating {
@@ -68,6 +72,8 @@ enum State {
 pub enum Event {
     /// The core has found the runner; the socket goes on there if it hibernated.
     Dispatched(RunnerId),
+    /// The core tells the actor to stop, and the socket is to stay.
+    HoldsBack,
     /// The core says that the actor has stopped and the socket is to stay.
     Hibernates,
     /// The core says that nothing will come of it, or no more.
@@ -144,6 +150,13 @@ pub struct Machine {
     ray: HeaderValue,
 }
 
+impl Said {
+    /// The actor never heard of the socket, if it has not accepted it before: the next generation may have it.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Said::Close { reason: Some(reason), .. } if NEVER_BEGUN.contains(&reason.as_str()))
+    }
+}
+
 impl Machine {
     pub fn new(ray: HeaderValue) -> Machine {
         Machine {
@@ -161,6 +174,7 @@ impl Machine {
         self.now_ms = now_ms;
         match event {
             Event::Dispatched(runner) => self.dispatched(runner),
+            Event::HoldsBack => self.holds_back(),
             Event::Hibernates => self.hibernates(),
             Event::Refused(refusal) => self.refused(&refusal),
             Event::Runner(runner, said) => self.runner_says(runner, said),
@@ -212,7 +226,7 @@ impl Machine {
                 self.act(Act::OpenActor);
             }
             State::Hibernating { .. } | State::Open { can_hibernate: true, .. } => {
-                self.state = State::Open { runner, can_hibernate: true };
+                self.state = State::Open { runner, can_hibernate: true, holds_back: false };
                 self.kept.send_again();
                 self.send_kept();
                 // Nobody else was dispatched to.
@@ -230,6 +244,13 @@ impl Machine {
                 self.end(Some(Word::Aborted));
             }
             State::Over => {}
+        }
+    }
+
+    fn holds_back(&mut self) {
+        // Any other has nothing to hold back, or no next generation.
+        if let State::Open { can_hibernate: true, holds_back, .. } = &mut self.state {
+            *holds_back = true;
         }
     }
 
@@ -308,10 +329,12 @@ impl Machine {
     fn answered(&mut self, runner: RunnerId, said: Said) {
         match said {
             Said::Opened { can_hibernate } => {
-                self.state = State::Open { runner, can_hibernate };
+                self.state = State::Open { runner, can_hibernate, holds_back: false };
                 self.act(Act::TellCore(Word::Opened { can_hibernate }));
                 self.send_kept();
             }
+            // The core has been told already, or what it hears next of the actor would come first: see the line.
+            said if said.is_refusal() => self.state = State::Waiting,
             Said::Close { code: None, .. } => {
                 self.act(Act::CloseClient(self.error("guard", "websocket_closed_before_open")));
                 self.end(Some(Word::Ended));
@@ -336,12 +359,14 @@ impl Machine {
             return self.fail("guard", "websocket_pending_limit_reached");
         }
         match &mut self.state {
-            State::Open { .. } => self.send_kept(),
+            State::Open { holds_back: false, .. } => self.send_kept(),
             State::Hibernating { woken } => {
                 if !mem::replace(woken, true) {
                     self.act(Act::TellCore(Word::Wakes));
                 }
             }
+            // It is sent with the next dispatch.
+            State::Open { holds_back: true, .. } => {}
             State::Waiting | State::Opening { .. } | State::Leaving { .. } | State::Over => {}
         }
     }
@@ -349,6 +374,10 @@ impl Machine {
     fn client_gone(&mut self, code: Option<u16>, reason: Option<String>) {
         match &self.state {
             State::Opening { .. } | State::Open { .. } => {
+                // What was held back, if anything: it is said before the close, as the client did.
+                if matches!(self.state, State::Open { .. }) {
+                    self.send_kept();
+                }
                 self.close_actor(code, reason);
                 self.end(Some(Word::Aborted));
             }

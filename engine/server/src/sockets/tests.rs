@@ -9,6 +9,7 @@ use engine_store::{Memory, State};
 use futures_util::{SinkExt, StreamExt};
 use http::HeaderMap;
 use protocol::id::Id;
+use protocol::link::FromRunnerLink;
 use protocol::message::{SocketOpen, ToRunner};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,6 +20,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
 
 use super::*;
 use crate::engine::Engine;
+use crate::links::RunnerDoor;
 use crate::testing::{self, Heard};
 use crate::{api, http as server};
 
@@ -256,6 +258,35 @@ async fn messages_go_both_ways_and_the_actor_closes() {
     assert_eq!(closed(&mut client).await, (4001, "as you wish".to_string()));
     stage.told_core("ended", |input| matches!(input, Input::RequestEnded { .. })).await;
     assert!(!stage.engine.sockets.refuse(request, &Refusal::ActorNotFound), "it is forgotten");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_socket_that_an_envoy_refuses_goes_to_the_next_generation() {
+    let mut stage = stage().await;
+    let (mut client, request) = stage.asked().await;
+    stage.dispatch(request, RUNNER, 1);
+    stage.heard("open").await;
+    let door = RunnerDoor::new(RUNNER, stage.engine.clone());
+    let refuse = || {
+        let reason = Some("envoy.actor_generation_mismatch".to_string());
+        door.send(FromRunner::SocketClose { request, code: Some(1011), reason, hibernate: false });
+    };
+    refuse();
+    // In the place of the actor's last word, which the core must not hear first.
+    door.send(FromRunner::Stopping);
+    let mut told = Vec::new();
+    stage.engine.inbox.take(&mut told);
+    let told: Vec<String> = told.iter().map(|input| format!("{input:?}")).collect();
+    assert!(told[0].contains("RequestReturned") && told[1].contains("Stopping"), "{told:?}");
+
+    stage.dispatch(request, RUNNER, 2);
+    assert_eq!(stage.heard("open").await, "open@2 /ws?x=1 ray 30");
+    stage.says(FromRunner::SocketOpened { request, can_hibernate: false });
+    stage.told_core("opened", |input| matches!(input, Input::SocketOpened { .. })).await;
+    // An actor that has the socket may say what it likes.
+    refuse();
+    assert_eq!(closed(&mut client).await, (1011, "envoy.actor_generation_mismatch".to_string()));
+    stage.told_core("ended", |input| matches!(input, Input::RequestEnded { .. })).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

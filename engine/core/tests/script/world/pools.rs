@@ -42,6 +42,9 @@ impl World {
             }
             ["envoy", key, "left"] => self.input(Input::RunnerLeft { runner: self.envoys[key] }),
             ["envoy", key, "stopping"] => self.says(self.envoys[key], FromRunner::Stopping),
+            ["envoy", key, "returned", request] => {
+                self.says(self.envoys[key], FromRunner::RequestReturned { request: request_named(request) });
+            }
             ["envoy", key, "quiet"] => self.input(Input::RunnerFresh { runner: self.envoys[key], fresh: false }),
             ["envoy", key, "fresh"] => self.input(Input::RunnerFresh { runner: self.envoys[key], fresh: true }),
             ["announces", version] => {

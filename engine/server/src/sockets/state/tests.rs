@@ -48,6 +48,7 @@ fn event(line: &str) -> Event {
     }
     match words[0] {
         "dispatch" => Event::Dispatched(RunnerId(number(1).expect("a runner").into())),
+        "hold-back" => Event::HoldsBack,
         "hibernate" => Event::Hibernates,
         "stopped" => Event::Refused(refused(FailureKind::Stopped)),
         "refused" => Event::Refused(refused(FailureKind::StartFailed)),
@@ -105,6 +106,105 @@ fn a_socket_is_opened_used_and_closed_by_its_actor() {
             1 says late
             client late
             lost
+        "#]],
+    );
+}
+
+#[test]
+fn a_socket_that_came_too_late_for_a_generation_goes_to_the_next() {
+    check(
+        "client early
+         dispatch 1
+         1 closes 1011 envoy.actor_generation_mismatch
+         client early-too
+         at 20000
+         dispatch 2
+         2 closes 1011 envoy.actor_not_found
+         dispatch 2
+         2 opened
+         2 closes 1011 envoy.actor_not_found",
+        expect![[r#"
+            client early
+            dispatch 1: ask
+            1 closes 1011 envoy.actor_generation_mismatch
+            client early-too
+            at 20000
+            dispatch 2: ask
+            2 closes 1011 envoy.actor_not_found
+            dispatch 2: ask
+            2 opened: core: Opened { can_hibernate: false }, -> 1 early, -> 2 early-too
+            2 closes 1011 envoy.actor_not_found: close client 1011 envoy.actor_not_found, core: Ended
+        "#]],
+    );
+    check(
+        "dispatch 1
+         1 closes 1011 envoy.actor_not_found
+         bye",
+        expect![[r#"
+            dispatch 1: ask
+            1 closes 1011 envoy.actor_not_found
+            bye: core: Aborted
+        "#]],
+    );
+}
+
+#[test]
+fn what_is_said_to_an_actor_that_stops_waits_for_its_next_generation() {
+    check(
+        "dispatch 1
+         1 opened hibernating
+         client a
+         hold-back
+         client b
+         1 says echo-a
+         1 acks 1
+         hibernate
+         dispatch 2
+         client c
+         hold-back
+         hibernate
+         dispatch 2",
+        expect![[r#"
+            dispatch 1: ask
+            1 opened hibernating: core: Opened { can_hibernate: true }
+            client a: -> 1 a
+            hold-back
+            client b
+            1 says echo-a: <- echo-a
+            1 acks 1
+            hibernate: core: Wakes
+            dispatch 2: -> 2 b
+            client c: -> 3 c
+            hold-back
+            hibernate: core: Wakes
+            dispatch 2: -> 2 b, -> 3 c
+        "#]],
+    );
+    // The client leaves before the actor has stopped; one that cannot hibernate has no next generation.
+    check(
+        "dispatch 1
+         1 opened hibernating
+         hold-back
+         client a
+         bye 4000 enough",
+        expect![[r#"
+            dispatch 1: ask
+            1 opened hibernating: core: Opened { can_hibernate: true }
+            hold-back
+            client a
+            bye 4000 enough: -> 1 a, -> 2 close 4000 enough, core: Aborted
+        "#]],
+    );
+    check(
+        "dispatch 1
+         1 opened
+         hold-back
+         client a",
+        expect![[r#"
+            dispatch 1: ask
+            1 opened: core: Opened { can_hibernate: false }
+            hold-back
+            client a: -> 1 a
         "#]],
     );
 }
