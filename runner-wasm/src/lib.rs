@@ -26,4 +26,4 @@ mod sandbox;
 mod state;
 
 pub use config::{Config, Grant, StartError};
-pub use runner::{Metrics, Runner};
+pub use runner::{Metrics, Runner, VERSION};

@@ -1,12 +1,14 @@
 //! One running engine: the real binary on a free port, over a data directory of its own, killed when it is dropped.
 //!
 //! When a test fails, what the engine wrote is shown.
+//!
+//! With `RIVET_TEST_RUNNER=remote` each engine is started without its own runner for components and has a process beside it that
+//! is one ([`crate::runner`]): the same tests then say what they say about actors of a runner on its own. Limits of the runner go to
+//! both. A test that is about the engine's own runner says [`Engine::start_alone`].
 
 use std::env;
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
+use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::Duration;
 
 use reqwest::{Method, RequestBuilder};
@@ -17,13 +19,15 @@ use tokio::net::TcpStream;
 
 use crate::answer::Answer;
 use crate::call::{Body, Call, zeros};
+use crate::process::{Process, command};
+use crate::runner::Runner;
 use crate::until::{LONG, until};
 use crate::{address, guest};
 
 /// The slowest answer that is asked for is that of a guest which uses up its processor time on a busy machine.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
-/// As much of the engine's log as a failure shows.
-const LOG_LINES_SHOWN: usize = 80;
+/// How it takes any port that is free.
+const ANY_PORT: &str = "0";
 
 pub struct Engine {
     folder: TempDir,
@@ -31,7 +35,9 @@ pub struct Engine {
     flags: Vec<String>,
     /// How often it was started.
     starts: u32,
-    process: Option<Child>,
+    process: Option<Process>,
+    /// Beside it, if it has none of its own because all tests are run so.
+    runner: Option<Runner>,
     url: String,
     http: reqwest::Client,
 }
@@ -49,19 +55,55 @@ impl Engine {
     }
 
     pub async fn start_with(flags: &[&str]) -> Engine {
-        // No proxy: what the environment names is for other hosts.
-        let http = reqwest::Client::builder().no_proxy().timeout(ANSWER_WITHIN).build().expect("a client without TLS");
-        let folder = TempDir::new().expect("a folder for the data");
-        let flags = flags.iter().map(|flag| flag.to_string()).collect();
-        let mut engine = Engine { folder, flags, starts: 0, process: None, url: String::new(), http };
+        let remote = match env::var("RIVET_TEST_RUNNER") {
+            Ok(form) if form == "remote" => true,
+            Ok(form) => panic!("RIVET_TEST_RUNNER={form}: remote is the only other form"),
+            Err(_) => false,
+        };
+        if !remote {
+            return Engine::start_alone(flags).await;
+        }
+        let mut engine = Engine::new(&[flags, &["--no-wasm-runner"]].concat());
+        let limits = flags.chunks(2).filter(|flag| flag[0].starts_with("--wasm")).flatten();
+        engine.runner = Some(Runner::new("beside", &limits.map(|flag| flag.to_string()).collect::<Vec<_>>()));
         engine.restart().await;
         engine
     }
 
+    /// Whatever form the tests are run in: it has the runner that the flags say.
+    pub async fn start_alone(flags: &[&str]) -> Engine {
+        let mut engine = Engine::new(flags);
+        engine.restart().await;
+        engine
+    }
+
+    fn new(flags: &[&str]) -> Engine {
+        // No proxy: what the environment names is for other hosts.
+        let http = reqwest::Client::builder().no_proxy().timeout(ANSWER_WITHIN).build().expect("a client without TLS");
+        let folder = TempDir::new().expect("a folder for the data");
+        let flags = flags.iter().map(|flag| flag.to_string()).collect();
+        Engine { folder, flags, starts: 0, process: None, runner: None, url: String::new(), http }
+    }
+
     /// Starts it on the same data, on another port.
     pub async fn restart(&mut self) {
-        self.spawn();
-        self.url = self.wait_for_ready_line().await;
+        self.restart_on(ANY_PORT).await;
+        if let Some(runner) = &mut self.runner {
+            runner.restart(&self.url).await;
+        }
+    }
+
+    /// Starts it on the same data and on the same port, where runners look for it.
+    pub async fn restart_in_place(&mut self) {
+        let port = self.url.rsplit(':').next().expect("it has run before").to_string();
+        self.restart_on(&port).await;
+    }
+
+    async fn restart_on(&mut self, port: &str) {
+        self.spawn(port);
+        let line = self.process.as_mut().expect("it was just started").line(" is ready at ").await;
+        let after = line.split_once(" is ready at ").expect("the line has these words").1;
+        self.url = after.split_once(',').map_or(after, |(url, _)| url).to_string();
         let health =
             until("GET /health answers", || async { self.try_send(Call::get("/health")).await.map_err(|e| e.to_string()) });
         let health = health.await.expect_ok("GET /health").json();
@@ -70,33 +112,17 @@ impl Engine {
 
     /// Starts it and kills it while it may not be ready yet.
     pub async fn start_and_kill9(&mut self, after: Duration) {
-        self.spawn();
+        self.spawn(ANY_PORT);
         tokio::time::sleep(after).await;
         self.kill9();
     }
 
-    fn spawn(&mut self) {
+    fn spawn(&mut self, port: &str) {
         assert!(self.process.is_none(), "the engine still runs");
         self.starts += 1;
-        let log = |name| File::create(name).expect("a file beside the data");
         let mut command = command();
-        command.args(["start", "--port", "0", "--data-dir"]).arg(self.data_dir()).args(&self.flags);
-        command.stdin(Stdio::null()).stdout(log(self.file("out"))).stderr(log(self.file("log")));
-        self.process = Some(command.spawn().unwrap_or_else(|error| panic!("{}: {error}", binary().display())));
-    }
-
-    async fn wait_for_ready_line(&mut self) -> String {
-        let out = self.file("out");
-        let process = Mutex::new(self.process.as_mut().expect("it was just started"));
-        until("the engine says that it is ready", || async {
-            let ended = process.lock().expect("nobody panics with it").try_wait().expect("it is our child");
-            assert!(ended.is_none(), "the engine ended by itself: {ended:?}");
-            let said = fs::read_to_string(&out).expect("the file was made before");
-            let line = said.lines().next().filter(|_| said.ends_with('\n')).unwrap_or_default().to_string();
-            let after = line.split_once(" is ready at ").ok_or(said)?.1;
-            Ok(after.split_once(',').map_or(after, |(url, _)| url).to_string())
-        })
-        .await
+        command.args(["start", "--port", port, "--data-dir"]).arg(self.data_dir()).args(&self.flags);
+        self.process = Some(Process::start("the engine", command, self.folder.path(), &self.starts.to_string()));
     }
 
     /// SIGKILL while others still talk to it; [`Engine::kill9`] then waits for its end.
@@ -106,9 +132,7 @@ impl Engine {
 
     /// `kill -9`: it can do nothing about it.
     pub fn kill9(&mut self) {
-        let mut process = self.process.take().expect("the engine runs");
-        process.kill().expect("it is our child");
-        process.wait().expect("it is our child");
+        self.process.take().expect("the engine runs").kill9();
     }
 
     /// SIGTERM, until it has ended. Its exit code.
@@ -124,22 +148,13 @@ impl Engine {
 
     /// Waits until it has ended by itself. Its exit code.
     pub async fn ended(&mut self) -> Option<i32> {
-        let process = Mutex::new(self.process.as_mut().expect("it runs until it is waited for"));
-        let code = until("the engine ends", || async {
-            let ended = process.lock().expect("nobody panics with it").try_wait().expect("it is our child");
-            ended.map(|status| status.code()).ok_or("it still runs".to_string())
-        });
-        let code = code.await;
+        let code = self.process.as_mut().expect("it runs until it is waited for").ended().await;
         self.process = None;
         code
     }
 
     fn signal(&self, signal: i32) {
-        let process = self.process.as_ref().expect("the engine runs");
-        let id = libc::pid_t::try_from(process.id()).expect("process ids are small");
-        // SAFETY: it goes to a child that was not waited for yet, so the id is still its.
-        let sent = unsafe { libc::kill(id, signal) };
-        assert_eq!(sent, 0, "signal {signal} could not be sent");
+        self.process.as_ref().expect("the engine runs").signal(signal);
     }
 
     /// Where it listens: `http://127.0.0.1:PORT`.
@@ -249,10 +264,6 @@ impl Engine {
     pub async fn cli(&self, arguments: &[&str]) -> Done {
         run(&self.url, arguments).await
     }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(format!("{}.{name}", self.starts))
-    }
 }
 
 /// Runs a command of the binary against an engine that may not be there.
@@ -268,23 +279,6 @@ pub async fn run_with(arguments: &[&str], variables: &[(&str, &str)]) -> Done {
     let output = ended.unwrap_or_else(|_| panic!("{arguments:?} did not end within {LONG:?}")).expect("the binary can be run");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
     Done { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
-}
-
-fn command() -> Command {
-    let mut command = Command::new(binary());
-    // Only what the test says counts.
-    for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RIVET_")) {
-        command.env_remove(name);
-    }
-    command
-}
-
-pub fn binary() -> PathBuf {
-    env::var_os("RIVET_ENGINE_BINARY").map(PathBuf::from).unwrap_or_else(|| {
-        // The test lies in `deps`, beside which is the binary of the same build.
-        let test = env::current_exe().expect("a test is a file");
-        test.parent().and_then(Path::parent).expect("it lies in a folder of the target directory").join("rivet-engine")
-    })
 }
 
 /// A head that promises a body, and the answer to it alone.
@@ -324,20 +318,4 @@ fn whole_answer(seen: &[u8]) -> Option<Answer> {
 
 fn shortened(target: &str) -> String {
     target.chars().take(200).collect()
-}
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            // It may have ended by itself, which is what is wanted.
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-        if std::thread::panicking() {
-            let log = fs::read_to_string(self.file("log")).unwrap_or_default();
-            let lines: Vec<&str> = log.lines().collect();
-            let shown = &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..];
-            eprintln!("--- the last {} lines of the engine's log, start {}:\n{}\n---", shown.len(), self.starts, shown.join("\n"));
-        }
-    }
 }

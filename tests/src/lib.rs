@@ -3,7 +3,8 @@
 //! Nothing in here knows how the engine works inside: it starts the binary, speaks HTTP to it, and kills it.
 //!
 //! In reading order:
-//! - [`engine`]: one running engine, its data directory, its death.
+//! - [`engine`]: one running engine, its data directory, its death. [`process`]: as a process.
+//! - [`runner`]: a runner for components on its own.
 //! - [`call`]: a request as a value; [`answer`]: what came back.
 //! - [`address`]: the targets of actors. [`guest`]: the components that are deployed.
 //! - [`socket`]: a WebSocket. [`envoy`]: a runner that connects, and says what a test wants.
@@ -15,6 +16,8 @@ pub mod call;
 pub mod engine;
 pub mod envoy;
 pub mod guest;
+pub mod process;
+pub mod runner;
 pub mod socket;
 pub mod until;
 
@@ -22,5 +25,6 @@ pub use answer::Answer;
 pub use call::Call;
 pub use engine::Engine;
 pub use envoy::Envoy;
+pub use runner::Runner;
 pub use socket::Socket;
 pub use until::until;

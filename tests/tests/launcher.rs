@@ -5,7 +5,8 @@ use std::fs;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
-use rivet_tests::engine::{binary, run_with};
+use rivet_tests::engine::run_with;
+use rivet_tests::process::binary;
 use rivet_tests::until;
 use serde_json::Value;
 use tempfile::TempDir;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use protocol::wire::tunnel::{ToEnvoyTunnel, ToRivetTunnel};
 use rivet_tests::address::by_id;
-use rivet_tests::engine::binary;
+use rivet_tests::process::binary;
 use rivet_tests::socket::Socket;
 use rivet_tests::{Call, Engine, Envoy, until};
 use serde_json::json;

@@ -3,6 +3,7 @@
 //! A component that is deployed under an actor's name takes the actors of that name. It goes to a runner that has said it is ready
 //! for it (`Prepared`), so that waking an actor never waits for a compiler. Actors of other names go to a runner of their pool.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use protocol::component::{ComponentHash, ComponentInfo, ComponentRefusal, ComponentRefusalKind, Settings};
@@ -51,12 +52,14 @@ impl Core {
         }
     }
 
+    /// The newest runner that is ready for it, and of these the one with the fewest actors.
     fn place_component(&self, component: ComponentHash) -> Place {
         let mut refused = None;
         let mut chosen: Option<(RunnerId, &Runner)> = None;
-        for (id, runner) in self.component_runners() {
+        let rank = |runner: &Runner| (runner.profile.version, Reverse(runner.actors.len()));
+        for (id, runner) in self.component_runners().filter(|(_, runner)| runner.takes_actors()) {
             if runner.prepared.contains(&component) {
-                chosen = chosen.filter(|(_, best)| best.profile.version >= runner.profile.version).or(Some((id, runner)));
+                chosen = chosen.filter(|(_, best)| rank(best) >= rank(runner)).or(Some((id, runner)));
             } else if let Some(refusal) = runner.refused.get(&component) {
                 refused = Some(refusal.message.clone());
             }

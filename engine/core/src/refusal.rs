@@ -181,7 +181,9 @@ impl fmt::Display for Refusal {
             Refusal::VersionNotFound { name, version } => {
                 write!(f, "{name:?} has no version {version}; GET /deployments lists the versions that are kept")
             }
-            Refusal::NoComponentRunner => f.write_str("no runner that runs components is connected; start the engine with its own"),
+            Refusal::NoComponentRunner => f.write_str(
+                "no runner that runs components is connected; start one with `rivet-engine runner`, or the engine with its own",
+            ),
             Refusal::Component(refusal) => f.write_str(&refusal.message),
             Refusal::ShuttingDown => f.write_str("the engine is shutting down; try again"),
         }

@@ -6,10 +6,12 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use protocol::component::ComponentHash;
+use protocol::wire::components::Part;
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 
@@ -52,12 +54,22 @@ impl Components {
         fs::read(self.path(component))
     }
 
+    /// Some of its bytes, and how many there are. Blocking.
+    pub fn read_part(&self, component: ComponentHash, at: u64, bytes_max: usize) -> io::Result<Part> {
+        let file = File::open(self.path(component))?;
+        let total = file.metadata()?.len();
+        let left = total.saturating_sub(at);
+        let mut bytes = vec![0; usize::try_from(left).map_or(bytes_max, |left| left.min(bytes_max))];
+        file.read_exact_at(&mut bytes, at)?;
+        Ok(Part { at, total, bytes: bytes.into() })
+    }
+
     /// A place for bytes that arrive.
     pub async fn receive(self: &Arc<Components>) -> io::Result<Incoming> {
         let number = u64::from_le_bytes(random::bytes());
         let path = self.folder.join(format!("{number:016x}.{PART}"));
         let file = tokio::fs::File::create_new(&path).await?;
-        Ok(Incoming { components: self.clone(), part: Part(path), file, hash: Sha256::new(), bytes: 0 })
+        Ok(Incoming { components: self.clone(), part: Unfinished(path), file, hash: Sha256::new(), bytes: 0 })
     }
 
     fn path(&self, component: ComponentHash) -> PathBuf {
@@ -68,7 +80,7 @@ impl Components {
 /// A component whose bytes are arriving.
 pub struct Incoming {
     components: Arc<Components>,
-    part: Part,
+    part: Unfinished,
     file: tokio::fs::File,
     hash: Sha256,
     pub bytes: u64,
@@ -106,9 +118,9 @@ fn sync_folder_of(path: &Path) -> io::Result<()> {
 }
 
 /// Removes what was not finished.
-struct Part(PathBuf);
+struct Unfinished(PathBuf);
 
-impl Drop for Part {
+impl Drop for Unfinished {
     fn drop(&mut self) {
         // Renamed by then, or of no use: what cannot be removed now is removed at the next start.
         let _ = fs::remove_file(&self.0);

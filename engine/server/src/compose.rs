@@ -50,6 +50,7 @@ use crate::runners::Runners;
 use crate::serverless::client::Client;
 use crate::serverless::{Serverless, poll};
 use crate::sockets::Sockets;
+use crate::standalone::{self, Hosted, Said};
 use crate::{api, http, random};
 
 /// Reads wait for the disk, not for a processor: a few more than processors.
@@ -176,7 +177,9 @@ pub async fn run(
     });
     boot.runners = away(&engine.runners, &boot);
     engine.inbox.push(Input::Booted(boot));
-    join_own_runner(&engine, &config.data_dir, &config.wasm)?;
+    if config.wasm.enabled {
+        join_own_runner(&engine, &config.data_dir, &config.wasm)?;
+    }
 
     let core = Core::new(config.core.clone());
     let (end, ended) = oneshot::channel();
@@ -235,11 +238,37 @@ fn away(runners: &Runners, boot: &Boot) -> Vec<(RunnerId, RunnerRef)> {
     names.into_iter().map(|name| (runners.id_of(&name), name)).collect()
 }
 
-fn join_own_runner(engine: &Arc<Engine>, data_dir: &Path, wasm: &WasmConfig) -> Result<(), EngineError> {
-    let folder = data_dir.join("compiled");
+/// Runs the same runner as the engine's own for an engine elsewhere, until `stop`.
+pub async fn run_runner(
+    config: standalone::Config,
+    wasm: WasmConfig,
+    cache_dir: PathBuf,
+    say: impl Fn(&Said<'_>),
+    stop: impl Future<Output = ()>,
+) -> Result<(), String> {
+    let start = |uplink| {
+        let cache_dir = open_compiled(&cache_dir).map_err(|error| error.to_string())?;
+        let runner = runner_wasm::Runner::new(runner_config(cache_dir, &wasm), uplink).map_err(|error| error.to_string())?;
+        let counted = runner.clone();
+        let in_use = move || {
+            let metrics = counted.metrics();
+            metrics.actors + metrics.requests
+        };
+        Ok(Hosted { link: runner, in_use: Box::new(in_use) })
+    };
+    standalone::run(&config, runner_wasm::VERSION, start, say, stop).await
+}
+
+/// Where compiled components are kept, in this folder.
+fn open_compiled(folder: &Path) -> Result<cap_std::fs::Dir, EngineError> {
+    let folder = folder.join("compiled");
     make_folder(&folder)?;
-    let cache_dir = cap_std::fs::Dir::open_ambient_dir(&folder, cap_std::ambient_authority());
-    let cache_dir = cache_dir.map_err(|cause| EngineError::Folder { path: folder, cause })?;
+    let opened = cap_std::fs::Dir::open_ambient_dir(&folder, cap_std::ambient_authority());
+    opened.map_err(|cause| EngineError::Folder { path: folder, cause })
+}
+
+fn join_own_runner(engine: &Arc<Engine>, data_dir: &Path, wasm: &WasmConfig) -> Result<(), EngineError> {
+    let cache_dir = open_compiled(data_dir)?;
     let door = Arc::new(RunnerDoor::new(OWN_RUNNER, engine.clone()));
     let runner = runner_wasm::Runner::new(runner_config(cache_dir, wasm), door).map_err(EngineError::Runner)?;
     let profile = runner.profile();

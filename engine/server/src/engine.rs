@@ -33,6 +33,7 @@ pub const DATACENTER: &str = "default";
 pub const DATACENTER_LABEL: u16 = 1;
 /// The runner inside this process; others that connect get later numbers.
 pub const OWN_RUNNER: RunnerId = RunnerId(1);
+pub const OWN_KEY: &str = "wasm";
 
 pub struct Engine {
     pub clock: Clock,

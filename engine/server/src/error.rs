@@ -112,6 +112,7 @@ const CLOSES: &[(u16, &str)] = &[
     (1011, "guard.websocket_client_too_slow"),
     (1000, "ws.eviction"),
     (1011, "ws.invalid_request"),
+    (1011, "ws.unsupported_protocol_version"),
     (1011, "ws.invalid_url"),
     (1011, "ws.invalid_initial_packet"),
     (1011, "ws.timed_out_waiting_for_init"),

@@ -12,8 +12,9 @@
 //! - [`api`]: requests about actors. [`calls`]: those that wait for the core. [`error`]: all errors there are.
 //! - [`auth`]: who may ask. [`ports`]: the two ports beside the main one. [`metrics`]: what is counted.
 //! - [`dashboard`]: what operators see.
-//! - [`links`]: what runners say. [`runners`]: those that are connected.
+//! - [`links`]: what runners say. [`runners`]: those that are connected; [`outbox`]: what waits to be sent to one.
 //! - [`serverless`]: pools whose runners are called by URL.
+//! - [`standalone`]: the runner for components on its own, for an engine elsewhere.
 //! - [`readers`]: the threads that read. [`database`]: actors' SQLite databases. [`components`], [`directory`], [`logs`]: what is
 //!   kept beside the store.
 //! - [`websocket`]: what the WebSockets of clients and of runners have in common. [`prompt`]: why they are not heard late.
@@ -46,6 +47,7 @@ mod links;
 mod lock;
 mod logs;
 mod metrics;
+mod outbox;
 mod ports;
 mod prompt;
 mod random;
@@ -55,6 +57,7 @@ mod requests;
 mod runners;
 mod serverless;
 mod sockets;
+mod standalone;
 #[cfg(test)]
 mod testing;
 mod websocket;

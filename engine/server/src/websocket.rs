@@ -57,16 +57,26 @@ pub fn parameter<'a>(headers: &'a HeaderMap, prefix: &str) -> Option<&'a str> {
     protocols(headers).find_map(|item| item.strip_prefix(prefix))
 }
 
+/// With buffers as large as the library thinks fit.
+pub fn wide(message_bytes_max: usize) -> WebSocketConfig {
+    WebSocketConfig::default().max_message_size(Some(message_bytes_max)).max_frame_size(Some(message_bytes_max))
+}
+
 /// A WebSocket that opens as soon as its response has been sent.
 pub struct Opening(OnUpgrade);
 
 impl Opening {
     pub async fn open(self) -> Result<WebSocket, hyper::Error> {
-        let config = WebSocketConfig::default()
-            .max_message_size(Some(SOCKET_MESSAGE_BYTES_MAX))
-            .max_frame_size(Some(SOCKET_MESSAGE_BYTES_MAX))
-            .read_buffer_size(READ_BUFFER_BYTES)
-            .write_buffer_size(WRITE_BUFFER_BYTES);
+        let narrow = wide(SOCKET_MESSAGE_BYTES_MAX).read_buffer_size(READ_BUFFER_BYTES).write_buffer_size(WRITE_BUFFER_BYTES);
+        self.open_with(narrow).await
+    }
+
+    /// For one of few peers that say much.
+    pub async fn open_wide(self, message_bytes_max: usize) -> Result<WebSocket, hyper::Error> {
+        self.open_with(wide(message_bytes_max)).await
+    }
+
+    async fn open_with(self, config: WebSocketConfig) -> Result<WebSocket, hyper::Error> {
         let stream = TokioIo::new(self.0.await?);
         Ok(WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await)
     }

@@ -7,7 +7,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::version::{CannotSay, Dialect, Feature};
+use super::version::{CannotSay, Feature, Language};
 use crate::limits::WIRE_ITEMS_MAX;
 
 /// Something with a place in a message.
@@ -22,19 +22,20 @@ pub(super) trait Wire: Sized {
 }
 
 /// All of `bytes` as one value.
-pub(super) fn decode<T: Wire>(dialect: Dialect, bytes: Bytes) -> Result<T, DecodeError> {
-    let mut reader = Reader::new(dialect, bytes);
+pub(super) fn decode<T: Wire>(language: impl Into<Language>, bytes: Bytes) -> Result<T, DecodeError> {
+    let mut reader = Reader::new(language, bytes);
     let value = T::read(&mut reader)?;
     reader.finish()?;
     Ok(value)
 }
 
 /// `prefix`, then the value, in a buffer of exactly their size: they are counted first, which copies nothing.
-pub(super) fn encode<T: Wire>(dialect: Dialect, prefix: &[u8], value: &T) -> Result<Bytes, CannotSay> {
-    let mut writer = Writer { dialect, cannot: None, len: prefix.len(), out: None };
+pub(super) fn encode<T: Wire>(language: impl Into<Language>, prefix: &[u8], value: &T) -> Result<Bytes, CannotSay> {
+    let language = language.into();
+    let mut writer = Writer { language, cannot: None, len: prefix.len(), out: None };
     value.write(&mut writer);
     if let Some(what) = writer.cannot {
-        return Err(CannotSay { what, dialect });
+        return Err(CannotSay { what, language });
     }
     writer.out = Some(Vec::with_capacity(writer.len));
     writer.put(prefix);
@@ -44,7 +45,7 @@ pub(super) fn encode<T: Wire>(dialect: Dialect, prefix: &[u8], value: &T) -> Res
 
 /// Reads a message from its beginning, in the version that the connection speaks.
 pub(super) struct Reader {
-    dialect: Dialect,
+    language: Language,
     bytes: Bytes,
     at: usize,
     /// How many more items all lists of this message may have together.
@@ -55,9 +56,9 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(dialect: Dialect, bytes: Bytes) -> Reader {
+    pub(super) fn new(language: impl Into<Language>, bytes: Bytes) -> Reader {
         Reader {
-            dialect,
+            language: language.into(),
             bytes,
             at: 0,
             items_left: WIRE_ITEMS_MAX,
@@ -67,7 +68,7 @@ impl Reader {
     }
 
     pub(super) fn has(&self, feature: Feature) -> bool {
-        self.dialect.has(feature)
+        self.language.has(feature)
     }
 
     pub(super) fn finish(&self) -> Result<(), DecodeError> {
@@ -103,7 +104,7 @@ impl Reader {
     }
 
     pub(super) fn no_member(&self, at: usize, of: &'static str, tag: u64) -> DecodeError {
-        self.error(at, Problem::NoMember { of, tag, dialect: self.dialect })
+        self.error(at, Problem::NoMember { of, tag, language: self.language })
     }
 
     pub(super) fn error(&self, at: usize, problem: Problem) -> DecodeError {
@@ -184,7 +185,7 @@ impl Reader {
 
 /// Counts the bytes of a message, or writes them, in the version that the connection speaks.
 pub(super) struct Writer {
-    dialect: Dialect,
+    language: Language,
     /// The first thing that this version has no words for.
     cannot: Option<&'static str>,
     len: usize,
@@ -194,7 +195,7 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn has(&self, feature: Feature) -> bool {
-        self.dialect.has(feature)
+        self.language.has(feature)
     }
 
     pub(super) fn cannot_say(&mut self, what: &'static str) {
@@ -216,9 +217,13 @@ impl Writer {
         self.put(&[value as u8]);
     }
 
-    fn data(&mut self, data: &[u8]) {
+    pub(super) fn data(&mut self, data: &[u8]) {
         self.uint(data.len() as u64);
         self.put(data);
+    }
+
+    pub(super) fn text(&mut self, text: &str) {
+        self.data(text.as_bytes());
     }
 }
 
@@ -361,8 +366,10 @@ pub enum Problem {
     NoMember {
         of: &'static str,
         tag: u64,
-        dialect: Dialect,
+        language: Language,
     },
+    /// A value that its type allows and its meaning does not.
+    Not(&'static str),
     /// Of an event that names its actor twice.
     OtherActor,
     /// Of a message that begins with its version.
@@ -381,7 +388,8 @@ impl fmt::Display for DecodeError {
             Problem::Count { count, left } => write!(f, "a list of {count} items cannot be in the {left} bytes that follow"),
             Problem::Items => write!(f, "the lists of a message have at most {WIRE_ITEMS_MAX} items together, these have more"),
             Problem::DuplicateKey => f.write_str("a map has the same key twice"),
-            Problem::NoMember { of, tag, dialect } => write!(f, "{of} has no member {tag} in {dialect}"),
+            Problem::NoMember { of, tag, language } => write!(f, "{of} has no member {tag} in {language}"),
+            Problem::Not(what) => write!(f, "this is not {what}"),
             Problem::OtherActor => f.write_str("an event names another actor than its checkpoint does"),
             Problem::Version(number) => write!(f, "envoy protocol {number} is not spoken here"),
         }

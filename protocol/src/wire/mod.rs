@@ -1,6 +1,7 @@
-//! What travels between the engine and a runner that is not inside it: the messages of Rivet's wire protocols, byte for byte.
+//! What travels between the engine and a runner that is not inside it: the messages of Rivet's wire protocols, byte for byte, and
+//! those of a protocol of ours, for runners of components.
 //!
-//! A plain mirror of the wire schema: one set of types, those of the newest envoy protocol, and codecs for the older ones onto
+//! For Rivet's, a plain mirror of the wire schema: one set of types, those of the newest envoy protocol, and codecs for the older ones onto
 //! the same types. What an older version does not say is filled in when it is read and left out when it is written; a message
 //! that it cannot say at all is [`CannotSay`]. Nothing here decides, keeps state or knows what a message is for; the meaning is
 //! [`crate::message`]'s.
@@ -15,12 +16,14 @@
 //! - [`envoy`]: the messages of an envoy.
 //! - [`actor`], [`kv`], [`sqlite`], [`tunnel`]: what they carry.
 //! - [`runner`]: the messages of a legacy runner.
+//! - [`components`]: ours.
 
 mod bare;
 mod schema;
 mod version;
 
 pub mod actor;
+pub mod components;
 pub mod envoy;
 pub mod kv;
 pub mod runner;
@@ -31,4 +34,4 @@ pub mod tunnel;
 mod tests;
 
 pub use bare::{DecodeError, Problem};
-pub use version::{CannotSay, Dialect, EnvoyVersion, RunnerVersion};
+pub use version::{CannotSay, ComponentsVersion, Dialect, EnvoyVersion, Language, RunnerVersion};

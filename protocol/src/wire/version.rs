@@ -50,7 +50,24 @@ impl RunnerVersion {
     }
 }
 
-/// What a connection speaks.
+/// A version of our own protocol for runners of components; see [`super::components`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ComponentsVersion(u16);
+
+impl ComponentsVersion {
+    pub const OLDEST: ComponentsVersion = ComponentsVersion(1);
+    pub const NEWEST: ComponentsVersion = ComponentsVersion(1);
+
+    pub fn new(number: u16) -> Option<ComponentsVersion> {
+        (Self::OLDEST.0..=Self::NEWEST.0).contains(&number).then_some(ComponentsVersion(number))
+    }
+
+    pub fn number(self) -> u16 {
+        self.0
+    }
+}
+
+/// Which of Rivet's protocols a connection speaks.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Dialect {
     Envoy(EnvoyVersion),
@@ -62,6 +79,34 @@ impl fmt::Display for Dialect {
         match self {
             Dialect::Envoy(version) => write!(f, "envoy protocol {}", version.0),
             Dialect::Runner(version) => write!(f, "runner protocol {}", version.0),
+        }
+    }
+}
+
+/// What a message is written in.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Language {
+    Rivet(Dialect),
+    Components(ComponentsVersion),
+}
+
+impl From<Dialect> for Language {
+    fn from(dialect: Dialect) -> Language {
+        Language::Rivet(dialect)
+    }
+}
+
+impl From<ComponentsVersion> for Language {
+    fn from(version: ComponentsVersion) -> Language {
+        Language::Components(version)
+    }
+}
+
+impl fmt::Display for Language {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Language::Rivet(dialect) => dialect.fmt(f),
+            Language::Components(version) => write!(f, "components protocol {}", version.0),
         }
     }
 }
@@ -90,6 +135,13 @@ pub(super) enum Feature {
     RunnerThresholds,
 }
 
+impl Language {
+    /// Our own protocol has none of what differs between those of Rivet: it has messages of its own.
+    pub(super) fn has(self, feature: Feature) -> bool {
+        matches!(self, Language::Rivet(dialect) if dialect.has(feature))
+    }
+}
+
 impl Dialect {
     pub(super) fn has(self, feature: Feature) -> bool {
         const NEVER: u16 = u16::MAX;
@@ -116,12 +168,12 @@ impl Dialect {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CannotSay {
     pub what: &'static str,
-    pub dialect: Dialect,
+    pub language: Language,
 }
 
 impl fmt::Display for CannotSay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} has no {}", self.dialect, self.what)
+        write!(f, "{} has no {}", self.language, self.what)
     }
 }
 

@@ -27,6 +27,9 @@ use crate::sandbox::room::Room;
 use crate::sandbox::ticker::Ticker;
 use crate::{host, sandbox};
 
+/// Of several runners the engine prefers those with the highest.
+pub const VERSION: u32 = 1;
+
 /// Runs actors that are components. Give it to the engine as its [`ToRunnerLink`].
 pub struct Runner {
     shared: Arc<Shared>,
@@ -97,7 +100,7 @@ impl Runner {
     }
 
     pub fn profile(&self) -> RunnerProfile {
-        RunnerProfile { key: "wasm".to_string(), version: 1, serves: Serves::Components }
+        RunnerProfile { key: "wasm".to_string(), version: VERSION, serves: Serves::Components }
     }
 
     pub fn metrics(&self) -> Metrics {
@@ -237,6 +240,12 @@ impl Drop for Runner {
         for actor in self.shared.actors.take_if(|_| true) {
             actor.give_up();
         }
-        self.shared.ticker.end();
+    }
+}
+
+/// Once the last of its actors has ended: what still runs must be interrupted until then.
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.ticker.end();
     }
 }

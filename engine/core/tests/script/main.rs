@@ -4,6 +4,7 @@
 //! a disk of maps, commits become durable at once unless the script holds them, and time moves only where the script says so.
 
 mod alarms;
+mod components;
 mod database;
 mod deployments;
 mod life;

@@ -180,9 +180,7 @@ impl World {
             ["prepared"] => self.step("prepared v1"),
             ["prepared", component] => {
                 let component = component_named(component);
-                let info =
-                    ComponentInfo { handlers: vec![Handler::Http], imports: vec![], bytes: 1, compiled_bytes: 1, compile_ms: 1 };
-                self.runner_says(FromRunner::Prepared { component, result: Ok(info) });
+                self.runner_says(FromRunner::Prepared { component, result: Ok(component_info()) });
             }
             ["refused", component] => {
                 let component = component_named(component);
@@ -274,17 +272,7 @@ impl World {
 
     fn write(&mut self, actor: &str, commit: &str, what: &[&str]) {
         let (actor, generation) = self.generation(actor);
-        let mut message = Commit {
-            actor,
-            generation,
-            commit: commit.parse().expect("a number"),
-            changes: vec![KvChange::Put { key: "k".into(), value: "v".into() }],
-            own: Vec::new(),
-            database: None,
-            alarm: AlarmChange::Keep,
-            fired_ms: None,
-            alarm_failed: false,
-        };
+        let mut message = commit_of(actor, generation, commit.parse().expect("a number"));
         for word in what {
             match word.split_once('=') {
                 Some(("alarm", ms)) => message.alarm = AlarmChange::Set(ms.parse().expect("a number")),
@@ -294,7 +282,7 @@ impl World {
                 _ => panic!("a commit does not know {word:?}"),
             }
         }
-        self.runner_says(FromRunner::Commit(message));
+        self.says(self.runner_of(actor), FromRunner::Commit(message));
     }
 
     fn event(&mut self, actor: &str, event: Event) {
@@ -555,6 +543,24 @@ fn request_named(name: &str) -> RequestId {
 
 fn name_of(request: RequestId) -> String {
     format!("q{}", request.0)
+}
+
+fn commit_of(actor: ActorId, generation: u32, commit: u64) -> Commit {
+    Commit {
+        actor,
+        generation,
+        commit,
+        changes: vec![KvChange::Put { key: "k".into(), value: "v".into() }],
+        own: Vec::new(),
+        database: None,
+        alarm: AlarmChange::Keep,
+        fired_ms: None,
+        alarm_failed: false,
+    }
+}
+
+fn component_info() -> ComponentInfo {
+    ComponentInfo { handlers: vec![Handler::Http], imports: vec![], bytes: 1, compiled_bytes: 1, compile_ms: 1 }
 }
 
 fn component_named(name: &str) -> ComponentHash {

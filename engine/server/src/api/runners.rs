@@ -1,12 +1,13 @@
 //! `/envoys` and `/runners`: where actors run. Envoys speak the newer protocol, runners with slots the older one.
 //!
-//! The engine's own runner for components is an envoy like any other, in every namespace: its key is `wasm`. It takes actors of
-//! every pool. So it is listed once, as one of the pool `default`; who asks for another pool finds it there if a component is
+//! A runner for components is an envoy like any other, in every namespace; the key of the engine's own is `wasm`. It takes actors
+//! of every pool. So it is listed once, as one of the pool `default`; who asks for another pool finds it there if a component is
 //! deployed in that pool.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::Json;
 use axum::extract::State;
@@ -24,12 +25,11 @@ use crate::api::about::VERSION;
 use crate::api::extract::{self, Query, Token};
 use crate::api::unexpected;
 use crate::api::views::Pagination;
-use crate::engine::{DATACENTER, Engine, OWN_RUNNER};
+use crate::engine::{DATACENTER, Engine, OWN_KEY, OWN_RUNNER};
 use crate::error::ApiError;
 use crate::runners::RunnerInfo;
 
 const LIMIT_DEFAULT: usize = 100;
-const OWN_KEY: &str = "wasm";
 const OWN_POOL: &str = "default";
 
 #[derive(Serialize, ToSchema)]
@@ -123,8 +123,8 @@ pub async fn envoys(State(engine): State<Arc<Engine>>, token: Token, uri: Uri) -
     let connected = engine.runners.list(namespace.id).into_iter();
     let connected =
         connected.filter(|info| matches!(info.protocol, RunnerProtocol::Envoy(_)) && pool.is_none_or(|pool| info.pool == pool));
-    let own = own(&engine, &namespace, pool, &actors);
-    let mut envoys: Vec<Envoy> = connected.map(|info| Envoy::of(info, &actors)).chain(own).collect();
+    let components = of_components(&engine, &namespace, pool, &actors);
+    let mut envoys: Vec<Envoy> = connected.map(|info| Envoy::of(info, &actors)).chain(components).collect();
     envoys.retain(|envoy| {
         (keys.is_empty() || keys.contains(&envoy.envoy_key.as_str()))
             && before_ms.is_none_or(|before_ms| envoy.create_ts < before_ms)
@@ -167,25 +167,36 @@ fn object(metadata: Option<String>) -> Option<Value> {
     metadata.and_then(|metadata| serde_json::from_str(&metadata).ok()).filter(Value::is_object)
 }
 
-/// The runner for components, if it is there and of the pool that is asked for.
-fn own(engine: &Engine, namespace: &NamespaceRecord, pool: Option<&str>, actors: &BTreeMap<RunnerId, u32>) -> Option<Envoy> {
+/// The runners for components, if they are of the pool that is asked for.
+fn of_components(engine: &Engine, namespace: &NamespaceRecord, pool: Option<&str>, actors: &BTreeMap<RunnerId, u32>) -> Vec<Envoy> {
     let pool = pool.unwrap_or(OWN_POOL);
     let deployed = || engine.directory.deployments(namespace.id).iter().any(|deployment| deployment.pool == pool);
-    let _link = engine.runners.link(OWN_RUNNER).filter(|_| pool == OWN_POOL || deployed())?;
-    Some(Envoy {
-        envoy_key: OWN_KEY.to_string(),
+    if pool != OWN_POOL && !deployed() {
+        return Vec::new();
+    }
+    let envoy = |runner: RunnerId, key: &str, version, since_ms| Envoy {
+        envoy_key: key.to_string(),
         namespace_id: namespace.id.to_string(),
         datacenter: DATACENTER,
         pool_name: pool.to_string(),
-        version: 1,
-        slots: actors.get(&OWN_RUNNER).copied().unwrap_or(0).into(),
-        create_ts: engine.started_ms,
+        version,
+        slots: actors.get(&runner).copied().unwrap_or(0).into(),
+        create_ts: since_ms,
         stop_ts: None,
         last_ping_ts: engine.clock.now_ms(),
-        last_connected_ts: Some(engine.started_ms),
+        last_connected_ts: Some(since_ms),
         last_rtt: 0,
         metadata: Some(json!({ "rivet-engine": { "version": VERSION } })),
-    })
+    };
+    let elsewhere = engine.runners.components().into_iter().map(|link| Envoy {
+        stop_ts: link.stopping(),
+        last_ping_ts: link.last_ping_ms.load(Ordering::Relaxed),
+        last_rtt: link.rtt_ms.load(Ordering::Relaxed) as u32,
+        metadata: Some(json!({ "rivet-engine": { "components_protocol": link.version.number() } })),
+        ..envoy(link.runner, &link.profile.key, link.profile.version, link.connect_ms)
+    });
+    let own = engine.runners.link(OWN_RUNNER).map(|_| envoy(OWN_RUNNER, OWN_KEY, 1, engine.started_ms));
+    elsewhere.chain(own).collect()
 }
 
 #[utoipa::path(

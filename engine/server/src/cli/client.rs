@@ -31,6 +31,9 @@ struct Refused {
 impl Client {
     pub fn new(engine: &str, namespace: Option<String>, token: Option<String>) -> Result<Client, String> {
         let Endpoint { base, namespace, token } = Endpoint::new(engine, namespace, token)?;
+        if base.scheme() != "http" {
+            return Err(format!("{base} cannot be reached: only http:// is spoken here; use a tunnel or a proxy on this machine"));
+        }
         // A proxy that the environment names is for other hosts.
         let http = reqwest::Client::builder().no_proxy().build().map_err(|error| format!("no HTTP client: {error}"))?;
         Ok(Client { http, base, namespace, token })
@@ -102,14 +105,15 @@ impl Client {
 
 /// Where an engine is, in which namespace, and with which token: all three may be in one URL, as clients of the original write it.
 #[derive(PartialEq, Debug)]
-struct Endpoint {
-    base: Url,
-    namespace: String,
-    token: Option<String>,
+pub struct Endpoint {
+    /// Without names and tokens.
+    pub base: Url,
+    pub namespace: String,
+    pub token: Option<String>,
 }
 
 impl Endpoint {
-    fn new(engine: &str, namespace: Option<String>, token: Option<String>) -> Result<Endpoint, String> {
+    pub fn new(engine: &str, namespace: Option<String>, token: Option<String>) -> Result<Endpoint, String> {
         // The URL may hold a token, so it is not repeated.
         let mut base = Url::parse(engine)
             .map_err(|error| format!("the engine's address is not a URL ({error}); http://127.0.0.1:6420 is one"))?;
@@ -125,8 +129,8 @@ impl Endpoint {
         if base.query().is_some() || base.fragment().is_some() {
             return Err("the address has a query or a fragment; leave out what follows `?` or `#`".to_string());
         }
-        if base.set_username("").and_then(|()| base.set_password(None)).is_err() || base.scheme() != "http" {
-            return Err(format!("{base} cannot be reached: only http:// is spoken here; use a tunnel or a proxy on this machine"));
+        if base.set_username("").and_then(|()| base.set_password(None)).is_err() || !matches!(base.scheme(), "http" | "https") {
+            return Err(format!("{base} is not an address of an engine; http://127.0.0.1:6420 is one"));
         }
         let namespace = in_url.or(namespace).unwrap_or_else(|| NAMESPACE_DEFAULT.to_string());
         Ok(Endpoint { base, namespace, token: token_in_url.or(token) })
@@ -162,14 +166,15 @@ mod tests {
             ("http://:t@a", None, None, None),
             ("http://a?x", None, None, None),
             ("http://a#x", None, None, None),
-            ("https://a", None, None, None),
+            ("https://n:t@a", None, None, Some("https://a/ n t")),
+            ("ftp://a", None, None, None),
             ("data:x", None, None, None),
             ("a", None, None, None),
         ];
         for (engine, namespace, token, expected) in rows {
             assert_eq!(told(engine, namespace, token).as_deref(), expected, "{engine}");
         }
-        let refused = Endpoint::new("https://n:s3cret@a", None, None).expect_err("TLS");
+        let refused = Client::new("https://n:s3cret@a", None, None).err().expect("TLS");
         assert!(!refused.contains("s3cret"), "{refused}");
     }
 }

@@ -5,6 +5,7 @@
 //!
 //! In reading order:
 //! - [`start`]: runs the engine until it is told to stop. [`configured`]: says how it would.
+//! - [`runner`]: runs actors for an engine elsewhere. [`process`]: what both are as processes.
 //! - [`deploy`], [`deployments`], [`actors`], [`logs`]: one command each.
 //! - [`client`]: the way to the engine. [`print`]: tables, moments, lines.
 
@@ -15,6 +16,8 @@ mod deploy;
 mod deployments;
 mod logs;
 mod print;
+mod process;
+mod runner;
 mod start;
 
 use std::path::PathBuf;
@@ -57,6 +60,8 @@ struct Cli {
 enum Command {
     /// Run the engine until SIGTERM or SIGINT
     Start(StartArgs),
+    /// Run Wasm actors for an engine elsewhere until SIGTERM or SIGINT
+    Runner(runner::RunnerArgs),
     /// What is configured
     #[command(subcommand)]
     Config(configured::ConfigCommand),
@@ -118,6 +123,7 @@ pub fn main() -> ExitCode {
     let Cli { config, command } = Cli::parse();
     let outcome = match command {
         Command::Start(args) => start::run(args, &config),
+        Command::Runner(args) => runner::run(args, &config),
         Command::Config(command) => configured::run(command, &config),
         Command::Deploy(args) => talk(deploy::run(args)),
         Command::Deployments(args) => talk(deployments::list(args)),
@@ -153,10 +159,11 @@ mod tests {
 
     #[test]
     fn what_is_typed_wrong_is_refused() {
-        let rows: [&[&str]; 7] = [
+        let rows: [&[&str]; 8] = [
             &[],
             &["start", "--port", "70000"],
             &["start", "--durability", "fast"],
+            &["runner", "--grace", "soon"],
             &["deploy"],
             &["rollback", "counter"],
             &["actors"],

@@ -31,6 +31,10 @@ pub struct StartArgs {
     #[arg(long, value_name = "MODE", value_parser = durability)]
     durability: Option<String>,
 
+    /// Runs no Wasm actors in this process: those of `rivet-engine runner` do
+    #[arg(long)]
+    no_wasm_runner: bool,
+
     #[command(flatten)]
     wasm: WasmArgs,
 
@@ -39,9 +43,9 @@ pub struct StartArgs {
     log_format: Option<String>,
 }
 
-/// The limits of the engine's own runner.
+/// The limits of a runner for components: the engine's own, or one on its own.
 #[derive(Args, Debug, Default)]
-struct WasmArgs {
+pub struct WasmArgs {
     /// Wasm actors that may be awake at one time [default: as many as the kernel's vm.max_map_count allows]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     wasm_actors_max: Option<u32>,
@@ -61,6 +65,11 @@ struct WasmArgs {
 }
 
 impl StartArgs {
+    /// Of a runner on its own, which is configured by the same keys.
+    pub fn of_runner(wasm: WasmArgs, log_format: Option<String>) -> StartArgs {
+        StartArgs { wasm, log_format, ..StartArgs::default() }
+    }
+
     pub fn tell(self, sources: &mut Sources) {
         let folder = self.data_dir.filter(|path| !path.is_empty());
         sources.flag("file_system.path", "--data-dir", folder);
@@ -70,6 +79,7 @@ impl StartArgs {
         sources.flag("metrics.port", "--metrics-port", self.metrics_port);
         sources.flag("durability", "--durability", self.durability);
         sources.flag("logs.format", "--log-format", self.log_format);
+        sources.flag("wasm.enabled", "--no-wasm-runner", self.no_wasm_runner.then_some(false));
         sources.flag("wasm.actors_max", "--wasm-actors-max", self.wasm.wasm_actors_max);
         sources.flag("wasm.actor_memory_mib", "--wasm-actor-memory", self.wasm.wasm_actor_memory);
         sources.flag("wasm.memory_mib", "--wasm-memory", self.wasm.wasm_memory);

@@ -135,6 +135,7 @@ pub const KEYS: &[Key] = &[
     key("pegboard.envoy_update_ping_interval", MS, "3000"),
     key("pegboard.default_metadata_poll_interval", MS, "10000"),
     key("pegboard.min_metadata_poll_interval", MS, "5000"),
+    key("wasm.enabled", Kind::Flag, "true"),
     key("wasm.actors_max", SOME, "what vm.max_map_count allows"),
     key("wasm.actor_memory_mib", Kind::Whole { min: 1, max: 4_096 }, "128"),
     key("wasm.memory_mib", SOME, "2048"),

@@ -42,9 +42,11 @@ const BATCH_MS_DEFAULT: u64 = 100;
 /// A longer time would not be a bound that anybody could rely on.
 const BATCH_MS_MAX: u64 = 60_000;
 
-/// What the engine's own runner may take, where that was said.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+/// What a runner for components may take, where that was said.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WasmConfig {
+    /// Whether the engine has one of its own.
+    pub enabled: bool,
     pub actors_max: Option<usize>,
     pub actor_memory_bytes: Option<usize>,
     pub memory_bytes: Option<usize>,
@@ -161,6 +163,20 @@ pub fn all(args: StartArgs, files: &[PathBuf]) -> Result<All, ConfigError> {
     Ok(All::new(sources.finish()?))
 }
 
+/// What counts for a runner on its own.
+pub struct RunnerConfig {
+    pub wasm: WasmConfig,
+    /// The engine's, if it is configured on this machine.
+    pub token: Option<String>,
+    pub log_format: LogFormat,
+}
+
+impl RunnerConfig {
+    pub fn new(said: &All) -> Result<RunnerConfig, ConfigError> {
+        Ok(RunnerConfig { wasm: wasm(said)?, token: said.text("auth.admin_token"), log_format: log_format(said)? })
+    }
+}
+
 impl Config {
     pub fn new(said: &All) -> Result<Config, ConfigError> {
         let admin_token = said.text("auth.admin_token").map(AdminToken::new);
@@ -185,7 +201,7 @@ impl Config {
             core,
             durability: said.read("durability", parse_durability)?.unwrap_or(Durability::Sync),
             wasm: wasm(said)?,
-            log_format: said.read("logs.format", parse_log_format)?.unwrap_or(LogFormat::Text),
+            log_format: log_format(said)?,
             without_effect: said.without_effect(),
         })
     }
@@ -305,6 +321,7 @@ fn wasm(said: &All) -> Result<WasmConfig, ConfigError> {
     let dirs = said.texts("wasm.dirs").unwrap_or_default();
     let dirs = dirs.iter().map(|text| parse_grant(text).map_err(|error| ConfigError(format!("wasm.dirs: {text:?}: {error}"))));
     Ok(WasmConfig {
+        enabled: said.flag("wasm.enabled").unwrap_or(true),
         actors_max: said.whole("wasm.actors_max"),
         actor_memory_bytes: mib("wasm.actor_memory_mib"),
         memory_bytes: mib("wasm.memory_mib"),
@@ -322,6 +339,10 @@ fn parse_grant(text: &str) -> Result<DirGrant, String> {
         return Err("both paths must be named: PATH=DIR or PATH=DIR:ro".to_string());
     }
     Ok(DirGrant { guest_path: guest_path.to_string(), host_path: host_path.into(), read_only })
+}
+
+fn log_format(said: &All) -> Result<LogFormat, ConfigError> {
+    Ok(said.read("logs.format", parse_log_format)?.unwrap_or(LogFormat::Text))
 }
 
 fn parse_log_format(text: &str) -> Result<LogFormat, String> {

@@ -83,7 +83,7 @@ pub fn is_upgrade(method: &Method, headers: &HeaderMap) -> bool {
 
 fn endpoint(path: &str) -> Option<Endpoint> {
     let path = path.strip_suffix('/').unwrap_or(path);
-    [Endpoint::Envoys, Endpoint::Runners].into_iter().find(|endpoint| endpoint.path() == path)
+    Endpoint::ALL.into_iter().find(|endpoint| endpoint.path() == path)
 }
 
 /// `/gateway/{segment}{rest}?{query}`, as it was sent.

@@ -1,4 +1,4 @@
-//! Where runners connect: `/envoys/connect` and `/runners/connect`.
+//! Where runners connect: `/envoys/connect`, `/runners/connect`, and an address of ours for runners of components.
 //!
 //! Every refusal is a close after the handshake, with the code and reason that clients of the original look for. What is checked
 //! comes in the original's order: the token, then what the address says, then what there is.
@@ -17,6 +17,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use protocol::limits::cut;
 use protocol::message::{RunnerProfile, RunnerProtocol, Serves};
 use protocol::wire::actor::ActorName;
+use protocol::wire::components::FRAME_BYTES_MAX;
 use protocol::wire::runner::{ServerInit, ToServer, decode_to_server};
 use protocol::wire::{Dialect, EnvoyVersion, RunnerVersion};
 use serde_json::json;
@@ -29,28 +30,34 @@ use crate::engine::Engine;
 use crate::error::ApiError;
 use crate::form::{self, without_port};
 use crate::gateway;
+use crate::runners::components;
 use crate::runners::session::{self, Pace};
 use crate::websocket::{self, Close};
 
 /// How long a legacy runner may take to introduce itself.
 const INIT_MS_MAX: u64 = 5_000;
-const KEY_BYTES_MAX: usize = 128;
+pub(super) const KEY_BYTES_MAX: usize = 128;
 const KEY_BYTES_MIN: usize = 3;
 const POOL_BYTES_MAX: usize = 128;
-const X_RIVET_TOKEN: HeaderName = HeaderName::from_static("x-rivet-token");
-const TOKEN_ITEM: &str = "rivet_token.";
+pub(super) const X_RIVET_TOKEN: HeaderName = HeaderName::from_static("x-rivet-token");
+pub(super) const TOKEN_ITEM: &str = "rivet_token.";
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Endpoint {
     Envoys,
     Runners,
+    /// *Ours.*
+    Components,
 }
 
 impl Endpoint {
+    pub const ALL: [Endpoint; 3] = [Endpoint::Envoys, Endpoint::Runners, Endpoint::Components];
+
     pub fn path(self) -> &'static str {
         match self {
             Endpoint::Envoys => "/envoys/connect",
             Endpoint::Runners => "/runners/connect",
+            Endpoint::Components => protocol::wire::components::PATH,
         }
     }
 }
@@ -82,7 +89,11 @@ pub fn answer(engine: &Arc<Engine>, endpoint: Endpoint, mut parts: Parts, ray: &
     };
     let (engine, ray) = (engine.clone(), ray.clone());
     tokio::spawn(async move {
-        match opening.open().await {
+        let opened = match endpoint {
+            Endpoint::Envoys | Endpoint::Runners => opening.open().await,
+            Endpoint::Components => opening.open_wide(FRAME_BYTES_MAX).await,
+        };
+        match opened {
             Ok(socket) => serve(&engine, endpoint, &parts, socket, &ray).await,
             Err(error) => tracing::debug!(%error, "a runner was gone before its connection was made"),
         }
@@ -104,15 +115,28 @@ async fn serve<T: AsyncRead + AsyncWrite + Unpin>(
     let (hello, pace) = match endpoint {
         Endpoint::Envoys => (envoy(engine, parts), Pace::envoy(&engine.runner_times)),
         Endpoint::Runners => (legacy(engine, parts, &mut socket).await, Pace::legacy(&engine.runner_times)),
+        Endpoint::Components => {
+            return match components::connect::hello(engine, parts) {
+                Ok(hello) => components::session::run(engine, socket, hello, ray, &Pace::envoy(&engine.runner_times)).await,
+                Err(error) => refuse(endpoint, socket, &error, ray).await,
+            };
+        }
     };
     match hello {
         Ok(hello) => session::run(engine, socket, hello, ray, &pace).await,
         Err(Refused::Gone) => {}
-        Err(Refused::Because(error)) => {
-            tracing::info!(endpoint = endpoint.path(), reason = %error.message, "a runner was refused");
-            websocket::close(socket, Close::error(error.group, error.code, ray)).await;
-        }
+        Err(Refused::Because(error)) => refuse(endpoint, socket, &error, ray).await,
     }
+}
+
+async fn refuse<T: AsyncRead + AsyncWrite + Unpin>(
+    endpoint: Endpoint,
+    socket: WebSocketStream<T>,
+    error: &ApiError,
+    ray: &HeaderValue,
+) {
+    tracing::info!(endpoint = endpoint.path(), reason = %error.message, "a runner was refused");
+    websocket::close(socket, Close::error(error.group, error.code, ray)).await;
 }
 
 pub(super) enum Refused {
@@ -128,7 +152,7 @@ impl From<ApiError> for Refused {
 }
 
 /// Who may connect as a runner, and by which host. The header is the one that the token would be in.
-fn authorize(engine: &Engine, headers: &HeaderMap, token: Option<&str>, header: &HeaderName) -> Result<(), ApiError> {
+pub(super) fn authorize(engine: &Engine, headers: &HeaderMap, token: Option<&str>, header: &HeaderName) -> Result<(), ApiError> {
     let datacenter = &engine.datacenter;
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     if !datacenter.valid_hosts.is_empty() && !datacenter.valid_hosts.iter().any(|valid| valid == without_port(host)) {
@@ -277,32 +301,32 @@ fn namespace_of(engine: &Engine, name: &str) -> Result<NamespaceRecord, ApiError
     engine.directory.namespace(name).ok_or_else(|| ApiError::namespace_not_found(name))
 }
 
-fn invalid(reason: impl Into<String>) -> ApiError {
+pub(super) fn invalid(reason: impl Into<String>) -> ApiError {
     ApiError::new("ws", "invalid_request", reason)
 }
 
 /// What the address says; of a name that comes twice, the last.
-struct Parameters<'a> {
+pub(super) struct Parameters<'a> {
     said: HashMap<Cow<'a, str>, Cow<'a, str>>,
     /// What the close says where one is missing: the two protocols have different words for it.
     code: &'static str,
 }
 
 impl<'a> Parameters<'a> {
-    fn read(parts: &'a Parts, code: &'static str) -> Result<Parameters<'a>, ApiError> {
+    pub fn read(parts: &'a Parts, code: &'static str) -> Result<Parameters<'a>, ApiError> {
         let decode = |text| form::decode(text).map_err(|_| ApiError::new("ws", code, "the address has bytes that are no text"));
         let pairs = form::pairs(parts.uri.query().unwrap_or_default());
         let said: Result<_, ApiError> = pairs.map(|(name, value)| Ok((decode(name)?, decode(value)?))).collect();
         Ok(Parameters { said: said?, code })
     }
 
-    fn text(&self, name: &str) -> Result<&str, ApiError> {
+    pub fn text(&self, name: &str) -> Result<&str, ApiError> {
         let missing = || ApiError::new("ws", self.code, format!("the parameter {name} is missing"));
         self.said.get(name).map(|value| &**value).ok_or_else(missing)
     }
 
     /// What is no number at all is the original's internal error.
-    fn number<T: std::str::FromStr>(&self, name: &str) -> Result<T, ApiError> {
+    pub fn number<T: std::str::FromStr>(&self, name: &str) -> Result<T, ApiError> {
         let text = self.text(name)?;
         text.parse().map_err(|_| {
             let message = format!("{name} must be a number, not {:?}", cut(text.to_string(), 100));

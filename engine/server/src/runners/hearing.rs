@@ -25,10 +25,11 @@ use crate::error::ApiError;
 use crate::links::RunnerDoor;
 use crate::lock::lock;
 use crate::runners::calls::Call;
+use crate::runners::ending::Ending;
 use crate::runners::from_wire::{self, Asking};
 use crate::runners::kv::{self, Wanted};
 use crate::runners::reads::Reads;
-use crate::runners::remote::{Connection, Ending, Outgoing, Remote, has_credit};
+use crate::runners::remote::{Connection, Outgoing, Remote, has_credit};
 use crate::runners::streams::Turn;
 use crate::runners::to_wire;
 

@@ -9,9 +9,13 @@
 //! - [`hearing`]: what a message from a runner leads to. [`from_wire`], [`to_wire`]: the same words, as the wire says them.
 //! - [`remote`]: a runner that connects, as the rest of the engine sees it. [`streams`], [`calls`]: what it is in the middle of.
 //! - [`kv`], [`reads`]: what it asks of actors' state.
+//! - [`components`]: runners of components, which speak a protocol of ours.
+//! - [`ending`]: why a connection is closed.
 
 pub mod calls;
+pub mod components;
 pub mod connect;
+mod ending;
 mod from_wire;
 mod hearing;
 mod kv;
@@ -26,18 +30,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
+use engine_core::Input;
 use engine_core::record::RunnerRef;
 use protocol::id::{Id, NamespaceId, RequestId, RunnerId};
 use protocol::link::ToRunnerLink;
 use protocol::message::{RunnerProtocol, Serves, ToRunner};
 use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::engine::DATACENTER_LABEL;
 use crate::inbox::Inbox;
 use crate::lock::{lock, read, write};
+use crate::runners::components::link::ComponentLink;
+use crate::runners::ending::Ending;
 pub use crate::runners::hearing::is_object;
-use crate::runners::remote::{Arrival, Connection, Ending, Remote};
+use crate::runners::remote::{Arrival, Connection, Remote};
 
 /// Connections of runners that may be open at one time.
 pub const CONNECTIONS_MAX: usize = 4_096;
@@ -54,9 +62,18 @@ pub struct Runners {
 struct Table {
     /// In this process.
     own: HashMap<RunnerId, Arc<dyn ToRunnerLink>>,
+    /// Runners of components elsewhere, each as long as its connection.
+    components: HashMap<RunnerId, Arc<ComponentLink>>,
     remote: HashMap<RunnerId, Arc<Remote>>,
     by_name: HashMap<RunnerRef, Arc<Remote>>,
     given: u64,
+}
+
+impl Table {
+    fn next(&mut self) -> RunnerId {
+        self.given += 1;
+        RunnerId(FIRST + self.given - 1)
+    }
 }
 
 /// A runner that is connected, as the API shows it.
@@ -104,13 +121,14 @@ impl Runners {
     /// How many are connected.
     pub fn count(&self) -> usize {
         let table = read(&self.table);
-        table.own.len() + table.remote.values().filter(|remote| info(remote).is_some()).count()
+        table.own.len() + table.components.len() + table.remote.values().filter(|remote| info(remote).is_some()).count()
     }
 
     pub fn link(&self, runner: RunnerId) -> Option<Arc<dyn ToRunnerLink>> {
         let table = read(&self.table);
         let remote = || table.remote.get(&runner).map(|remote| remote.clone() as Arc<dyn ToRunnerLink>);
-        table.own.get(&runner).cloned().or_else(remote)
+        let components = || table.components.get(&runner).map(|link| link.clone() as Arc<dyn ToRunnerLink>);
+        table.own.get(&runner).cloned().or_else(components).or_else(remote)
     }
 
     /// To a runner that has left for good there is nothing to say: the core learns of that by itself.
@@ -162,9 +180,15 @@ impl Runners {
     /// Asks all to come back later, and waits until their connections are closed, but no longer than this.
     pub async fn leave(&self, within: Duration) {
         self.leaving.store(true, Ordering::SeqCst);
-        let remotes: Vec<Arc<Remote>> = read(&self.table).remote.values().cloned().collect();
+        let (remotes, components): (Vec<Arc<Remote>>, Vec<Arc<ComponentLink>>) = {
+            let table = read(&self.table);
+            (table.remote.values().cloned().collect(), table.components.values().cloned().collect())
+        };
         for remote in remotes {
             remote.end(Ending::GoingAway);
+        }
+        for link in components {
+            link.ending.tell(Ending::GoingAway);
         }
         // Those that take longer are cut off.
         let _ = tokio::time::timeout(within, self.room.acquire_many(CONNECTIONS_MAX as u32)).await;
@@ -193,13 +217,56 @@ impl Runners {
         }
     }
 
+    /// A runner of components has connected. It takes the place of one with the same key, which is evicted: its connection may be
+    /// broken, and only this side does not know it yet.
+    fn attach_components(
+        &self,
+        inbox: &Inbox,
+        hello: components::connect::Hello,
+        now_ms: u64,
+        first: Message,
+    ) -> Arc<ComponentLink> {
+        let mut table = write(&self.table);
+        let older = table.components.values().find(|link| link.profile.key == hello.profile.key).cloned();
+        if let Some(older) = older {
+            older.ending.tell(Ending::Evicted);
+            table.components.remove(&older.runner);
+            inbox.push(Input::RunnerLeft { runner: older.runner });
+        }
+        let runner = table.next();
+        let link = Arc::new(ComponentLink::new(runner, hello.version, hello.profile.clone(), now_ms));
+        link.push(first);
+        table.components.insert(runner, link.clone());
+        // While the table is held: in the order in which connections take each other's place.
+        inbox.push(Input::RunnerJoined { runner, profile: hello.profile });
+        drop(table);
+        if self.leaving.load(Ordering::SeqCst) {
+            link.ending.tell(Ending::GoingAway);
+        }
+        link
+    }
+
+    /// Its connection has ended. The core hears of it, unless another one has taken its place.
+    fn detach_components(&self, inbox: &Inbox, runner: RunnerId) {
+        let mut table = write(&self.table);
+        if table.components.remove(&runner).is_some() {
+            inbox.push(Input::RunnerLeft { runner });
+        }
+    }
+
+    /// Those that are connected, the newest first.
+    pub fn components(&self) -> Vec<Arc<ComponentLink>> {
+        let mut links: Vec<_> = read(&self.table).components.values().cloned().collect();
+        links.sort_by_key(|link| std::cmp::Reverse(link.runner));
+        links
+    }
+
     fn find(&self, name: &RunnerRef) -> Arc<Remote> {
         let mut table = write(&self.table);
         if let Some(remote) = table.by_name.get(name) {
             return remote.clone();
         }
-        let runner = RunnerId(FIRST + table.given);
-        table.given += 1;
+        let runner = table.next();
         let remote = Arc::new(Remote::new(runner, name.clone()));
         table.remote.insert(runner, remote.clone());
         table.by_name.insert(name.clone(), remote.clone());

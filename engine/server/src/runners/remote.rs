@@ -19,11 +19,12 @@ use protocol::limits::{BODY_WINDOW_BYTES, KIB, MIB, REQUEST_BODY_BYTES_MAX};
 use protocol::link::ToRunnerLink;
 use protocol::message::{Command, KvAnswer, RunnerProfile, ToRunner};
 use protocol::wire::{Dialect, EnvoyVersion};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use crate::inbox::Inbox;
 use crate::lock::lock;
 use crate::runners::calls::Call;
+use crate::runners::ending::{EndSignal, Ending};
 use crate::runners::streams::{Stamp, Streams, Turn};
 
 /// What may wait for a runner that is connected; a single message may always.
@@ -36,21 +37,6 @@ const MESSAGE_BYTES: usize = 256;
 const RESPONSE_WINDOW_BYTES: u64 = MIB as u64;
 const _: () = assert!(RESPONSE_WINDOW_BYTES >= BODY_WINDOW_BYTES);
 const _: () = assert!(AWAY_BYTES_MAX <= QUEUE_BYTES_MAX, "what waited must fit when it is back");
-
-/// Why the engine ends a connection.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Ending {
-    /// Another connection has its name, or it is not wanted any more: it is not to come back.
-    Evicted,
-    /// The engine is shutting down.
-    GoingAway,
-    /// No pong for too long.
-    TimedOut,
-    /// It does not read what it is sent.
-    TooSlow,
-    /// It said something that cannot be, or that is too long.
-    Internal,
-}
 
 pub struct Remote {
     pub runner: RunnerId,
@@ -92,7 +78,7 @@ pub struct Connection {
     pub metadata: Mutex<Option<String>>,
     queue: Mutex<Queue>,
     filled: Notify,
-    ending: watch::Sender<Option<Ending>>,
+    ending: EndSignal,
 }
 
 #[derive(Default)]
@@ -309,7 +295,7 @@ impl Connection {
             metadata: Mutex::new(metadata),
             queue: Mutex::new(queue),
             filled: Notify::new(),
-            ending: watch::Sender::new(None),
+            ending: EndSignal::default(),
         }
     }
 
@@ -348,21 +334,12 @@ impl Connection {
 
     /// It is to be closed; the first reason counts.
     pub fn end(&self, ending: Ending) {
-        self.ending.send_if_modified(|told| {
-            let first = told.is_none();
-            told.get_or_insert(ending);
-            first
-        });
+        self.ending.tell(ending);
     }
 
     /// Until it is to be closed.
     pub async fn ended(&self) -> Ending {
-        let mut told = self.ending.subscribe();
-        match told.wait_for(Option::is_some).await.map(|ending| *ending) {
-            Ok(Some(ending)) => ending,
-            // The sender lives as long as this does.
-            Ok(None) | Err(_) => Ending::Internal,
-        }
+        self.ending.told().await
     }
 
     pub fn stopping(&self) -> Option<u64> {

@@ -30,15 +30,16 @@ use crate::engine::Engine;
 use crate::error::ApiError;
 use crate::random;
 use crate::runners::connect::Hello;
+use crate::runners::ending::Ending;
 use crate::runners::hearing::{Hearing, PAYLOAD_BYTES_MAX, is_object};
 use crate::runners::public_id;
 use crate::runners::reads::Reads;
-use crate::runners::remote::{Arrival, Connection, Ending, Outgoing, Remote};
+use crate::runners::remote::{Arrival, Connection, Outgoing, Remote};
 use crate::runners::to_wire;
-use crate::websocket::{self, Close};
+use crate::websocket;
 
 /// A pong that is older tells nothing about the way.
-const RTT_MS_MAX: u64 = 15_000;
+pub(super) const RTT_MS_MAX: u64 = 15_000;
 /// Without a pong for so long a runner gets no more actors.
 const STALE_MS: u64 = 10_000;
 const JITTER_MS: u64 = 128;
@@ -73,7 +74,7 @@ impl Pace {
 }
 
 /// How a connection came to its end.
-enum End {
+pub(super) enum End {
     /// The other side closed it.
     Closed,
     /// It is not to be closed in order any more: reset, or not a WebSocket's bytes.
@@ -164,20 +165,13 @@ fn give_up(engine: &Engine, remote: &Remote, request: RequestId) {
     }
 }
 
-async fn bid_farewell<T: AsyncRead + AsyncWrite + Unpin>(socket: WebSocketStream<T>, end: End, ray: &HeaderValue) {
-    let close = |ending| match ending {
-        Ending::Evicted => Close::new(websocket::NORMAL, websocket::coded("ws", "eviction", ray)),
-        Ending::GoingAway => Close::error("ws", "going_away", ray),
-        Ending::TimedOut => Close::error("ws", "timed_out", ray),
-        Ending::TooSlow => Close::error("ws", "too_slow", ray),
-        Ending::Internal => Close::error("core", "internal_error", ray),
-    };
+pub(super) async fn bid_farewell<T: AsyncRead + AsyncWrite + Unpin>(socket: WebSocketStream<T>, end: End, ray: &HeaderValue) {
     match end {
         End::Gone => {}
         // The library has answered; this flushes it.
         End::Closed => websocket::finish(socket).await,
-        End::Told(ending) => websocket::close(socket, close(ending)).await,
-        End::TooLong => websocket::close_unread(socket, close(Ending::Internal)).await,
+        End::Told(ending) => websocket::close(socket, ending.close(ray)).await,
+        End::TooLong => websocket::close_unread(socket, Ending::Internal.close(ray)).await,
     }
 }
 
@@ -263,51 +257,51 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Reading<'_, T> {
     }
 }
 
-struct Clockwork {
+pub(super) struct Clockwork {
     pace: Pace,
-    ping_at: Instant,
-    pong_at: Instant,
-    fresh: bool,
+    pub ping_at: Instant,
+    pub pong_at: Instant,
+    pub fresh: bool,
 }
 
 impl Clockwork {
-    fn new(pace: &Pace) -> Clockwork {
+    pub fn new(pace: &Pace) -> Clockwork {
         let now = Instant::now();
         Clockwork { pace: *pace, ping_at: now + Duration::from_millis(pace.first_ping), pong_at: now, fresh: true }
     }
 
-    fn next(&self) -> Instant {
+    pub fn next(&self) -> Instant {
         let silent = if self.fresh { self.stale_at() } else { self.lost_at() };
         self.ping_at.min(silent)
     }
 
-    fn stale_at(&self) -> Instant {
+    pub fn stale_at(&self) -> Instant {
         self.pong_at + Duration::from_millis(self.pace.stale)
     }
 
-    fn lost_at(&self) -> Instant {
+    pub fn lost_at(&self) -> Instant {
         self.pong_at + Duration::from_millis(self.pace.lost)
     }
 
-    fn pause(&self) -> Duration {
+    pub fn pause(&self) -> Duration {
         let [random] = random::bytes();
         Duration::from_millis(self.pace.ping + u64::from(random) % self.pace.jitter.max(1))
     }
 }
 
 /// How fast a runner may speak.
-struct Allowance {
+pub(super) struct Allowance {
     /// When all that it has said is paid for.
     paid_at: Instant,
 }
 
 impl Allowance {
-    fn new() -> Allowance {
+    pub fn new() -> Allowance {
         Allowance { paid_at: Instant::now() }
     }
 
     /// Waits if too much was said.
-    async fn spend(&mut self, messages: u32) {
+    pub async fn spend(&mut self, messages: u32) {
         let price = Duration::from_micros(MESSAGE_US);
         let now = Instant::now();
         self.paid_at = self.paid_at.max(now) + price * messages.min(MESSAGES_BURST);

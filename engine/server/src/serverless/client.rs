@@ -59,6 +59,19 @@ pub struct Call {
     pub body: Bytes,
 }
 
+/// TLS that trusts the system's certificates and Mozilla's.
+pub fn tls_connector() -> Result<TlsConnector, rustls::Error> {
+    let mut roots = RootCertStore::empty();
+    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    let (_, unusable) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if unusable > 0 {
+        tracing::debug!(unusable, "some of the system's certificates cannot be used");
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let config = config.with_safe_default_protocol_versions()?.with_root_certificates(roots).with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
 pub struct Client {
     policy: Policy,
     tls: TlsConnector,
@@ -67,15 +80,7 @@ pub struct Client {
 impl Client {
     /// Reads the system's certificates.
     pub fn new(policy: Policy) -> Result<Client, rustls::Error> {
-        let mut roots = RootCertStore::empty();
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-        let (_, unusable) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if unusable > 0 {
-            tracing::debug!(unusable, "some of the system's certificates cannot be used");
-        }
-        let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
-        let config = config.with_safe_default_protocol_versions()?.with_root_certificates(roots).with_no_client_auth();
-        Ok(Client { policy, tls: TlsConnector::from(Arc::new(config)) })
+        Ok(Client { policy, tls: tls_connector()? })
     }
 
     /// Whether calls to this URL will be refused, as far as that can be known now: a name that cannot be looked up may be one that

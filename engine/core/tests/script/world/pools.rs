@@ -7,7 +7,7 @@ use protocol::message::{Checkpoint, Event, FromRunner, KvChange, RunnerProfile, 
 use rivet_engine_core::input::{CallOutcome, DatabaseChanges, Input, Operation, RequestKind, Target};
 use rivet_engine_core::record::{CrashPolicy, PoolError, PoolKind, Rate, RunnerConfigRecord, RunnerRef, ServerlessConfig};
 
-use super::{RUNNER, World, request_named};
+use super::{RUNNER, World, commit_of, component_info, component_named, request_named};
 
 impl World {
     /// False if the line means nothing here.
@@ -65,6 +65,21 @@ impl World {
                     other => panic!("a call does not know {other:?}"),
                 };
                 self.input(Input::CalledOut { actor, generation, outcome });
+            }
+            // A runner of components beside the one that the others mean by `runner`.
+            ["components", key, "joined"] => {
+                let next = RunnerId(11 + self.envoys.len() as u64);
+                let runner = *self.envoys.entry(key.to_string()).or_insert(next);
+                let profile = RunnerProfile { key: key.into(), version: 1, serves: Serves::Components };
+                self.input(Input::RunnerJoined { runner, profile });
+            }
+            ["from", key, "prepared", component] => {
+                let prepared = FromRunner::Prepared { component: component_named(component), result: Ok(component_info()) };
+                self.says(self.envoys[key], prepared);
+            }
+            ["from", key, "writes", actor] => {
+                let (actor, generation) = self.generation(actor);
+                self.says(self.envoys[key], FromRunner::Commit(commit_of(actor, generation, 1)));
             }
             ["acked", actor, index] => {
                 let (actor, generation) = self.generation(actor);
