@@ -11,6 +11,7 @@ mod pools;
 mod requests;
 mod runners;
 mod sockets;
+mod versions;
 mod world;
 
 use expect_test::Expect;
