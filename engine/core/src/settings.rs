@@ -9,7 +9,6 @@ use std::net::IpAddr;
 
 use protocol::component::{ActorLimits, Settings};
 use protocol::limits::KIB;
-use serde::{Deserialize, Serialize};
 
 /// Names and values of configuration and secrets, and the places that outgoing requests may go to; all of one version.
 pub const SETTINGS_BYTES_MAX: usize = 64 * KIB;
@@ -22,20 +21,15 @@ const HOST_BYTES_MAX: usize = 253;
 const LABEL_BYTES_MAX: usize = 63;
 
 /// What is to be different. What is not named stays as it is.
-#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct SettingsPatch {
     /// None: it goes.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub config: BTreeMap<String, Option<String>>,
     /// None: it goes.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<String, Option<String>>,
     /// The whole list.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub outbound: Option<Vec<String>>,
     /// None: the runner's own.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<LimitName, Option<u64>>,
 }
 
@@ -49,8 +43,7 @@ impl fmt::Debug for SettingsPatch {
 }
 
 /// A field of [`ActorLimits`].
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum LimitName {
     CpuMs,
     MemoryBytes,
@@ -59,11 +52,12 @@ pub enum LimitName {
     Sockets,
 }
 
-impl SettingsPatch {
-    pub fn is_empty(&self) -> bool {
-        *self == SettingsPatch::default()
-    }
+impl LimitName {
+    pub const ALL: [LimitName; 5] =
+        [LimitName::CpuMs, LimitName::MemoryBytes, LimitName::MessageBytes, LimitName::Mailbox, LimitName::Sockets];
+}
 
+impl SettingsPatch {
     /// What there was, with this on top. The error is a sentence.
     pub fn apply(&self, before: &Settings) -> Result<Settings, String> {
         let mut settings = before.clone();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use engine_core::input::{KeyRef, LoadedActor};
 use engine_core::record::{
-    ActorRecord, Change, CrashPolicy, DatabaseHead, DeploymentRecord, NamespaceRecord, PoolKind, Rate, RunnerConfigRecord,
+    ActorRecord, Change, CrashPolicy, DatabaseHead, DeploymentRecord, HeldBack, NamespaceRecord, PoolKind, Rate, RunnerConfigRecord,
     RunnerRef, VersionRecord,
 };
 use protocol::component::{ComponentHash, ComponentInfo};

@@ -5,7 +5,7 @@
 //!
 //! In reading order:
 //! - [`start`]: runs the engine until it is told to stop. [`configured`]: says how it would.
-//! - [`deploy`], [`deployments`], [`actors`], [`logs`]: one command each.
+//! - [`deploy`], [`deployments`], [`actors`], [`logs`]: what can be done. [`settings`]: what a deployment gives its actors.
 //! - [`client`]: the way to the engine. [`print`]: tables, moments, lines.
 
 mod actors;
@@ -15,6 +15,7 @@ mod deploy;
 mod deployments;
 mod logs;
 mod print;
+mod settings;
 mod start;
 
 use std::path::PathBuf;
@@ -64,8 +65,22 @@ enum Command {
     Deploy(deploy::DeployArgs),
     /// List what is deployed, with all versions
     Deployments(TargetArgs),
-    /// Make an earlier version of a deployment live again
+    /// Show one deployment: what it was granted, who is on the way to another version, who is held back
+    Status(deployments::NameArgs),
+    /// Change the settings of a deployment: a new version of the same component
+    Configure(deployments::ConfigureArgs),
+    /// Make an earlier version of a deployment live again, for all of its actors
     Rollback(deployments::RollbackArgs),
+    /// Set the share of the actors that run a deployment's canary
+    Canary(deployments::CanaryArgs),
+    /// Make the canary of a deployment live
+    Promote(deployments::ChangeArgs),
+    /// Have actors that could not be migrated try again
+    Retry(deployments::ChangeArgs),
+    /// Have an actor run one version, whatever is live
+    Pin(deployments::PinArgs),
+    /// Have a pinned actor run what the others run
+    Unpin(deployments::UnpinArgs),
     /// List, look at or destroy actors
     #[command(subcommand)]
     Actors(actors::ActorsCommand),
@@ -121,7 +136,14 @@ pub fn main() -> ExitCode {
         Command::Config(command) => configured::run(command, &config),
         Command::Deploy(args) => talk(deploy::run(args)),
         Command::Deployments(args) => talk(deployments::list(args)),
+        Command::Status(args) => talk(deployments::status(args)),
+        Command::Configure(args) => talk(deployments::configure(args)),
         Command::Rollback(args) => talk(deployments::roll_back(args)),
+        Command::Canary(args) => talk(deployments::canary(args)),
+        Command::Promote(args) => talk(deployments::promote(args)),
+        Command::Retry(args) => talk(deployments::retry(args)),
+        Command::Pin(args) => talk(deployments::pin(args)),
+        Command::Unpin(args) => talk(deployments::unpin(args)),
         Command::Actors(command) => talk(actors::run(command)),
         Command::Logs(args) => talk(logs::run(args)),
     };
@@ -153,8 +175,11 @@ mod tests {
 
     #[test]
     fn what_is_typed_wrong_is_refused() {
-        let rows: [&[&str]; 7] = [
+        let rows: [&[&str]; 10] = [
             &[],
+            &["canary", "counter"],
+            &["pin", "x"],
+            &["configure", "counter", "--allow-host", "a", "--allow-no-host"],
             &["start", "--port", "70000"],
             &["start", "--durability", "fast"],
             &["deploy"],
