@@ -88,7 +88,9 @@ impl Core {
                     record.add(component, &info, new, now_ms)
                 })?;
             }
-            Operation::ShareCanary { namespace, name, share } => self.revise(call, &namespace, name, |record| record.share(share))?,
+            Operation::ShareCanary { namespace, name, share } => {
+                self.revise(call, &namespace, name, |record| record.share(share))?
+            }
             Operation::Promote { namespace, name } => self.revise(call, &namespace, name, DeploymentRecord::promote)?,
             Operation::RetryHeldBack { namespace, name } => self.revise(call, &namespace, name, |record| {
                 record.versions.iter_mut().for_each(VersionRecord::try_again);
@@ -157,9 +159,7 @@ impl Core {
         let now_ms = self.now_ms;
         let done = match goal {
             Goal::Look => return self.reply(call, Ok(Answer::Component(Box::new(info.clone())))),
-            Goal::Activate { namespace, name, version } => {
-                self.revise_in(call, namespace, name, |record| record.activate(version))
-            }
+            Goal::Activate { namespace, name, version } => self.revise_in(call, namespace, name, |record| record.activate(version)),
             Goal::New { namespace, name, new } => match self.newest(namespace, &name) {
                 Some(_) => self.revise_in(call, namespace, name, |record| record.add(component, info, *new, now_ms)),
                 // A canary needs others beside it.
@@ -283,7 +283,10 @@ impl DeploymentRecord {
                 ));
             }
             (Some(_), None) if self.pool != new.pool => {
-                return refused(format!("a canary stays in the pool of the live version, which is {:?}; deploy for all to change it", self.pool));
+                return refused(format!(
+                    "a canary stays in the pool of the live version, which is {:?}; deploy for all to change it",
+                    self.pool
+                ));
             }
             (None, Some(canary)) if self.version(canary.version).is_some_and(same) => {
                 self.pool = new.pool;

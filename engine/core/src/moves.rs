@@ -118,7 +118,8 @@ impl Core {
     /// Its state could not be migrated to the version that it was started with: it goes on with the one that wrote its state.
     pub(crate) fn not_migrated(&mut self, id: ActorId, message: String) {
         let Some(actor) = self.actors.get(&id) else { return };
-        let (Some(version), Some(wrote)) = (actor.version, actor.record.state_version.filter(|wrote| actor.version != Some(*wrote)))
+        let (Some(version), Some(wrote)) =
+            (actor.version, actor.record.state_version.filter(|wrote| actor.version != Some(*wrote)))
         else {
             // It has written as this version already, so there is no way back.
             return self.ended(id, End::Crashed(Some(message)));

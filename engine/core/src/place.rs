@@ -87,7 +87,8 @@ impl Core {
         // A pin to a version that has become too old to be kept says nothing.
         let pinned = record.pin.and_then(|pin| deployment.version(pin));
         let wanted = pinned.or_else(|| deployment.version(deployment.version_of(record.id)))?;
-        let Some(held) = record.held_back.as_ref().filter(|held| held.version == wanted.number && deployment.holds_back(held)) else {
+        let Some(held) = record.held_back.as_ref().filter(|held| held.version == wanted.number && deployment.holds_back(held))
+        else {
             return Some(Ok(wanted));
         };
         Some(record.state_version.and_then(|wrote| deployment.version(wrote)).ok_or_else(|| {

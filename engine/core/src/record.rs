@@ -279,7 +279,11 @@ impl FromStr for Share {
         let share = match (whole.len(), part.len()) {
             (1..=3, 1..=2) if digits(whole) && digits(part) => {
                 let tenths = if part.len() == 1 { 10 } else { 1 };
-                whole.parse().ok().zip(part.parse().ok()).and_then(|(whole, part): (u16, u16)| Share::new(whole * 100 + part * tenths))
+                whole
+                    .parse()
+                    .ok()
+                    .zip(part.parse().ok())
+                    .and_then(|(whole, part): (u16, u16)| Share::new(whole * 100 + part * tenths))
             }
             _ => None,
         };

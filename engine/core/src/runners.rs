@@ -147,7 +147,8 @@ impl Core {
             let canary = record.canary.and_then(|canary| record.version(canary.version));
             canary.into_iter().chain([record.live_version()]).map(|version| version.component)
         });
-        let components: BTreeSet<ComponentHash> = in_use.chain(self.deploying.iter().map(|deploying| deploying.component)).collect();
+        let components: BTreeSet<ComponentHash> =
+            in_use.chain(self.deploying.iter().map(|deploying| deploying.component)).collect();
         for component in components {
             self.ask_to_prepare(id, component);
         }

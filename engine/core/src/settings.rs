@@ -64,7 +64,9 @@ impl SettingsPatch {
         merge("config", &mut settings.config, &self.config)?;
         merge("secrets", &mut settings.secrets, &self.secrets)?;
         if let Some(both) = settings.config.keys().find(|name| settings.secrets.contains_key(*name)) {
-            return Err(format!("{both:?} is in config and in secrets, and an actor finds both by name; remove one of them with null"));
+            return Err(format!(
+                "{both:?} is in config and in secrets, and an actor finds both by name; remove one of them with null"
+            ));
         }
         if let Some(outbound) = &self.outbound {
             settings.outbound = check_outbound(outbound)?;
@@ -75,7 +77,9 @@ impl SettingsPatch {
         let values = settings.config.iter().chain(&settings.secrets).map(|(name, value)| name.len() + value.len());
         let bytes = values.chain(settings.outbound.iter().map(String::len)).sum::<usize>();
         if bytes > SETTINGS_BYTES_MAX {
-            return Err(format!("the settings have {bytes} bytes in all; at most {SETTINGS_BYTES_MAX} are allowed, keep larger things in actors"));
+            return Err(format!(
+                "the settings have {bytes} bytes in all; at most {SETTINGS_BYTES_MAX} are allowed, keep larger things in actors"
+            ));
         }
         Ok(settings)
     }
@@ -225,8 +229,20 @@ mod tests {
     #[test]
     fn where_requests_may_go() {
         let good = [
-            "example.com", "localhost", "a.b.c:8080", "*.example.com", "*.example.com:443", "10.0.0.1", "10.0.0.1:80", "10.0.0.0/8", "::1",
-            "fd00::/8", "[::1]:443", "Example.COM", "xn--bcher-kva.example", "my_service",
+            "example.com",
+            "localhost",
+            "a.b.c:8080",
+            "*.example.com",
+            "*.example.com:443",
+            "10.0.0.1",
+            "10.0.0.1:80",
+            "10.0.0.0/8",
+            "::1",
+            "fd00::/8",
+            "[::1]:443",
+            "Example.COM",
+            "xn--bcher-kva.example",
+            "my_service",
         ];
         for pattern in good {
             let patch = SettingsPatch { outbound: Some(vec![pattern.to_string()]), ..SettingsPatch::default() };
@@ -235,8 +251,32 @@ mod tests {
         }
         let long = "a".repeat(64);
         let bad = [
-            "", "*", "*.", "http://a", "a/b", "a:0", "a:65536", "a:+1", "a:", ":80", "a..b", "-a", "a-", "10.0.0.0/33", "10.0.0.0/+8",
-            "10.0.0/8", "1.2.3", "fd00::/129", "[::1", "[a]:1", "a b", "ä.de", "a.*.b", "**.a", "256.1.1.1", &long,
+            "",
+            "*",
+            "*.",
+            "http://a",
+            "a/b",
+            "a:0",
+            "a:65536",
+            "a:+1",
+            "a:",
+            ":80",
+            "a..b",
+            "-a",
+            "a-",
+            "10.0.0.0/33",
+            "10.0.0.0/+8",
+            "10.0.0/8",
+            "1.2.3",
+            "fd00::/129",
+            "[::1",
+            "[a]:1",
+            "a b",
+            "ä.de",
+            "a.*.b",
+            "**.a",
+            "256.1.1.1",
+            &long,
         ];
         for pattern in bad {
             let why = refused(SettingsPatch { outbound: Some(vec![pattern.to_string()]), ..SettingsPatch::default() });

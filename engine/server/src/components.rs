@@ -48,7 +48,8 @@ impl Components {
         let deploying = lock(&self.deploying);
         for entry in fs::read_dir(&self.folder)? {
             let path = entry?.path();
-            let component: Option<ComponentHash> = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
+            let component: Option<ComponentHash> =
+                path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
             let is_component = path.extension().and_then(|extension| extension.to_str()) == Some("wasm");
             // What is not ours stays.
             let Some(component) = component.filter(|_| is_component) else { continue };

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use engine_core::input::KeyRef;
 use engine_core::record::{
-    ActorError, ActorRecord, After, Alarm, Canary, CrashPolicy, DatabaseHead, DeploymentRecord, HeldBack, NamespaceRecord, PoolError,
-    PoolKind, Rate, RunnerConfigRecord, RunnerRef, ServerlessConfig, Share, Stop, VersionRecord,
+    ActorError, ActorRecord, After, Alarm, Canary, CrashPolicy, DatabaseHead, DeploymentRecord, HeldBack, NamespaceRecord,
+    PoolError, PoolKind, Rate, RunnerConfigRecord, RunnerRef, ServerlessConfig, Share, Stop, VersionRecord,
 };
 use protocol::component::{ActorLimits, ComponentHash, ComponentInfo, Handler, Settings};
 use protocol::database::PAGE_BYTES;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use engine_core::input::{KeyRef, LoadedActor};
 use engine_core::record::{
-    ActorRecord, Change, CrashPolicy, DatabaseHead, DeploymentRecord, HeldBack, NamespaceRecord, PoolKind, Rate, RunnerConfigRecord,
-    RunnerRef, VersionRecord,
+    ActorRecord, Change, CrashPolicy, DatabaseHead, DeploymentRecord, HeldBack, NamespaceRecord, PoolKind, Rate,
+    RunnerConfigRecord, RunnerRef, VersionRecord,
 };
 use protocol::component::{ComponentHash, ComponentInfo};
 use protocol::database::PAGE_BYTES;
@@ -193,7 +193,8 @@ fn actors_that_are_held_back_are_listed_by_name() {
             let record = ActorRecord { held_back: Some(note(2)), ..actor(number, "counter", None) };
             world.commit(&[create(&record), put(&record, 2)]);
         }
-        let of_version = |version| world.state.held_back(namespace(), "counter", 20, |held| held.version == version).expect("a read");
+        let of_version =
+            |version| world.state.held_back(namespace(), "counter", 20, |held| held.version == version).expect("a read");
         let counted = |version| (of_version(version).0, of_version(version).1.len());
         assert_eq!((counted(2), counted(3)), ((50, 20), (0, 0)), "{}", world.backend);
         let (first, second, third) = (actor(0, "counter", None), actor(1, "counter", None), actor(2, "counter", None));

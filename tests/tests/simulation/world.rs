@@ -517,7 +517,9 @@ impl World {
                 self.tally.count(Happened::Migrating);
             }
             // Which component it was is forgotten when the version is.
-            Some((wrote, _)) => assert!(migrate_from.is_none_or(|from| from == wrote && from != version), "{actor}: {migrate_from:?}"),
+            Some((wrote, _)) => {
+                assert!(migrate_from.is_none_or(|from| from == wrote && from != version), "{actor}: {migrate_from:?}")
+            }
         }
         this
     }

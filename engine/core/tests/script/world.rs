@@ -15,7 +15,9 @@ use protocol::message::{
 };
 use rivet_engine_core::action::{Action, Answer};
 use rivet_engine_core::input::{Boot, CallId, CommitId, Create, Input, KeyRef, LoadedActor, Operation, RequestKind, Target};
-use rivet_engine_core::record::{ActorRecord, Change, CrashPolicy, DeploymentRecord, HeldBack, NamespaceRecord, RunnerConfigRecord};
+use rivet_engine_core::record::{
+    ActorRecord, Change, CrashPolicy, DeploymentRecord, HeldBack, NamespaceRecord, RunnerConfigRecord,
+};
 use rivet_engine_core::refusal::Refusal;
 use rivet_engine_core::{Config, Core};
 

@@ -100,7 +100,9 @@ fn limits(value: &Value) -> Result<BTreeMap<LimitName, Option<u64>>, String> {
         match (value, value.as_u64()) {
             (Value::Null, _) => Ok((limit, None)),
             (_, Some(number)) => Ok((limit, Some(number))),
-            _ => Err(format!("the limit {limit} must be a whole number, or null for the runner's own, and {} is given", kind(value))),
+            _ => {
+                Err(format!("the limit {limit} must be a whole number, or null for the runner's own, and {} is given", kind(value)))
+            }
         }
     };
     object("limits", value)?.iter().map(one).collect()
@@ -136,7 +138,10 @@ mod tests {
             (json!("hush"), "the settings must be an object"),
             (json!({ "confg": {} }), "know no \"confg\"; known are config, secrets, outbound and limits"),
             (json!({ "config": ["hush"] }), "config must be an object"),
-            (json!({ "config": { "A": 1 } }), "\"A\" in config must be a text, or null to take it away, and a whole number is given"),
+            (
+                json!({ "config": { "A": 1 } }),
+                "\"A\" in config must be a text, or null to take it away, and a whole number is given",
+            ),
             (json!({ "secrets": { "S": ["hush"] } }), "\"S\" in secrets must be a text"),
             (json!({ "secrets": "hush" }), "secrets must be an object"),
             (json!({ "secrets": { "a b": "hush" } }), "\"a b\" in secrets has other characters"),
@@ -144,7 +149,10 @@ mod tests {
             (json!({ "outbound": "a" }), "outbound must be a list of hosts, and a text is given"),
             (json!({ "outbound": [1] }), "a host in outbound must be a text"),
             (json!({ "outbound": ["http://a"] }), "leave out http:// and paths"),
-            (json!({ "limits": { "cpu": 1 } }), "there is no limit \"cpu\"; known are cpu_ms, memory_bytes, message_bytes, mailbox, sockets"),
+            (
+                json!({ "limits": { "cpu": 1 } }),
+                "there is no limit \"cpu\"; known are cpu_ms, memory_bytes, message_bytes, mailbox, sockets",
+            ),
             (json!({ "limits": { "cpu_ms": "1" } }), "cpu_ms must be a whole number, or null for the runner's own, and a text"),
             (json!({ "limits": { "cpu_ms": 1.5 } }), "another number is given"),
             (json!({ "limits": { "cpu_ms": -1 } }), "another number is given"),

@@ -43,7 +43,8 @@ impl SettingsArgs {
         let mut settings = Map::new();
         let mut put = |of: &str, name: &str, value: Value| settings.entry(of).or_insert_with(|| json!({}))[name] = value;
         for text in &self.config {
-            let (name, value) = text.split_once('=').ok_or_else(|| format!("--config {text:?} has no value; NAME=VALUE is expected"))?;
+            let (name, value) =
+                text.split_once('=').ok_or_else(|| format!("--config {text:?} has no value; NAME=VALUE is expected"))?;
             put("config", name, json!(value));
         }
         for text in &self.secret {
@@ -59,7 +60,9 @@ impl SettingsArgs {
             put("secrets", name, Value::Null);
         }
         for text in &self.limit {
-            let wrong = || format!("--limit {text:?} is none; cpu-ms=100, memory=64MiB, message=1MiB, mailbox=100, sockets=10 are examples");
+            let wrong = || {
+                format!("--limit {text:?} is none; cpu-ms=100, memory=64MiB, message=1MiB, mailbox=100, sockets=10 are examples")
+            };
             let (name, value) = text.split_once('=').ok_or_else(wrong)?;
             let field = match name {
                 "cpu-ms" => "cpu_ms",
@@ -116,7 +119,10 @@ pub fn show(version: &Value) {
     print::line(&format!("  requests  may go to {}", texts(&settings["outbound"])));
     for (what, value) in [
         ("config    ", fields(&settings["config"])),
-        ("secrets   ", settings["secrets"].as_array().filter(|all| !all.is_empty()).map(|_| texts(&settings["secrets"])).unwrap_or_default()),
+        (
+            "secrets   ",
+            settings["secrets"].as_array().filter(|all| !all.is_empty()).map(|_| texts(&settings["secrets"])).unwrap_or_default(),
+        ),
         ("limits    ", fields(&settings["limits"])),
     ] {
         if !value.is_empty() {
@@ -164,7 +170,8 @@ mod tests {
             (&["--limit", "sockets=-1"], Err("is none")),
         ];
         for (flags, expected) in rows {
-            let typed = Typed::try_parse_from(std::iter::once(&"x").chain(flags)).unwrap_or_else(|error| panic!("{flags:?}: {error}"));
+            let typed =
+                Typed::try_parse_from(std::iter::once(&"x").chain(flags)).unwrap_or_else(|error| panic!("{flags:?}: {error}"));
             match (typed.settings.json(), expected) {
                 (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{flags:?}"),
                 (Err(why), Err(part)) => assert!(why.contains(part) && !why.contains("hush"), "{flags:?}: {why}"),
