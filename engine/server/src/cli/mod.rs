@@ -47,20 +47,37 @@ const VERSION: &str = concat!(
 struct Cli {
     /// A file of configuration, or a folder of such files: json, json5, jsonc, yaml, yml. May be repeated; later ones win
     /// [default: /etc/rivet]
-    #[arg(long, value_name = "FILE|DIR", global = true)]
+    #[arg(long, value_name = "FILE|DIR")]
     config: Vec<PathBuf>,
 
     #[command(subcommand)]
     command: Command,
 }
 
+/// The same behind the command. Not for all of them: a deployment has a configuration of its own.
+#[derive(Args)]
+struct Files {
+    /// As before the command
+    #[arg(long, value_name = "FILE|DIR", global = true)]
+    config: Vec<PathBuf>,
+}
+
 #[derive(Subcommand)]
 enum Command {
     /// Run the engine until SIGTERM or SIGINT
-    Start(StartArgs),
+    Start {
+        #[command(flatten)]
+        files: Files,
+        #[command(flatten)]
+        args: Box<StartArgs>,
+    },
     /// What is configured
-    #[command(subcommand)]
-    Config(configured::ConfigCommand),
+    Config {
+        #[command(flatten)]
+        files: Files,
+        #[command(subcommand)]
+        command: configured::ConfigCommand,
+    },
     /// Deploy a WebAssembly component: actors of its name run it from now on
     Deploy(deploy::DeployArgs),
     /// List what is deployed, with all versions
@@ -130,10 +147,16 @@ fn variable(name: &str) -> Option<String> {
 type Outcome = Result<(), String>;
 
 pub fn main() -> ExitCode {
-    let Cli { config, command } = Cli::parse();
+    let Cli { mut config, command } = Cli::parse();
     let outcome = match command {
-        Command::Start(args) => start::run(args, &config),
-        Command::Config(command) => configured::run(command, &config),
+        Command::Start { files, args } => {
+            config.extend(files.config);
+            start::run(*args, &config)
+        }
+        Command::Config { files, command } => {
+            config.extend(files.config);
+            configured::run(command, &config)
+        }
         Command::Deploy(args) => talk(deploy::run(args)),
         Command::Deployments(args) => talk(deployments::list(args)),
         Command::Status(args) => talk(deployments::status(args)),
