@@ -64,7 +64,7 @@ pub enum Handler {
 }
 
 /// What a deployment gives its actors beside code, and what it holds them to.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Settings {
     /// What `config.get` finds.
     pub config: BTreeMap<String, String>,
@@ -73,6 +73,15 @@ pub struct Settings {
     /// Where outgoing requests may go: `host`, `host:port`, `*.host`, an address or a range of addresses. Nowhere by default.
     pub outbound: Vec<String>,
     pub limits: ActorLimits,
+}
+
+/// Secrets are not for logs: of these the names.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Settings { config, secrets, outbound, limits } = self;
+        let secrets: Vec<&String> = secrets.keys().collect();
+        write!(f, "Settings {{ config: {config:?}, secrets: {secrets:?}, outbound: {outbound:?}, limits: {limits:?} }}")
+    }
 }
 
 /// Limits of each actor of a deployment; none: the runner's own. None can be above the runner's own.

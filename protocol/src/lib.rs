@@ -12,7 +12,7 @@
 //! - [`limits`]: every number that bounds something, with its unit.
 //! - [`message`]: the messages.
 //! - [`database`]: those about an actor's SQLite database.
-//! - [`component`]: what is known of a deployed component.
+//! - [`component`]: what is known of a deployed component. [`outbound`]: how the places are written that it may send requests to.
 //! - [`link`]: the two doors the messages go through.
 //! - [`wire`]: the same as bytes, for runners elsewhere.
 
@@ -23,4 +23,5 @@ pub mod key;
 pub mod limits;
 pub mod link;
 pub mod message;
+pub mod outbound;
 pub mod wire;

@@ -162,7 +162,21 @@ async fn an_engine_that_is_not_there_is_named_with_the_remedy() {
 #[tokio::test(flavor = "multi_thread")]
 async fn help_names_every_command() {
     let help = run("", &["--help"]).await;
-    let commands = ["start", "deploy", "deployments", "rollback", "actors", "logs"];
+    let commands = [
+        "start",
+        "deploy",
+        "deployments",
+        "status",
+        "configure",
+        "rollback",
+        "canary",
+        "promote",
+        "retry",
+        "pin",
+        "unpin",
+        "actors",
+        "logs",
+    ];
     holds(&printed(&help, "--help"), &commands, "--help");
     for command in commands {
         holds(&printed(&run("", &[command, "--help"]).await, command), &["Usage: rivet-engine"], command);

@@ -9,7 +9,7 @@ use rivet_tests::engine::run_with;
 use rivet_tests::{Call, Engine};
 use serde_json::{Value, json};
 
-const METHODS: [&str; 4] = ["get", "post", "put", "delete"];
+const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
 /// One operation as the document has it.
 struct Operation {
@@ -27,13 +27,14 @@ impl Operation {
 
     fn call(&self, query: &str) -> Call {
         let method = METHODS.iter().position(|method| *method == self.method).expect("one of them");
-        let call = Call::new(["GET", "POST", "PUT", "DELETE"][method], format!("{}{query}", self.target()));
+        let call = Call::new(["GET", "POST", "PUT", "PATCH", "DELETE"][method], format!("{}{query}", self.target()));
         let body = match self.path.as_str() {
             "/namespaces" => json!({ "name": "x", "display_name": "X" }),
             "/actors" => json!({ "name": "x", "key": "k", "runner_name_selector": "default", "crash_policy": "sleep" }),
             "/runner-configs/{pool}" => json!({ "datacenters": {} }),
             "/runner-configs/serverless-health-check" => json!({ "url": "http://127.0.0.1:1" }),
-            "/deployments/{name}/activate" => json!({ "version": 1 }),
+            "/deployments/{name}/activate" | "/actors/{actor_id}/version" => json!({ "version": 1 }),
+            "/deployments/{name}/canary" => json!({ "share": "5%" }),
             _ => json!({}),
         };
         if self.description["requestBody"].is_null() { call } else { call.json(&body) }
@@ -73,7 +74,7 @@ async fn it_lists_what_is_served() {
     let document = document(&engine).await;
     assert_eq!(document["openapi"].as_str().map(|version| &version[..3]), Some("3.1"), "{document}");
     let operations = operations(&document);
-    assert_eq!(operations.len(), 27, "operations; a route more or less is a line here, and a row in docs/API.md");
+    assert_eq!(operations.len(), 35, "operations; a route more or less is a line here, and a row in docs/API.md");
     for operation in &operations {
         let what = format!("{} {}", operation.method, operation.path);
         // What the router has, it tells with its refusal of a method that nobody has.
@@ -272,6 +273,9 @@ async fn answers_are_as_it_says() {
     let normal = json!({ "datacenters": { "default": { "normal": {}, "metadata": { "a": [1, null] } } } });
     let serverless =
         json!({ "datacenters": { "default": { "serverless": { "url": "http://127.0.0.1:1", "request_lifespan": 3600 } } } });
+    let settings =
+        json!({ "config": { "A": "1" }, "secrets": { "S": "s" }, "outbound": ["a"], "limits": { "cpu_ms": 900, "sockets": 5 } });
+    let more = json!({ "config": { "A": "2" } });
     let with_namespace = |call: fn(String) -> Call, path: &str| call(format!("{path}?namespace=default"));
     // The path as the document has it, and a request that succeeds.
     let rows: Vec<(&str, Call)> = vec![
@@ -298,6 +302,18 @@ async fn answers_are_as_it_says() {
         ("/deployments", with_namespace(Call::get, "/deployments")),
         ("/deployments/{name}", with_namespace(Call::put, "/deployments/again").body(rivet_tests::guest::bytes("counter"))),
         ("/deployments/{name}/activate", with_namespace(Call::post, "/deployments/again/activate").json(&json!({ "version": 1 }))),
+        ("/deployments/{name}", with_namespace(|at| Call::new("PATCH", at), "/deployments/again").json(&settings)),
+        ("/deployments/{name}", Call::new("PATCH", "/deployments/again?namespace=default&canary=5").json(&more)),
+        ("/deployments/{name}/canary", with_namespace(Call::put, "/deployments/again/canary").json(&json!({ "share": "7.5%" }))),
+        ("/deployments/{name}", with_namespace(Call::get, "/deployments/again")),
+        ("/deployments/{name}/promote", with_namespace(Call::post, "/deployments/again/promote").json(&json!({}))),
+        ("/deployments/{name}/retry", with_namespace(Call::post, "/deployments/again/retry").json(&json!({}))),
+        (
+            "/actors/{actor_id}/version",
+            with_namespace(Call::put, &format!("/actors/{actor}/version")).json(&json!({ "version": 1 })),
+        ),
+        ("/actors/{actor_id}/version", with_namespace(Call::get, &format!("/actors/{actor}/version"))),
+        ("/actors/{actor_id}/version", with_namespace(Call::delete, &format!("/actors/{actor}/version"))),
         ("/datacenters", Call::get("/datacenters")),
         ("/metadata", Call::get("/metadata")),
         ("/health", Call::get("/health")),

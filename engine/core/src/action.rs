@@ -1,5 +1,6 @@
 //! What the core asks for.
 
+use protocol::component::ComponentInfo;
 use protocol::database::DatabaseQuestion;
 use protocol::id::{ActorId, Generation, NamespaceId, RequestId, RunnerId};
 use protocol::message::{Checkpoint, Start, ToRunner};
@@ -103,7 +104,16 @@ pub enum Answer {
         record: Box<ActorRecord>,
         created: bool,
     },
-    Deployment(Box<DeploymentRecord>),
+    Deployment {
+        record: Box<DeploymentRecord>,
+        /// The version that the call was about.
+        version: u32,
+    },
+    Component(Box<ComponentInfo>),
+    /// Actors that are still on their way to another version.
+    Moving {
+        left: usize,
+    },
     /// Whether the address of the pool's runners has changed.
     RunnerConfig {
         endpoint_changed: bool,

@@ -8,7 +8,6 @@ use crate::action::Answer;
 use crate::core::{Core, Then};
 use crate::input::{CallId, Create, KeyRef, Operation};
 use crate::life::Life;
-use crate::place::Deploying;
 use crate::record::{After, Change, NamespaceRecord};
 use crate::refusal::Refusal;
 use crate::requests::KeyWaiter;
@@ -25,6 +24,8 @@ pub(crate) enum ActorOperation {
     Destroy,
     Sleep,
     Reschedule,
+    /// To run this version; none: what the others run.
+    Pin(Option<u32>),
     /// Get or create found it.
     Get,
     /// Create found it.
@@ -49,8 +50,17 @@ impl Core {
             Operation::DestroyActor { namespace, actor } => self.call_actor(call, namespace, actor, ActorOperation::Destroy),
             Operation::SleepActor { namespace, actor } => self.call_actor(call, namespace, actor, ActorOperation::Sleep),
             Operation::RescheduleActor { namespace, actor } => self.call_actor(call, namespace, actor, ActorOperation::Reschedule),
-            Operation::Deploy { namespace, name, pool, component } => self.call_deploy(call, namespace, name, pool, component),
-            Operation::Activate { namespace, name, version } => self.call_activate(call, namespace, name, version),
+            Operation::PinActor { namespace, actor, version } => {
+                self.call_actor(call, namespace, actor, ActorOperation::Pin(version))
+            }
+            operation @ (Operation::LookAtComponent { .. }
+            | Operation::Deploy { .. }
+            | Operation::Activate { .. }
+            | Operation::Configure { .. }
+            | Operation::ShareCanary { .. }
+            | Operation::Promote { .. }
+            | Operation::RetryHeldBack { .. }
+            | Operation::CountMoves { .. }) => self.call_about_deployment(call, operation),
             Operation::PutRunnerConfig { namespace, record } => self.put_runner_config(call, namespace, *record),
             Operation::DeleteRunnerConfig { namespace, pool } => self.delete_runner_config(call, namespace, pool),
             Operation::Settle => {
@@ -79,6 +89,7 @@ impl Core {
         }
         let record = NamespaceRecord { id: self.new_id(random), name: name.clone(), display_name, create_ms: self.now_ms };
         // Usable at once: whatever is done in it is committed after it.
+        self.namespace_names.insert(record.id, name.clone());
         self.namespaces.insert(name, record.clone());
         self.commit(vec![Change::PutNamespace(record.clone())], Then::Reply(call, Answer::Namespace(record)));
         Ok(())
@@ -193,6 +204,7 @@ impl Core {
                 }
                 self.reply(call.call, Ok(Answer::Done));
             }
+            ActorOperation::Pin(version) => self.pin(id, call.call, version),
             ActorOperation::Reschedule => {
                 match life {
                     Life::Running { .. } | Life::Starting { .. } => self.stop(id, StopReason::GoingAway, After::Start),
@@ -202,35 +214,6 @@ impl Core {
                 self.reply(call.call, Ok(Answer::Done));
             }
         }
-    }
-
-    fn call_deploy(
-        &mut self,
-        call: CallId,
-        namespace: String,
-        name: String,
-        pool: String,
-        component: protocol::component::ComponentHash,
-    ) -> Result<(), Refusal> {
-        let namespace = self.namespace(&namespace)?;
-        if name.len() > ACTOR_NAME_BYTES_MAX {
-            return Err(Refusal::NameTooLarge { bytes: name.len() });
-        }
-        self.deploy(Deploying { call, namespace, name, pool, component, version: None });
-        Ok(())
-    }
-
-    fn call_activate(&mut self, call: CallId, namespace: String, name: String, number: u32) -> Result<(), Refusal> {
-        let namespace = self.namespace(&namespace)?;
-        let Some(record) = self.deployment(namespace, &name) else {
-            return Err(Refusal::DeploymentNotFound { name });
-        };
-        let Some(version) = record.versions.iter().find(|version| version.number == number) else {
-            return Err(Refusal::VersionNotFound { name, version: number });
-        };
-        let (pool, component) = (record.pool.clone(), version.component);
-        self.deploy(Deploying { call, namespace, name, pool, component, version: Some(number) });
-        Ok(())
     }
 }
 

@@ -26,6 +26,11 @@ impl Core {
             let place = self.place_for(&self.actors[id].record);
             assert!(matches!(place, Place::Nowhere(_)), "{id} waits for a runner, and there is one");
         }
+        for id in self.moves.under_way() {
+            let life = self.actors.get(&id).map(|actor| actor.life);
+            let between = matches!(life, Some(Life::Placing { .. } | Life::Starting { .. } | Life::Stopping { .. }));
+            assert!(between, "{id} is on its way to another version, and is {life:?}");
+        }
         for id in &self.alarm_wakes {
             let life = self.actors.get(id).map(|actor| actor.life);
             let on_its_way = matches!(

@@ -12,9 +12,10 @@ use protocol::message::{FromRunner, ToRunner};
 use crate::action::{Action, Answer};
 use crate::alarms::{ALARMS_IN_MEMORY_MAX, Alarms};
 use crate::api::ActorCall;
+use crate::deploys::Deploying;
 use crate::input::{Boot, CallId, CommitId, Input, KeyRef};
 use crate::life::Actor;
-use crate::place::Deploying;
+use crate::moves::{MOVES_IN_FLIGHT_MAX, Moves};
 use crate::pools::Pool;
 use crate::record::{Alarm, Change, DeploymentRecord, NamespaceRecord};
 use crate::refusal::Refusal;
@@ -51,6 +52,8 @@ pub struct Config {
     pub retry_reset_ms: u64,
     /// Alarms held in memory; see [`Alarms`].
     pub alarms_in_memory_max: usize,
+    /// Actors that may be between two versions at one time.
+    pub moves_in_flight_max: usize,
 }
 
 impl Default for Config {
@@ -68,6 +71,7 @@ impl Default for Config {
             retry_doublings_max: 8,
             retry_reset_ms: 10 * 60_000,
             alarms_in_memory_max: ALARMS_IN_MEMORY_MAX,
+            moves_in_flight_max: MOVES_IN_FLIGHT_MAX,
         }
     }
 }
@@ -91,6 +95,7 @@ pub struct Core {
     actions: VecDeque<Action>,
 
     pub(crate) namespaces: BTreeMap<String, NamespaceRecord>,
+    pub(crate) namespace_names: BTreeMap<NamespaceId, String>,
     /// By namespace and actor name.
     pub(crate) deployments: BTreeMap<NamespaceId, BTreeMap<String, DeploymentRecord>>,
     pub(crate) deploying: Vec<Deploying>,
@@ -108,6 +113,8 @@ pub struct Core {
     pub(crate) requests: BTreeMap<RequestId, Request>,
     /// Wanted, and no runner could take them.
     pub(crate) unplaced: BTreeSet<ActorId>,
+    /// On their way to another version.
+    pub(crate) moves: Moves,
 
     pub(crate) alarms: Alarms,
     /// Taken from the alarms and not yet running.
@@ -140,7 +147,9 @@ pub(crate) enum Then {
     Actor(ActorId, ActorThen),
     Reply(CallId, Answer),
     Deployed {
-        call: CallId,
+        call: Option<CallId>,
+        /// Which version the call is about.
+        version: u32,
         deployment: Box<DeploymentRecord>,
     },
 }
@@ -168,6 +177,11 @@ pub(crate) enum ActorThen {
         runner: RunnerId,
         answer: Box<ToRunner>,
     },
+    /// What a call wanted of it is.
+    Told {
+        call: CallId,
+        answer: Answer,
+    },
     /// Its end is.
     Destroyed,
 }
@@ -180,6 +194,7 @@ impl Core {
             now_ms: 0,
             actions: VecDeque::new(),
             namespaces: BTreeMap::new(),
+            namespace_names: BTreeMap::new(),
             deployments: BTreeMap::new(),
             deploying: Vec::new(),
             publishing: BTreeMap::new(),
@@ -191,6 +206,7 @@ impl Core {
             key_loads: BTreeMap::new(),
             requests: BTreeMap::new(),
             unplaced: BTreeSet::new(),
+            moves: Moves::default(),
             alarms,
             alarm_wakes: BTreeSet::new(),
             timers: BTreeSet::new(),
@@ -242,7 +258,7 @@ impl Core {
     pub fn wait_ms(&self, now_ms: u64) -> Option<u64> {
         let timer = self.timers.first().map(|(due_ms, _)| *due_ms);
         let alarm = self.alarms.next_ms().filter(|_| self.booted && self.alarm_wakes.len() < ALARM_WAKES_IN_FLIGHT_MAX);
-        let next = timer.into_iter().chain(alarm).min()?;
+        let next = timer.into_iter().chain(alarm).chain(self.moves.next_ms()).min()?;
         Some(next.saturating_sub(now_ms))
     }
 
@@ -258,6 +274,7 @@ impl Core {
 
     fn boot(&mut self, boot: Boot) {
         for namespace in boot.namespaces {
+            self.namespace_names.insert(namespace.id, namespace.name.clone());
             self.namespaces.insert(namespace.name.clone(), namespace);
         }
         for record in boot.deployments {
@@ -326,6 +343,7 @@ impl Core {
         if !self.booted {
             return;
         }
+        self.move_on();
         while self.alarm_wakes.len() < ALARM_WAKES_IN_FLIGHT_MAX {
             let Some(actor) = self.alarms.pop_due(self.now_ms) else { break };
             self.ring(actor);
@@ -345,7 +363,7 @@ impl Core {
                 Then::Nothing => {}
                 Then::Actor(actor, then) => self.actor_durable(actor, then),
                 Then::Reply(call, answer) => self.reply(call, Ok(answer)),
-                Then::Deployed { call, deployment } => self.deployed(call, *deployment),
+                Then::Deployed { call, version, deployment } => self.deployed(call, version, *deployment),
             }
         }
         if let Some(from) = self.alarms.durable(commit) {

@@ -1,14 +1,15 @@
 //! What the core is told.
 
 use bytes::Bytes;
-use protocol::component::ComponentHash;
+use protocol::component::{ComponentHash, ComponentInfo};
 use protocol::database::{DatabaseAnswer, DatabaseError, Page};
 use protocol::id::{ActorId, Generation, NamespaceId, RequestId, RunnerId};
 use protocol::message::{FromRunner, RunnerProfile};
 
 use crate::record::{
-    ActorRecord, CrashPolicy, DatabaseHead, DeploymentRecord, NamespaceRecord, PoolError, RunnerConfigRecord, RunnerRef,
+    ActorRecord, CrashPolicy, DatabaseHead, DeploymentRecord, NamespaceRecord, PoolError, RunnerConfigRecord, RunnerRef, Share,
 };
+use crate::settings::SettingsPatch;
 
 /// One API call that waits for its answer; unique while the engine process lives.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -188,18 +189,62 @@ pub enum Operation {
         namespace: String,
         actor: ActorId,
     },
+    /// To run this version, whatever is live; none: no more.
+    PinActor {
+        namespace: String,
+        actor: ActorId,
+        version: Option<u32>,
+    },
+    /// What it handles and imports, before it is deployed. Its bytes are already stored under their hash.
+    LookAtComponent {
+        component: ComponentHash,
+    },
     /// The component's bytes are already stored under their hash.
     Deploy {
         namespace: String,
         name: String,
         pool: String,
         component: ComponentHash,
+        /// On top of those of the live version.
+        settings: SettingsPatch,
+        /// Only for this share of the actors.
+        canary: Option<Share>,
+        /// What `LookAtComponent` has found before.
+        looked_at: Option<Box<ComponentInfo>>,
     },
-    /// Makes an earlier version live again.
+    /// Makes an earlier version live again, for all.
     Activate {
         namespace: String,
         name: String,
         version: u32,
+    },
+    /// A new version of what is live, with other settings.
+    Configure {
+        namespace: String,
+        name: String,
+        settings: SettingsPatch,
+        canary: Option<Share>,
+    },
+    /// How many actors try the canary.
+    ShareCanary {
+        namespace: String,
+        name: String,
+        share: Share,
+    },
+    /// Makes the canary live.
+    Promote {
+        namespace: String,
+        name: String,
+    },
+    /// Actors that could not be migrated try again.
+    RetryHeldBack {
+        namespace: String,
+        name: String,
+    },
+    /// How many actors are on their way to the version that they are to run.
+    CountMoves {
+        namespace: String,
+        name: String,
     },
     /// The whole of it; the protocol version that is known stays.
     PutRunnerConfig {

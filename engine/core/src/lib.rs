@@ -22,7 +22,9 @@
 //! - [`life`], [`start`], [`words`]: the life of one actor; how it starts; what its runner says.
 //! - [`sockets`]: clients' sockets that outlive a generation of their actor.
 //! - [`database`]: who may write an actor's database, and on what.
-//! - [`place`]: where an actor can run, and the components that are deployed.
+//! - [`place`]: where an actor can run, and which version of what is deployed.
+//! - [`deploys`], [`settings`]: how a deployment changes; what it gives its actors beside code.
+//! - [`moves`]: how running actors get to another version.
 //! - [`runners`]: who is there, who is away, who is on its way out.
 //! - [`pools`]: how pools get their runners.
 //! - [`alarms`]: which alarm is due next, without holding all of them.
@@ -34,15 +36,18 @@ mod api;
 mod check;
 pub mod core;
 mod database;
+pub mod deploys;
 pub mod input;
 mod life;
 mod memory;
+pub mod moves;
 mod place;
 mod pools;
 pub mod record;
 pub mod refusal;
 mod requests;
 mod runners;
+pub mod settings;
 mod sockets;
 mod start;
 mod words;

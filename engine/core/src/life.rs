@@ -68,6 +68,9 @@ pub(crate) struct Actor {
     pub call_over: bool,
     /// How often in a row it could not be started.
     pub starts_failed: u32,
+    /// The version of a component that this generation runs, and the number of the attempt at it.
+    pub version: Option<u32>,
+    pub attempt: u32,
     requests: usize,
     sockets: usize,
 }
@@ -105,6 +108,8 @@ pub(crate) enum End {
     Crashed(Option<String>),
     /// It never began.
     NoRoom(String),
+    /// It never began: its state could not be migrated to that version.
+    NotMigrated,
     Lost(ActorError),
 }
 
@@ -132,6 +137,8 @@ impl Actor {
             call_lost: false,
             call_over: false,
             starts_failed: 0,
+            version: None,
+            attempt: 0,
             requests: 0,
             sockets: 0,
         }
@@ -233,6 +240,9 @@ impl ActorRecord {
             acked_command: 0,
             events_taken: 0,
             by_url: false,
+            state_version: None,
+            pin: None,
+            held_back: None,
         }
     }
 }
@@ -324,6 +334,7 @@ impl Core {
         let mut start_failure = None;
         match &end {
             End::Told => actor.record.crashes = 0,
+            End::NotMigrated => {}
             End::Crashed(message) => {
                 if ran_ms >= self.config.retry_reset_ms {
                     actor.record.crashes = 0;
@@ -388,13 +399,17 @@ impl Core {
         if destroy {
             return self.end(id, changes);
         }
-        let told = matches!(end, End::Told);
+        let told = matches!(end, End::Told | End::NotMigrated);
+        if let (End::NotMigrated, Some(held)) = (&end, &actor.record.held_back) {
+            let (namespace, name) = (actor.record.namespace, actor.record.name.clone());
+            changes.push(Change::PutHeldBack { actor: id, namespace, name, held: held.clone() });
+        }
         if !told && (actor.alarm_sent || matches!(was, Life::Starting { .. } | Life::Calling)) {
             // It did not live through its alarm: not again at once, or it would crash in a circle.
             self.put_due_alarm_off(id, &mut changes);
         }
         let Some(actor) = self.actors.get_mut(&id) else { return };
-        let restart = matches!(was, Life::Stopping { after: After::Start, .. });
+        let restart = matches!(was, Life::Stopping { after: After::Start, .. }) || matches!(end, End::NotMigrated);
         actor.next_start = match (told, restart) {
             (true, true) => StartReason::Upgraded,
             (true, false) => StartReason::Woken,
@@ -410,6 +425,7 @@ impl Core {
             self.place(id, changes, None);
         } else if persistent {
             let due_ms = now_ms + self.config.pause_ms(actor.record.crashes.saturating_sub(1));
+            self.moves.settled(id);
             actor.life = Life::Pausing;
             actor.record.reschedule_ms = Some(due_ms);
             changes.push(Change::PutActor(Box::new(actor.record.clone())));
@@ -431,6 +447,7 @@ impl Core {
 
     pub(crate) fn fall_asleep(&mut self, id: ActorId, mut changes: Vec<Change>, created_by: Option<CallId>) {
         let now_ms = self.now_ms;
+        self.moves.settled(id);
         let Some(actor) = self.actors.get_mut(&id) else { return };
         actor.life = Life::Asleep;
         actor.record.pending_ms = None;
@@ -445,6 +462,7 @@ impl Core {
         self.end_call_out(id);
         self.unplaced.remove(&id);
         self.alarm_wakes.remove(&id);
+        self.moves.settled(id);
         let now_ms = self.now_ms;
         let Some(actor) = self.actors.get_mut(&id) else { return };
         let on = actor.on();

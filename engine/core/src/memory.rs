@@ -143,6 +143,7 @@ impl Core {
         }
         let mut actor = Actor::new(record, input, database, life);
         actor.call_lost = actor.record.by_url;
+        actor.version = actor.record.state_version.filter(|_| matches!(actor.record.runner, Some(RunnerRef::Components { .. })));
         actor.command = actor.start_index() + u64::from(actor.record.stop.is_some());
         self.enter(actor);
         self.board(id, on);

@@ -1,33 +1,17 @@
-//! Where an actor can run, and the components that are deployed.
+//! Where an actor can run, and which version of what is deployed.
 //!
 //! A component that is deployed under an actor's name takes the actors of that name. It goes to a runner that has said it is ready
 //! for it (`Prepared`), so that waking an actor never waits for a compiler. Actors of other names go to a runner of their pool.
 
 use std::cmp::Reverse;
-use std::sync::Arc;
 
-use protocol::component::{ComponentHash, ComponentInfo, ComponentRefusal, ComponentRefusalKind, Settings};
+use protocol::component::ComponentHash;
 use protocol::id::{ActorId, NamespaceId, RunnerId};
-use protocol::message::{Deployed, StopReason, ToRunner};
+use protocol::message::Deployed;
 
-use crate::action::{Action, Answer};
-use crate::core::{Core, Then};
-use crate::input::CallId;
-use crate::life::Life;
-use crate::record::{ActorError, ActorRecord, After, Change, DeploymentRecord, PoolKind, RunnerRef, VersionRecord};
-use crate::refusal::Refusal;
+use crate::core::Core;
+use crate::record::{ActorError, ActorRecord, DeploymentRecord, PoolKind, RunnerRef, VersionRecord};
 use crate::runners::Runner;
-
-/// A deploy that waits until a runner is ready for its component.
-pub(crate) struct Deploying {
-    pub call: CallId,
-    pub namespace: NamespaceId,
-    pub name: String,
-    pub pool: String,
-    pub component: ComponentHash,
-    /// An earlier version is made live again, instead of a new one.
-    pub version: Option<u32>,
-}
 
 pub(crate) enum Place {
     Runner {
@@ -46,8 +30,9 @@ pub(crate) enum Place {
 
 impl Core {
     pub(crate) fn place_for(&self, record: &ActorRecord) -> Place {
-        match self.live_component(record.namespace, &record.name) {
-            Some(component) => self.place_component(component),
+        match self.version_for(record) {
+            Some(Ok(version)) => self.place_component(version.component),
+            Some(Err(message)) => Place::Refused { message },
             None => self.place_in_pool(record.namespace, &record.pool),
         }
     }
@@ -96,112 +81,58 @@ impl Core {
 
     /// Whether actors of this name can run here at all, now or when a runner connects.
     pub(crate) fn is_placeable(&self, namespace: NamespaceId, name: &str, pool: &str) -> bool {
-        self.live_component(namespace, name).is_some() || self.pool(namespace, pool).is_some()
+        self.deployment(namespace, name).is_some() || self.pool(namespace, pool).is_some()
     }
 
-    pub(crate) fn live_component(&self, namespace: NamespaceId, name: &str) -> Option<ComponentHash> {
-        Some(self.deployment(namespace, name)?.live_version().component)
+    /// The version that it is to run, if it is a component: the one it is pinned to, that of the canary if it is among those, or the
+    /// live one; and if its state could not be migrated to that, the one that wrote its state. The error is a sentence.
+    pub(crate) fn version_for(&self, record: &ActorRecord) -> Option<Result<&VersionRecord, String>> {
+        let deployment = self.deployment(record.namespace, &record.name)?;
+        // A pin to a version that has become too old to be kept says nothing.
+        let pinned = record.pin.and_then(|pin| deployment.version(pin));
+        let wanted = pinned.or_else(|| deployment.version(deployment.version_of(record.id)))?;
+        let Some(held) = record.held_back.as_ref().filter(|held| held.version == wanted.number && deployment.holds_back(held))
+        else {
+            return Some(Ok(wanted));
+        };
+        Some(record.state_version.and_then(|wrote| deployment.version(wrote)).ok_or_else(|| {
+            let (version, wrote) = (held.version, record.state_version.unwrap_or_default());
+            format!(
+                "its state could not be migrated to version {version} ({}), and version {wrote}, which wrote it, is not kept any more; \
+                 deploy one that can migrate it, or try again with POST /deployments/{}/retry",
+                held.message, record.name
+            )
+        }))
     }
 
-    /// What an actor of this name is to run now, if it is a component.
+    /// What an actor is to run now, if it is a component.
     pub(crate) fn deployed_for(&self, record: &ActorRecord) -> Option<Deployed> {
-        let live = self.deployment(record.namespace, &record.name)?.live_version();
-        let namespace = self
-            .namespaces
-            .values()
-            .find(|namespace| namespace.id == record.namespace)
-            .map(|namespace| namespace.name.clone())
-            .unwrap_or_default();
-        let settings = Arc::new(Settings::default());
-        Some(Deployed { component: live.component, version: live.number, migrate_from: None, namespace, settings })
+        let deployment = self.deployment(record.namespace, &record.name)?;
+        let version = self.version_for(record)?.ok()?;
+        // The same code has nothing to migrate.
+        let same_code = |wrote: &u32| deployment.version(*wrote).is_some_and(|wrote| wrote.component == version.component);
+        Some(Deployed {
+            component: version.component,
+            version: version.number,
+            migrate_from: record.state_version.filter(|wrote| *wrote != version.number && !same_code(wrote)),
+            namespace: self.namespace_names.get(&record.namespace).cloned().unwrap_or_default(),
+            settings: version.settings.clone(),
+        })
+    }
+
+    /// No runner is ready for the version that it is to run: those that were not asked yet are. Live versions are ready anyway;
+    /// others that an actor needs may not be since the engine started.
+    pub(crate) fn have_prepared(&mut self, id: ActorId) {
+        let version = self.actors.get(&id).and_then(|actor| self.version_for(&actor.record)?.ok());
+        let Some(component) = version.map(|version| version.component) else { return };
+        let not_asked = |(_, runner): &(RunnerId, &Runner)| !runner.asked.contains(&component);
+        let runners: Vec<RunnerId> = self.component_runners().filter(not_asked).map(|(runner, _)| runner).collect();
+        for runner in runners {
+            self.ask_to_prepare(runner, component);
+        }
     }
 
     pub(crate) fn deployment(&self, namespace: NamespaceId, name: &str) -> Option<&DeploymentRecord> {
         self.deployments.get(&namespace)?.get(name)
-    }
-
-    /// Asks the runners to make the component ready; the deploy goes on in [`Core::prepared`].
-    pub(crate) fn deploy(&mut self, deploying: Deploying) {
-        let component = deploying.component;
-        let runners: Vec<RunnerId> = self.component_runners().map(|(id, _)| id).collect();
-        if runners.is_empty() {
-            return self.reply(deploying.call, Err(Refusal::NoComponentRunner));
-        }
-        self.deploying.push(deploying);
-        for runner in runners {
-            self.act(Action::ToRunner { runner, message: ToRunner::Prepare { component } });
-        }
-    }
-
-    pub(crate) fn prepared(&mut self, id: RunnerId, component: ComponentHash, result: Result<ComponentInfo, ComponentRefusal>) {
-        let Some(runner) = self.runners.get_mut(&id).filter(|runner| runner.profile.runs_components()) else { return };
-        match &result {
-            Ok(_) => {
-                runner.refused.remove(&component);
-                runner.prepared.insert(component);
-            }
-            // Only what can still become live is worth remembering.
-            Err(refusal) if refusal.kind == ComponentRefusalKind::Internal => {}
-            Err(refusal) => {
-                runner.refused.insert(component, refusal.clone());
-            }
-        }
-        let (ready, waiting) =
-            std::mem::take(&mut self.deploying).into_iter().partition(|deploying| deploying.component == component);
-        self.deploying = waiting;
-        for deploying in ready {
-            match &result {
-                Ok(info) => self.make_live(deploying, info),
-                Err(refusal) => self.reply(deploying.call, Err(Refusal::Component(refusal.clone()))),
-            }
-        }
-        self.place_unplaced();
-    }
-
-    fn make_live(&mut self, deploying: Deploying, info: &ComponentInfo) {
-        let Deploying { call, namespace, name, pool, component, version } = deploying;
-        let place = (namespace, name.clone());
-        // Another deploy of this name may be on its way to the disk: this one comes after it.
-        let newest = self.publishing.get(&place).or_else(|| self.deployment(namespace, &name));
-        let mut record = match newest {
-            Some(record) => record.clone(),
-            None => DeploymentRecord { namespace, name: name.clone(), pool: pool.clone(), live: 0, versions: Vec::new() },
-        };
-        if let Some(number) = version {
-            record.live = number;
-        } else if !record.versions.is_empty() && record.live_version().component == component && record.pool == pool {
-            // Deploying what is live already changes nothing, so that it can be repeated.
-            return self.reply(call, Ok(Answer::Deployment(Box::new(record))));
-        } else {
-            let number = record.versions.last().map_or(1, |last| last.number + 1);
-            record.versions.push(VersionRecord { number, component, info: info.clone(), deploy_ms: self.now_ms });
-            record.pool = pool;
-            record.live = number;
-        }
-        self.publishing.insert(place, record.clone());
-        let deployment = Box::new(record);
-        self.commit(vec![Change::PutDeployment(deployment.clone())], Then::Deployed { call, deployment });
-    }
-
-    /// The new version is on disk, so it may be shown and used.
-    pub(crate) fn deployed(&mut self, call: CallId, record: DeploymentRecord) {
-        let (namespace, name) = (record.namespace, record.name.clone());
-        let place = (namespace, name.clone());
-        if self.publishing.get(&place) == Some(&record) {
-            self.publishing.remove(&place);
-        }
-        self.deployments.entry(namespace).or_default().insert(name.clone(), record.clone());
-        let on_old: Vec<ActorId> = self
-            .actors
-            .iter()
-            .filter(|(_, actor)| actor.record.namespace == namespace && actor.record.name == name)
-            .filter(|(_, actor)| matches!(actor.life, Life::Starting { .. } | Life::Running { .. }))
-            .map(|(id, _)| *id)
-            .collect();
-        for actor in on_old {
-            self.stop(actor, StopReason::GoingAway, After::Start);
-        }
-        self.reply(call, Ok(Answer::Deployment(Box::new(record))));
-        self.place_unplaced();
     }
 }

@@ -2,8 +2,12 @@
 //!
 //! These are values; how they are laid out in bytes, with a version in front, is the store's business.
 
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
 use bytes::Bytes;
-use protocol::component::{ComponentHash, ComponentInfo};
+use protocol::component::{ComponentHash, ComponentInfo, Settings};
 use protocol::database::Page;
 use protocol::id::{ActorId, Generation, NamespaceId};
 use protocol::message::{KvChange, KvSpace, RunnerProfile, RunnerProtocol, Serves, StopReason};
@@ -46,6 +50,11 @@ pub struct ActorRecord {
     pub events_taken: u64,
     /// This generation was started by a call to its pool's URL.
     pub by_url: bool,
+    /// The version of its deployment that last wrote its state; none: no component ever did.
+    pub state_version: Option<u32>,
+    /// The version that it is to run, whatever is live.
+    pub pin: Option<u32>,
+    pub held_back: Option<Box<HeldBack>>,
 }
 
 impl ActorRecord {
@@ -106,6 +115,16 @@ pub enum After {
     Sleep,
     Start,
     Destroy,
+}
+
+/// Its state could not be migrated to a version, so it goes on with the one that wrote it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HeldBack {
+    /// The one that it could not be migrated to.
+    pub version: u32,
+    /// As that version's [`VersionRecord::attempt`] was. Another one since: it is to be tried again.
+    pub attempt: u32,
+    pub message: String,
 }
 
 /// What happens to an actor that crashed.
@@ -186,11 +205,100 @@ pub struct DeploymentRecord {
     pub live: u32,
     /// Ascending by number. Old ones are kept so that a roll-back is a matter of pointing.
     pub versions: Vec<VersionRecord>,
+    pub canary: Option<Canary>,
 }
 
 impl DeploymentRecord {
     pub fn live_version(&self) -> &VersionRecord {
-        self.versions.iter().find(|version| version.number == self.live).expect("the live version is kept")
+        self.version(self.live).expect("the live version is kept")
+    }
+
+    pub fn version(&self, number: u32) -> Option<&VersionRecord> {
+        let at = self.versions.binary_search_by_key(&number, |version| version.number).ok()?;
+        self.versions.get(at)
+    }
+
+    pub(crate) fn version_mut(&mut self, number: u32) -> Option<&mut VersionRecord> {
+        let at = self.versions.binary_search_by_key(&number, |version| version.number).ok()?;
+        self.versions.get_mut(at)
+    }
+
+    /// The version that an actor is to run unless it is pinned or held back.
+    pub fn version_of(&self, actor: ActorId) -> u32 {
+        match self.canary {
+            Some(canary) if canary.share.takes(actor) => canary.version,
+            _ => self.live,
+        }
+    }
+
+    /// Whether the actor is not to try that version (again).
+    pub fn holds_back(&self, held: &HeldBack) -> bool {
+        self.version(held.version).is_some_and(|version| version.attempt == held.attempt)
+    }
+}
+
+/// A version that a share of the actors runs instead of the live one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Canary {
+    pub version: u32,
+    pub share: Share,
+}
+
+/// A part of all actors, in hundredths of a percent.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct Share(u16);
+
+impl Share {
+    const ALL: u16 = 10_000;
+
+    pub fn new(hundredths_of_a_percent: u16) -> Option<Share> {
+        (hundredths_of_a_percent <= Share::ALL).then_some(Share(hundredths_of_a_percent))
+    }
+
+    /// A larger share takes all that a smaller one does. Always the same: an actor must not go back and forth.
+    pub fn takes(self, actor: ActorId) -> bool {
+        // FNV-1a, then a mix of all bits.
+        let mut hash = 0xcbf2_9ce4_8422_2325u64;
+        for byte in actor.as_bytes() {
+            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        hash ^= hash >> 33;
+        hash % u64::from(Share::ALL) < u64::from(self.0)
+    }
+}
+
+/// As people write it: `5%`, `0.25%`. The sign may be left out.
+impl FromStr for Share {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Share, String> {
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = text.strip_suffix('%').unwrap_or(text);
+        let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
+        let share = match (whole.len(), part.len()) {
+            (1..=3, 1..=2) if digits(whole) && digits(part) => {
+                let tenths = if part.len() == 1 { 10 } else { 1 };
+                whole
+                    .parse()
+                    .ok()
+                    .zip(part.parse().ok())
+                    .and_then(|(whole, part): (u16, u16)| Share::new(whole * 100 + part * tenths))
+            }
+            _ => None,
+        };
+        let shown: String = text.chars().take(20).collect();
+        share.ok_or_else(|| format!("the share {shown:?} is none; 0% to 100% is expected, with at most two decimals"))
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0 / 100, self.0 % 100) {
+            (whole, 0) => write!(f, "{whole}%"),
+            (whole, part) if part % 10 == 0 => write!(f, "{whole}.{}%", part / 10),
+            (whole, part) => write!(f, "{whole}.{part:02}%"),
+        }
     }
 }
 
@@ -200,6 +308,28 @@ pub struct VersionRecord {
     pub component: ComponentHash,
     pub info: ComponentInfo,
     pub deploy_ms: u64,
+    #[serde(with = "shared")]
+    pub settings: Arc<Settings>,
+    /// Raised when actors that could not be migrated to it are to try it again.
+    pub attempt: u32,
+    /// An actor was pinned to it or held back at it: it stays, however old it becomes.
+    pub kept: bool,
+}
+
+/// Settings go along with every start, and are written as if each version had its own.
+mod shared {
+    use std::sync::Arc;
+
+    use protocol::component::Settings;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(settings: &Arc<Settings>, to: S) -> Result<S::Ok, S::Error> {
+        Settings::serialize(settings, to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<Settings>, D::Error> {
+        Settings::deserialize(from).map(Arc::new)
+    }
 }
 
 /// How a pool gets its runners.
@@ -274,7 +404,7 @@ pub enum Change {
         record: Box<ActorRecord>,
         input: Option<Bytes>,
     },
-    /// Once, with the last `PutActor`: key, state, input and alarm go; the record and its place in the lists stay.
+    /// Once, with the last `PutActor`: key, state, input, alarm and the note that it is held back go; the record and its place in the lists stay.
     DestroyActor {
         record: Box<ActorRecord>,
         /// It has a database, which goes too.
@@ -302,6 +432,18 @@ pub enum Change {
         /// It became smaller.
         shrunk: bool,
     },
+    /// The actor in the list of those of its name that are held back.
+    PutHeldBack {
+        actor: ActorId,
+        namespace: NamespaceId,
+        name: String,
+        held: Box<HeldBack>,
+    },
+    DeleteHeldBack {
+        actor: ActorId,
+        namespace: NamespaceId,
+        name: String,
+    },
     PutNamespace(NamespaceRecord),
     PutDeployment(Box<DeploymentRecord>),
     PutRunnerConfig(Box<RunnerConfigRecord>),
@@ -315,4 +457,33 @@ pub enum Change {
         name: String,
         metadata: Option<String>,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::id::Id;
+
+    use super::*;
+
+    #[test]
+    fn shares_read_as_they_are_written() {
+        for text in ["0%", "5%", "100%", "0.25%", "0.01%", "12.5%"] {
+            assert_eq!(text.parse::<Share>().map(|share| share.to_string()).as_deref(), Ok(text));
+        }
+        assert_eq!("7".parse(), Ok(Share(700)));
+        for text in ["", "%", "-1%", "+1", "101%", "100.01%", "5%%", "1.%", ".5%", "0.001%", "1e1", "five", "99999999999%", "5 %"] {
+            assert!(text.parse::<Share>().is_err_and(|why| why.contains("0% to 100%")), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_share_takes_its_part_and_keeps_it_when_it_grows() {
+        let ids: Vec<Id> = (0..20_000u128).map(|number| Id::new(number.to_le_bytes(), 1)).collect();
+        let taken = |share: u16| ids.iter().filter(|id| Share(share).takes(**id)).count();
+        assert_eq!((taken(0), taken(10_000)), (0, ids.len()));
+        for (share, expected) in [(500, 1_000), (2_500, 5_000), (5_000, 10_000)] {
+            assert!(taken(share).abs_diff(expected) < expected / 5, "{share}: {} of {}", taken(share), ids.len());
+        }
+        assert!(ids.iter().all(|id| !Share(500).takes(*id) || Share(2_500).takes(*id)));
+    }
 }

@@ -77,6 +77,16 @@ pub enum Refusal {
         name: String,
         version: u32,
     },
+    /// No version is a canary.
+    NoCanary {
+        name: String,
+    },
+    CanaryRefused {
+        reason: String,
+    },
+    SettingsInvalid {
+        reason: String,
+    },
     /// No runner here can run components.
     NoComponentRunner,
     Component(ComponentRefusal),
@@ -119,6 +129,9 @@ impl Refusal {
             Refusal::WakeRetriesExceeded { .. } => ("guard", "actor_wake_retries_exceeded"),
             Refusal::DeploymentNotFound { .. } => ("deployment", "not_found"),
             Refusal::VersionNotFound { .. } => ("deployment", "version_not_found"),
+            Refusal::NoCanary { .. } => ("deployment", "no_canary"),
+            Refusal::CanaryRefused { .. } => ("deployment", "canary_refused"),
+            Refusal::SettingsInvalid { .. } => ("deployment", "settings_invalid"),
             Refusal::NoComponentRunner => ("deployment", "no_component_runner"),
             Refusal::Component(refusal) => {
                 use protocol::component::ComponentRefusalKind::*;
@@ -184,6 +197,8 @@ impl fmt::Display for Refusal {
             Refusal::NoComponentRunner => f.write_str(
                 "no runner that runs components is connected; start one with `rivet-engine runner`, or the engine with its own",
             ),
+            Refusal::NoCanary { name } => write!(f, "no version of {name:?} is a canary; deploy one with canary=5%"),
+            Refusal::CanaryRefused { reason } | Refusal::SettingsInvalid { reason } => f.write_str(reason),
             Refusal::Component(refusal) => f.write_str(&refusal.message),
             Refusal::ShuttingDown => f.write_str("the engine is shutting down; try again"),
         }

@@ -28,7 +28,8 @@ pub(crate) struct Runner {
     /// Those that are on it.
     pub actors: BTreeSet<ActorId>,
     pub link: Link,
-    /// Components it is ready for, and those it cannot run.
+    /// Components it was asked to make ready, those it is ready for, and those it cannot run.
+    pub asked: BTreeSet<ComponentHash>,
     pub prepared: BTreeSet<ComponentHash>,
     pub refused: BTreeMap<ComponentHash, ComponentRefusal>,
     /// Whether it has given a sign of life lately.
@@ -59,6 +60,7 @@ impl Runner {
             profile,
             actors: BTreeSet::new(),
             link,
+            asked: BTreeSet::new(),
             prepared: BTreeSet::new(),
             refused: BTreeMap::new(),
             fresh: true,
@@ -88,6 +90,14 @@ impl Runner {
 
     pub fn is_draining(&self) -> bool {
         self.drain.is_some()
+    }
+
+    /// Whether it can start this component at once, or none.
+    pub fn is_ready_for(&self, component: Option<ComponentHash>) -> bool {
+        match component {
+            Some(component) => self.prepared.contains(&component),
+            None => !self.profile.runs_components(),
+        }
     }
 
     pub fn has_room(&self) -> bool {
@@ -130,13 +140,20 @@ impl Core {
         self.place_unplaced();
     }
 
-    /// What is live, and what is about to be.
+    /// What is live or a canary, what is about to be, and what actors wait for.
     fn prepare_all(&mut self, id: RunnerId) {
-        let live = self.deployments.values().flat_map(|of_namespace| of_namespace.values()).chain(self.publishing.values());
-        let live = live.map(|record| record.live_version().component);
-        let components: BTreeSet<ComponentHash> = live.chain(self.deploying.iter().map(|deploying| deploying.component)).collect();
+        let records = self.deployments.values().flat_map(|of_namespace| of_namespace.values()).chain(self.publishing.values());
+        let in_use = records.flat_map(|record| {
+            let canary = record.canary.and_then(|canary| record.version(canary.version));
+            canary.into_iter().chain([record.live_version()]).map(|version| version.component)
+        });
+        let components: BTreeSet<ComponentHash> =
+            in_use.chain(self.deploying.iter().map(|deploying| deploying.component)).collect();
         for component in components {
-            self.act(Action::ToRunner { runner: id, message: ToRunner::Prepare { component } });
+            self.ask_to_prepare(id, component);
+        }
+        for actor in self.unplaced.clone() {
+            self.have_prepared(actor);
         }
     }
 

@@ -62,8 +62,10 @@ impl Core {
                 actor.record.error.get_or_insert(error);
                 changes.push(Change::PutActor(Box::new(actor.record.clone())));
                 self.alarm_wakes.remove(&id);
+                self.moves.settled(id);
                 self.unplaced.insert(id);
                 self.commit_actor(id, changes, ActorThen::Created { by: created_by });
+                self.have_prepared(id);
             }
             Place::Refused { message } => {
                 actor.record.error = Some(ActorError::Crashed { message: Some(message.clone()) });
@@ -104,6 +106,7 @@ impl Core {
                     self.act(Action::ToRunner { runner, message: ToRunner::Committed { actor: id, generation, commit } });
                 }
             }
+            ActorThen::Told { call, answer } => self.reply(call, Ok(answer)),
             ActorThen::Answered { runner, answer } => self.act(Action::ToRunner { runner, message: *answer }),
             ActorThen::Destroyed => {
                 let calls = self.actors.get_mut(&id).map(|actor| std::mem::take(&mut actor.calls)).unwrap_or_default();
@@ -132,16 +135,19 @@ impl Core {
             return self.end(id, Vec::new());
         }
         let start = Box::new(self.start_of(actor));
+        let version = self.version_for(&actor.record).and_then(Result::ok).map(|version| (version.number, version.attempt));
         let due_ms = self.now_ms + self.config.start_timeout_ms;
         let Some(actor) = self.actors.get_mut(&id) else { return };
         match actor.life {
             Life::Placing { on } => {
-                // While the start became durable its runner has begun to drain, or was given up.
-                if self.runners.get(&on).is_none_or(|runner| runner.is_draining()) {
+                // While the start became durable its runner has begun to drain, or was given up; or it is to run something else.
+                let component = start.component.as_ref().map(|deployed| deployed.component);
+                if self.runners.get(&on).is_none_or(|runner| runner.is_draining() || !runner.is_ready_for(component)) {
                     self.leave(id, on);
                     return self.place(id, Vec::new(), None);
                 }
                 actor.life = Life::Starting { on };
+                (actor.version, actor.attempt) = version.map_or((None, 0), |(number, attempt)| (Some(number), attempt));
                 let message = ToRunner::Command(actor.checkpoint(), Command::Start(start));
                 self.act(Action::ToRunner { runner: on, message });
             }
@@ -198,6 +204,7 @@ impl Core {
         let now_ms = self.now_ms;
         self.set_timer(id, None);
         self.alarm_wakes.remove(&id);
+        self.moves.settled(id);
         let own_alarms = !self.rings(on);
         let Some(actor) = self.actors.get_mut(&id) else { return };
         actor.life = Life::Running { on };
@@ -206,10 +213,11 @@ impl Core {
         actor.record.start_ms.get_or_insert(now_ms);
         actor.record.pending_ms = None;
         let by_url = actor.record.by_url.then(|| (actor.record.namespace, actor.record.pool.clone()));
-        let mut changes = Vec::new();
-        if own_alarms && actor.alarm_due(now_ms) {
+        let alarm_due = actor.alarm_due(now_ms);
+        let mut changes = self.state_is_its_versions(id);
+        if own_alarms && alarm_due {
             // It was to be woken at that time, and it is awake.
-            changes = self.change_alarm(id, None);
+            changes.extend(self.change_alarm(id, None));
         }
         let Some(actor) = self.actors.get(&id) else { return };
         if changes.is_empty() {
@@ -234,6 +242,7 @@ impl Actor {
         self.record.acked_command = 0;
         self.record.events_taken = 0;
         self.record.by_url = false;
+        self.version = None;
         self.command = 0;
         self.events_acked = 0;
         self.alarm_sent = false;

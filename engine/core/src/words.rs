@@ -44,7 +44,7 @@ impl Core {
                 return self.ended(id, End::Crashed(message.map(|text| cut(text, FAILURE_TEXT_BYTES_MAX))));
             }
             (Event::Stopped(Outcome::NotMigrated(message)), _) => {
-                return self.ended(id, End::Crashed(Some(cut(message, FAILURE_TEXT_BYTES_MAX))));
+                return self.not_migrated(id, cut(message, FAILURE_TEXT_BYTES_MAX));
             }
             (Event::Stopped(Outcome::NoRoom(message)), _) => {
                 return self.ended(id, End::NoRoom(cut(message, FAILURE_TEXT_BYTES_MAX)));
@@ -164,6 +164,8 @@ impl Core {
             AlarmChange::Keep if fired => None,
             AlarmChange::Keep => old,
         };
+        // What the runner keeps for it is there before its code has seen anything.
+        let state = !changes.is_empty() || database.is_some();
         let mut durable = Vec::new();
         for (space, changes) in [(KvSpace::Actor, changes), (KvSpace::Runner, own)] {
             if !changes.is_empty() {
@@ -171,6 +173,9 @@ impl Core {
             }
         }
         durable.extend(database.and_then(|database| self.change_database(id, database.pages, database.size_pages)));
+        if state {
+            durable.extend(self.state_is_its_versions(id));
+        }
         if new != old || fired {
             durable.extend(self.change_alarm(id, new));
         }

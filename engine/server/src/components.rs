@@ -1,7 +1,8 @@
 //! The bytes of components, each in a file named after their SHA-256.
 //!
 //! A component is complete and on disk before anything points at it: it is written beside its place, synced, renamed, and the
-//! folder synced. Files that nothing points at are removed when the last deploy that brought them is over, and at start.
+//! folder synced. Files that nothing points at are removed when the last deploy that brought them is over, when a deploy has made
+//! the versions that had them too old, and at start.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -34,19 +35,32 @@ impl Components {
         fs::create_dir_all(&folder)?;
         for entry in fs::read_dir(&folder)? {
             let path = entry?.path();
-            let component = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
-            let left_over = match (component, path.extension().and_then(|extension| extension.to_str())) {
-                (Some(component), Some("wasm")) => !directory.uses(component),
-                (_, Some(PART)) => true,
-                // Not ours.
-                _ => false,
-            };
-            if left_over {
-                tracing::info!(file = %path.display(), "removing a component that was never deployed");
+            if path.extension().and_then(|extension| extension.to_str()) == Some(PART) {
                 fs::remove_file(&path)?;
             }
         }
-        Ok(Components { folder, directory, deploying: Mutex::default() })
+        let components = Components { folder, directory, deploying: Mutex::default() };
+        components.remove_unused()?;
+        Ok(components)
+    }
+
+    /// Removes what no version uses any more. Blocking.
+    pub fn remove_unused(&self) -> io::Result<()> {
+        // Held throughout, so that none that is arriving is taken for one that is left.
+        let deploying = lock(&self.deploying);
+        for entry in fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            let component: Option<ComponentHash> =
+                path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
+            let is_component = path.extension().and_then(|extension| extension.to_str()) == Some("wasm");
+            // What is not ours stays.
+            let Some(component) = component.filter(|_| is_component) else { continue };
+            if !deploying.contains_key(&component) && !self.directory.uses(component) {
+                tracing::info!(file = %path.display(), "removing a component that no version uses");
+                fs::remove_file(&path)?;
+            }
+        }
+        Ok(())
     }
 
     /// Blocking.

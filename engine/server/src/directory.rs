@@ -129,6 +129,10 @@ impl Directory {
             .collect()
     }
 
+    pub fn deployment(&self, namespace: NamespaceId, name: &str) -> Option<DeploymentRecord> {
+        read(&self.entries).deployments.get(&(namespace, name.to_string())).cloned()
+    }
+
     pub fn runner_config(&self, namespace: NamespaceId, pool: &str) -> Option<RunnerConfigRecord> {
         read(&self.entries).runner_configs.get(&(namespace, pool.to_string())).map(|config| (**config).clone())
     }

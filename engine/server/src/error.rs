@@ -68,6 +68,9 @@ const CATALOGUE: &[Row] = &[
     row("deployment", "not_found", 400, 400),
     row("deployment", "version_not_found", 400, 400),
     row("deployment", "no_component_runner", 400, 400),
+    row("deployment", "settings_invalid", 400, 400),
+    row("deployment", "canary_refused", 400, 400),
+    row("deployment", "no_canary", 400, 400),
     row("component", "malformed", 400, 400),
     row("component", "unknown_import", 400, 400),
     row("component", "no_handler", 400, 400),
@@ -306,6 +309,9 @@ mod tests {
             Refusal::DeploymentNotFound { name: "x".to_string() },
             Refusal::VersionNotFound { name: "x".to_string(), version: 3 },
             Refusal::NoComponentRunner,
+            Refusal::NoCanary { name: "x".to_string() },
+            Refusal::CanaryRefused { reason: "why".to_string() },
+            Refusal::SettingsInvalid { reason: "why".to_string() },
             Refusal::ShuttingDown,
         ]);
         for refusal in refusals {

@@ -59,6 +59,10 @@ pub fn batch(changes: &[Change]) -> Batch {
                     batch.put(keys::actor_name_metadata(*namespace, name), records::actor_name_metadata(metadata));
                 }
             }
+            Change::PutHeldBack { actor, namespace, name, held } => {
+                batch.put(keys::held_back(*namespace, name, *actor), records::encode(&**held));
+            }
+            Change::DeleteHeldBack { actor, namespace, name } => batch.delete(keys::held_back(*namespace, name, *actor)),
             Change::PutNamespace(record) => batch.put(keys::namespace(record.id), records::encode(record)),
             Change::PutDeployment(record) => {
                 batch.put(keys::deployment(record.namespace, &record.name), records::encode(&**record));
@@ -109,6 +113,9 @@ fn destroy_actor(batch: &mut Batch, record: &ActorRecord, database: bool, freed:
         batch.delete(keys::database_head(record.id));
         let (first, end) = keys::pages_after(record.id, 0);
         batch.delete_range(first, end);
+    }
+    if record.held_back.is_some() {
+        batch.delete(keys::held_back(record.namespace, &record.name, record.id));
     }
     batch.delete(place_in_list(Kind::LivingByName, record));
     batch.put(place_in_list(Kind::DestroyedByName, record), records::listing(record.key.as_deref()));

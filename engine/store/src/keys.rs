@@ -17,6 +17,7 @@
 //! | what the runner of a component keeps for its actor | `p` partition `u` actor, key | as above |
 //! | head of an actor's database | `p` partition `h` actor | [`DatabaseHead`] |
 //! | page of an actor's database | `p` partition `g` actor, number | version, bytes |
+//! | actor that is held back at an older version | `p` partition `b` namespace, length of name, name, actor | [`HeldBack`] |
 //! | living actor, by name | `p` partition `l` namespace, length of name, name, descending create_ms, actor | version, key |
 //! | destroyed actor, by name | `p` partition `o` as above | version, key |
 //!
@@ -27,6 +28,7 @@
 //!
 //! [`RunnerConfigRecord`]: engine_core::record::RunnerConfigRecord
 //! [`DatabaseHead`]: engine_core::record::DatabaseHead
+//! [`HeldBack`]: engine_core::record::HeldBack
 //! [`NamespaceRecord`]: engine_core::record::NamespaceRecord
 //! [`DeploymentRecord`]: engine_core::record::DeploymentRecord
 //! [`ActorRecord`]: engine_core::record::ActorRecord
@@ -59,6 +61,7 @@ pub enum Kind {
     RunnerKv = b'u',
     DatabaseHead = b'h',
     Page = b'g',
+    HeldBack = b'b',
     LivingByName = b'l',
     DestroyedByName = b'o',
 }
@@ -221,6 +224,20 @@ pub fn parse_by_name(key: &[u8]) -> Result<(u64, ActorId), StoreError> {
     let at = key.len().checked_sub(MS_BYTES + ID_BYTES);
     let found = at.and_then(|at| parse_ms_and_actor(key, at));
     found.map(|(descending, actor)| (!descending, actor)).ok_or_else(|| damaged("an actor in the list of its name", key))
+}
+
+pub fn held_back(namespace: NamespaceId, name: &str, actor: ActorId) -> Vec<u8> {
+    in_partition(actor.partition(), Kind::HeldBack, &[&name_bytes(namespace, name), actor.as_bytes()])
+}
+
+/// A partition's actors of this name that are held back.
+pub fn list_held_back(partition: Partition, namespace: NamespaceId, name: &str) -> KeyRange {
+    under(in_partition(partition, Kind::HeldBack, &[&name_bytes(namespace, name)]))
+}
+
+pub fn parse_held_back(key: &[u8]) -> Result<ActorId, StoreError> {
+    let found = key.len().checked_sub(ID_BYTES).and_then(|at| id_at(key, at));
+    found.ok_or_else(|| damaged("an actor that is held back", key))
 }
 
 /// All keys of one kind in one partition.

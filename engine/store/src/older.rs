@@ -1,6 +1,9 @@
 //! Records as they were laid out once, and what they say today.
 
-use engine_core::record::{ActorError, ActorRecord, Alarm, CrashPolicy, RunnerRef};
+use std::sync::Arc;
+
+use engine_core::record::{ActorError, ActorRecord, Alarm, CrashPolicy, DeploymentRecord, RunnerRef, Stop, VersionRecord};
+use protocol::component::{ComponentHash, ComponentInfo, Settings};
 use protocol::id::{ActorId, Generation, NamespaceId};
 use serde::Deserialize;
 
@@ -30,7 +33,7 @@ pub struct ActorRecordV1 {
 
 impl From<ActorRecordV1> for ActorRecord {
     fn from(old: ActorRecordV1) -> ActorRecord {
-        ActorRecord {
+        let newer = ActorRecordV2 {
             id: old.id,
             namespace: old.namespace,
             name: old.name,
@@ -54,6 +57,104 @@ impl From<ActorRecordV1> for ActorRecord {
             acked_command: 0,
             events_taken: 0,
             by_url: false,
+        };
+        newer.into()
+    }
+}
+
+/// Until it was noted which version of a component wrote an actor's state.
+#[derive(Deserialize)]
+pub struct ActorRecordV2 {
+    id: ActorId,
+    namespace: NamespaceId,
+    name: String,
+    key: Option<String>,
+    pool: String,
+    crash_policy: CrashPolicy,
+    has_input: bool,
+    create_ms: u64,
+    start_ms: Option<u64>,
+    connectable_ms: Option<u64>,
+    sleep_ms: Option<u64>,
+    pending_ms: Option<u64>,
+    reschedule_ms: Option<u64>,
+    destroy_ms: Option<u64>,
+    error: Option<ActorError>,
+    generation: Generation,
+    runner: Option<RunnerRef>,
+    alarm: Option<Alarm>,
+    crashes: u32,
+    stop: Option<Stop>,
+    acked_command: u64,
+    events_taken: u64,
+    by_url: bool,
+}
+
+impl From<ActorRecordV2> for ActorRecord {
+    fn from(old: ActorRecordV2) -> ActorRecord {
+        ActorRecord {
+            id: old.id,
+            namespace: old.namespace,
+            name: old.name,
+            key: old.key,
+            pool: old.pool,
+            crash_policy: old.crash_policy,
+            has_input: old.has_input,
+            create_ms: old.create_ms,
+            start_ms: old.start_ms,
+            connectable_ms: old.connectable_ms,
+            sleep_ms: old.sleep_ms,
+            pending_ms: old.pending_ms,
+            reschedule_ms: old.reschedule_ms,
+            destroy_ms: old.destroy_ms,
+            error: old.error,
+            generation: old.generation,
+            runner: old.runner,
+            alarm: old.alarm,
+            crashes: old.crashes,
+            stop: old.stop,
+            acked_command: old.acked_command,
+            events_taken: old.events_taken,
+            by_url: old.by_url,
+            // Not known. Components could not migrate anything then.
+            state_version: None,
+            pin: None,
+            held_back: None,
         }
+    }
+}
+
+/// Until versions had settings, and there were canaries.
+#[derive(Deserialize)]
+pub struct DeploymentRecordV1 {
+    namespace: NamespaceId,
+    name: String,
+    pool: String,
+    live: u32,
+    versions: Vec<VersionRecordV1>,
+}
+
+#[derive(Deserialize)]
+struct VersionRecordV1 {
+    number: u32,
+    component: ComponentHash,
+    info: ComponentInfo,
+    deploy_ms: u64,
+}
+
+impl From<DeploymentRecordV1> for DeploymentRecord {
+    fn from(old: DeploymentRecordV1) -> DeploymentRecord {
+        let settings = Arc::new(Settings::default());
+        let version = |old: VersionRecordV1| VersionRecord {
+            number: old.number,
+            component: old.component,
+            info: old.info,
+            deploy_ms: old.deploy_ms,
+            settings: settings.clone(),
+            attempt: 0,
+            kept: false,
+        };
+        let versions = old.versions.into_iter().map(version).collect();
+        DeploymentRecord { namespace: old.namespace, name: old.name, pool: old.pool, live: old.live, versions, canary: None }
     }
 }

@@ -7,7 +7,7 @@
 //! Bytes that are no record are an error here, never a panic; a version above ours says so by itself.
 
 use bytes::Bytes;
-use engine_core::record::{ActorRecord, DatabaseHead, DeploymentRecord, NamespaceRecord, RunnerConfigRecord};
+use engine_core::record::{ActorRecord, DatabaseHead, DeploymentRecord, HeldBack, NamespaceRecord, RunnerConfigRecord};
 use protocol::database::PAGE_BYTES;
 use protocol::id::ActorId;
 use protocol::limits::PARTITIONS;
@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::StoreError;
 use crate::keys;
-use crate::older::ActorRecordV1;
+use crate::older::{ActorRecordV1, ActorRecordV2, DeploymentRecordV1};
 
 /// Of the directory as a whole: the table of keys.
 pub const FORMAT_VERSION: u8 = 1;
@@ -41,12 +41,15 @@ pub trait Record: Serialize + DeserializeOwned {
 }
 
 impl Record for ActorRecord {
-    const VERSION: u8 = 2;
+    const VERSION: u8 = 3;
     const WHAT: &'static str = "the record of an actor";
 
     fn of_version(version: u8, bytes: &[u8]) -> Option<postcard::Result<(ActorRecord, &[u8])>> {
-        let read = |(record, rest): (ActorRecordV1, _)| (record.into(), rest);
-        (version == 1).then(|| postcard::take_from_bytes(bytes).map(read))
+        match version {
+            1 => Some(take_older::<ActorRecordV1, _>(bytes)),
+            2 => Some(take_older::<ActorRecordV2, _>(bytes)),
+            _ => None,
+        }
     }
 }
 
@@ -66,8 +69,21 @@ impl Record for DatabaseHead {
 }
 
 impl Record for DeploymentRecord {
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
     const WHAT: &'static str = "the record of a deployment";
+
+    fn of_version(version: u8, bytes: &[u8]) -> Option<postcard::Result<(DeploymentRecord, &[u8])>> {
+        (version == 1).then(|| take_older::<DeploymentRecordV1, _>(bytes))
+    }
+}
+
+impl Record for HeldBack {
+    const VERSION: u8 = 1;
+    const WHAT: &'static str = "the note that an actor is held back";
+}
+
+fn take_older<Old: DeserializeOwned + Into<New>, New>(bytes: &[u8]) -> postcard::Result<(New, &[u8])> {
+    postcard::take_from_bytes(bytes).map(|(record, rest): (Old, _)| (record.into(), rest))
 }
 
 pub fn encode<R: Record>(record: &R) -> Bytes {

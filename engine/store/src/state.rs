@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use engine_core::input::{Boot, KeyRef, LoadedActor};
-use engine_core::record::{ActorRecord, Change, DatabaseHead};
+use engine_core::record::{ActorRecord, Change, DatabaseHead, HeldBack};
 use protocol::id::{ActorId, NamespaceId, Partition};
 use protocol::limits::{KV_LIST_BYTES_MAX, KV_LIST_ENTRIES_MAX};
 use protocol::message::{KvEntry, KvRange, KvSpace};
@@ -20,6 +20,8 @@ use crate::merge::Merge;
 use crate::records;
 use crate::store::{Batch, Pair, Scan, Store};
 
+/// Notes about actors that are held back that are read for one answer.
+pub const HELD_BACK_READ_MAX: usize = 10_000;
 /// How many pairs are read at a time where a whole range is wanted.
 const PAGE_PAIRS: usize = 1024;
 
@@ -197,6 +199,31 @@ impl State {
             }
         }
         Ok(records)
+    }
+
+    /// Notes of a name's actors that could not be migrated, those that `counts` says count: how many of the first
+    /// [`HELD_BACK_READ_MAX`] notes, and the first `limit` of them.
+    pub fn held_back(
+        &self,
+        namespace: NamespaceId,
+        name: &str,
+        limit: usize,
+        counts: impl Fn(&HeldBack) -> bool,
+    ) -> Result<(usize, Vec<(ActorId, HeldBack)>), StoreError> {
+        let ranges = Partition::all().map(|partition| keys::list_held_back(partition, namespace, name)).collect();
+        let mut merge = Merge::new(&*self.store, ranges, limit)?;
+        let (mut count, mut first) = (0, Vec::new());
+        for _ in 0..HELD_BACK_READ_MAX {
+            let Some(pair) = merge.take_next()? else { break };
+            let held: HeldBack = records::decode(&pair.value)?;
+            if counts(&held) {
+                count += 1;
+                if first.len() < limit {
+                    first.push((keys::parse_held_back(&pair.key)?, held));
+                }
+            }
+        }
+        Ok((count, first))
     }
 
     /// Names that actors of this namespace have or had, or that runners have code for, alphabetical; and their metadata as JSON text.

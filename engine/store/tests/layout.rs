@@ -3,13 +3,16 @@
 //! These rows are never changed. If one fails, a data directory that exists can no longer be read: keep the layout, or give the
 //! record a new version that reads the old one (see `records.rs`), and add rows for it.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use engine_core::input::KeyRef;
 use engine_core::record::{
-    ActorError, ActorRecord, After, Alarm, CrashPolicy, DatabaseHead, DeploymentRecord, NamespaceRecord, PoolError, PoolKind, Rate,
-    RunnerConfigRecord, RunnerRef, ServerlessConfig, Stop, VersionRecord,
+    ActorError, ActorRecord, After, Alarm, Canary, CrashPolicy, DatabaseHead, DeploymentRecord, HeldBack, NamespaceRecord,
+    PoolError, PoolKind, Rate, RunnerConfigRecord, RunnerRef, ServerlessConfig, Share, Stop, VersionRecord,
 };
-use protocol::component::{ComponentHash, ComponentInfo, Handler};
+use protocol::component::{ActorLimits, ComponentHash, ComponentInfo, Handler, Settings};
 use protocol::database::PAGE_BYTES;
 use protocol::id::{Id, Partition};
 use protocol::message::{KvSpace, StopReason};
@@ -94,6 +97,9 @@ fn small_actor() -> ActorRecord {
         acked_command: 0,
         events_taken: 0,
         by_url: false,
+        state_version: None,
+        pin: None,
+        held_back: None,
     }
 }
 
@@ -141,15 +147,15 @@ fn actor_records_of_version_1() {
 }
 
 #[test]
-fn actor_records() {
-    check(
+fn actor_records_of_version_2() {
+    check_older(
         "small",
         &small_actor(),
         "02010707070707074707870707070707070500010109090909090949098909090909090905000107636f756e746572000764 \
          656661756c74000080d095ffbc31000000000000000000000000000000",
     );
     let stop = Some(Stop { reason: StopReason::GoingAway, after: After::Start });
-    check(
+    check_older(
         "full",
         &ActorRecord { stop, acked_command: 300, events_taken: 7, by_url: true, ..full_actor() },
         "02010707070707074707870707070707070500010109090909090949098909090909090905000107636f756e746572010361 \
@@ -158,11 +164,31 @@ fn actor_records() {
     );
 }
 
+#[test]
+fn actor_records() {
+    check(
+        "small",
+        &small_actor(),
+        "03010707070707074707870707070707070500010109090909090949098909090909090905000107636f756e746572000764 \
+         656661756c74000080d095ffbc31000000000000000000000000000000 00 00 00",
+    );
+    let stop = Some(Stop { reason: StopReason::GoingAway, after: After::Start });
+    let held_back = Some(Box::new(HeldBack { version: 4, attempt: 1, message: "no".to_owned() }));
+    let versions = ActorRecord { state_version: Some(300), pin: Some(2), held_back, ..full_actor() };
+    check(
+        "full",
+        &ActorRecord { stop, acked_command: 300, events_taken: 7, by_url: true, ..versions },
+        "03010707070707074707870707070707070500010109090909090949098909090909090905000107636f756e746572010361 \
+         2f620764656661756c74010180d095ffbc31010101020103010401ffffffffffffffffff0101ac0201010104626f6f6df0a2 \
+         0401000872756e6e65722d3101e807d00f0305 01 03 01 ac02 07 01 01 ac02 01 02 01 04 01 02 6e6f",
+    );
+}
+
 /// A record with this error, runner and stop.
 fn check_variants(error: (Option<ActorError>, &str), runner: (Option<RunnerRef>, &str), stop: (Option<Stop>, &str)) {
-    let before = "02010707070707074707870707070707070500010109090909090949098909090909090905000107636f756e74657200 \
+    let before = "03010707070707074707870707070707070500010109090909090949098909090909090905000107636f756e74657200 \
          0764656661756c74020080d095ffbc31000000000000";
-    let fixture = format!("{before} {} 00 {} 00 00 {} 00 00 00", error.1, runner.1, stop.1);
+    let fixture = format!("{before} {} 00 {} 00 00 {} 00 00 00 00 00 00", error.1, runner.1, stop.1);
     let record =
         ActorRecord { error: error.0, runner: runner.0, stop: stop.0, crash_policy: CrashPolicy::Destroy, ..small_actor() };
     check(&fixture, &record, &fixture);
@@ -273,9 +299,16 @@ fn namespace_records() {
     check("namespace", &record, "01010909090909094909890909090909090500010764656661756c740744c3a96661757401");
 }
 
-#[test]
-fn deployment_records() {
-    let version = |number, handlers: &[Handler]| VersionRecord {
+const COMPONENTS: [&str; 2] = [
+    "0101010101010101010101010101010101010101010101010101010101010101 00 011472697665743a6163746f722f6b7640302e312e30 \
+     f0a204e0a712fa01 80d095ffbc31",
+    "0202020202020202020202020202020202020202020202020202020202020202 050001020304 \
+     011472697665743a6163746f722f6b7640302e312e30 f0a204e0a712fa01 80d095ffbc31",
+];
+const DEPLOYMENT: &str = "0109090909090949098909090909090905000107636f756e7465720764656661756c7402";
+
+fn version(number: u32, handlers: &[Handler]) -> VersionRecord {
+    VersionRecord {
         number,
         component: ComponentHash([number as u8; 32]),
         info: ComponentInfo {
@@ -286,23 +319,64 @@ fn deployment_records() {
             compile_ms: 250,
         },
         deploy_ms: 1_700_000_000_000,
-    };
+        settings: Arc::default(),
+        attempt: 0,
+        kept: false,
+    }
+}
+
+fn deployment() -> DeploymentRecord {
     let handlers = [Handler::Start, Handler::Stop, Handler::Alarm, Handler::Http, Handler::WasiHttp];
-    let record = DeploymentRecord {
+    DeploymentRecord {
         namespace: id(9),
         name: "counter".to_owned(),
         pool: "default".to_owned(),
         live: 2,
         versions: vec![version(1, &[]), version(2, &handlers)],
-    };
+        canary: None,
+    }
+}
+
+#[test]
+fn deployment_records_of_version_1() {
+    let [first, second] = COMPONENTS;
+    check_older("deployment", &deployment(), &format!("01 {DEPLOYMENT} 02 01 {first} 02 {second}"));
+}
+
+#[test]
+fn deployment_records() {
+    let [first, second] = COMPONENTS;
+    let none = "00 00 00 0000000000";
+    check("deployment", &deployment(), &format!("02 {DEPLOYMENT} 02 01 {first} {none} 00 00 02 {second} {none} 00 00 00"));
+    let mut full = deployment();
+    full.canary = Some(Canary { version: 2, share: Share::new(525).expect("5.25%") });
+    full.versions[1].settings = Arc::new(Settings {
+        config: BTreeMap::from([("A".to_owned(), "1".to_owned())]),
+        secrets: BTreeMap::from([("S".to_owned(), "s".to_owned())]),
+        outbound: vec!["a.b".to_owned()],
+        limits: ActorLimits {
+            cpu_ms: Some(300),
+            memory_bytes: Some(1),
+            message_bytes: Some(2),
+            mailbox: Some(3),
+            sockets: Some(4),
+        },
+    });
+    full.versions[1].attempt = 3;
+    full.versions[1].kept = true;
     check(
-        "deployment",
-        &record,
-        "010109090909090949098909090909090905000107636f756e7465720764656661756c740202010101010101010101010101 \
-         01010101010101010101010101010101010101010100011472697665743a6163746f722f6b7640302e312e30f0a204e0a712 \
-         fa0180d095ffbc31020202020202020202020202020202020202020202020202020202020202020202050001020304011472 \
-         697665743a6163746f722f6b7640302e312e30f0a204e0a712fa0180d095ffbc31",
+        "with everything",
+        &full,
+        &format!(
+            "02 {DEPLOYMENT} 02 01 {first} {none} 00 00 02 {second} \
+             01 01 41 01 31 01 01 53 01 73 01 03 612e62 01 ac02 01 01 01 02 01 03 01 04 03 01 01 02 8d04"
+        ),
     );
+}
+
+#[test]
+fn notes_about_actors_that_are_held_back() {
+    check("note", &HeldBack { version: 300, attempt: 2, message: "no".to_owned() }, "01 ac02 02 02 6e6f");
 }
 
 #[test]
@@ -384,6 +458,7 @@ fn keys_in_a_partition() {
     same("reservation", &keys::reservation(&key), &format!("70 1d 6b {name} 612f62"));
     let listed = |kind| keys::by_name(kind, id(9), "counter", 1_700_000_000_000, id(7));
     same("living, by name", &listed(Kind::LivingByName), &format!("70 05 6c {name} fffffe74301a97ff {actor}"));
+    same("held back", &keys::held_back(id(9), "counter", id(7)), &format!("70 05 62 {name} {actor}"));
     same("destroyed, by name", &listed(Kind::DestroyedByName), &format!("70 05 6f {name} fffffe74301a97ff {actor}"));
 }
 
@@ -396,10 +471,12 @@ fn keys_read_as_they_are_written() {
         }
     }
     assert_eq!(keys::parse_awake(&keys::awake(id(7))), Ok(id(7)));
+    assert_eq!(keys::parse_held_back(&keys::held_back(id(9), "counter", id(7))), Ok(id(7)));
     assert_eq!(keys::parse_actor_name(&keys::actor_name(id(9), "counter")), Ok("counter".to_owned()));
     for damaged in [&b""[..], b"p", b"p\x05t", &[0xff; 25], &[0; 30], &[0xff; 60]] {
         assert!(matches!(keys::parse_alarm(damaged), Err(StoreError::Corrupt { .. })), "{damaged:?}");
         assert!(matches!(keys::parse_awake(damaged), Err(StoreError::Corrupt { .. })), "{damaged:?}");
+        assert!(matches!(keys::parse_held_back(damaged), Err(StoreError::Corrupt { .. })), "{damaged:?}");
         assert!(matches!(keys::parse_by_name(damaged), Err(StoreError::Corrupt { .. })), "{damaged:?}");
     }
     for damaged in [&b""[..], b"a", &[0xff; 25]] {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use engine_core::input::{KeyRef, LoadedActor};
 use engine_core::record::{
-    ActorRecord, Change, CrashPolicy, DatabaseHead, DeploymentRecord, NamespaceRecord, PoolKind, Rate, RunnerConfigRecord,
-    RunnerRef, VersionRecord,
+    ActorRecord, Change, CrashPolicy, DatabaseHead, DeploymentRecord, HeldBack, NamespaceRecord, PoolKind, Rate,
+    RunnerConfigRecord, RunnerRef, VersionRecord,
 };
 use protocol::component::{ComponentHash, ComponentInfo};
 use protocol::database::PAGE_BYTES;
@@ -85,6 +85,9 @@ fn actor(number: u64, name: &str, key: Option<&str>) -> ActorRecord {
         acked_command: 0,
         events_taken: 0,
         by_url: false,
+        state_version: None,
+        pin: None,
+        held_back: None,
     }
 }
 
@@ -177,18 +180,48 @@ fn a_key_is_held_by_one_actor() {
 }
 
 #[test]
+fn actors_that_are_held_back_are_listed_by_name() {
+    for world in worlds() {
+        let note = |version| Box::new(HeldBack { version, attempt: 0, message: "no".to_owned() });
+        let put = |record: &ActorRecord, version| Change::PutHeldBack {
+            actor: record.id,
+            namespace: namespace(),
+            name: record.name.clone(),
+            held: note(version),
+        };
+        for number in 0..50 {
+            let record = ActorRecord { held_back: Some(note(2)), ..actor(number, "counter", None) };
+            world.commit(&[create(&record), put(&record, 2)]);
+        }
+        let of_version =
+            |version| world.state.held_back(namespace(), "counter", 20, |held| held.version == version).expect("a read");
+        let counted = |version| (of_version(version).0, of_version(version).1.len());
+        assert_eq!((counted(2), counted(3)), ((50, 20), (0, 0)), "{}", world.backend);
+        let (first, second, third) = (actor(0, "counter", None), actor(1, "counter", None), actor(2, "counter", None));
+        let ended = ActorRecord { held_back: Some(note(2)), ..destroyed(&third, 9) };
+        let gone = Change::DeleteHeldBack { actor: second.id, namespace: namespace(), name: "counter".to_owned() };
+        world.commit(&[put(&first, 3), gone, destroy(&ended)]);
+        assert_eq!((counted(2), counted(3)), ((47, 20), (1, 1)), "{}", world.backend);
+        assert_eq!(of_version(3).1, [(first.id, *note(3))], "{}", world.backend);
+        assert_eq!(world.state.held_back(namespace(), "count", 20, |_| true), Ok((0, vec![])), "{}", world.backend);
+    }
+}
+
+#[test]
 fn a_boot_finds_what_was_awake() {
     for world in worlds() {
         let default =
             NamespaceRecord { id: namespace(), name: "default".to_owned(), display_name: "Default".to_owned(), create_ms: 1 };
         let info = ComponentInfo { handlers: vec![], imports: vec![], bytes: 1, compiled_bytes: 2, compile_ms: 3 };
-        let version = VersionRecord { number: 1, component: ComponentHash([7; 32]), info, deploy_ms: 4 };
+        let component = ComponentHash([7; 32]);
+        let version = VersionRecord { number: 1, component, info, deploy_ms: 4, settings: Arc::default(), attempt: 0, kept: false };
         let deployment = DeploymentRecord {
             namespace: namespace(),
             name: "counter".to_owned(),
             pool: "default".to_owned(),
             live: 1,
             versions: vec![version],
+            canary: None,
         };
         let config = |pool: &str, eviction_s| RunnerConfigRecord {
             namespace: namespace(),

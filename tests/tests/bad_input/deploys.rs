@@ -77,7 +77,7 @@ fn rows() -> Vec<Row> {
             Call::put("/deployments/victim?namespace=default&pol=x").body(counter.clone()),
             400,
             "api.bad_request",
-            "\"pol\"; known here: namespace, pool",
+            "\"pol\"; known here: namespace, pool, canary",
         ),
         (
             "two pools",

@@ -2,7 +2,7 @@
 //! the engine goes on serving.
 //!
 //! One table for each place where input arrives:
-//! - [`deploys`]: components, and what is said about them.
+//! - [`deploys`]: components, and what is said about them. [`versions`]: settings, canaries, pins.
 //! - [`api`]: requests about actors and namespaces.
 //! - [`pools`]: requests about pools and runners.
 //! - [`gateway`]: requests to actors.
@@ -14,6 +14,7 @@ mod deploys;
 mod gateway;
 mod guests;
 mod pools;
+mod versions;
 mod wire;
 
 use rivet_tests::{Call, Engine};

@@ -18,9 +18,30 @@ pub enum Work {
     Stop,
 }
 
+/// What it runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Version {
+    pub number: u32,
+    pub component: u8,
+    /// Its state is another version's.
+    pub migrates: bool,
+}
+
+impl Version {
+    fn bytes(self) -> Bytes {
+        [&self.number.to_be_bytes()[..], &[self.component]].concat().into()
+    }
+
+    /// The number and the component.
+    pub fn read(bytes: &[u8]) -> (u32, u8) {
+        (u32::from_be_bytes(bytes[..4].try_into().expect("four bytes")), bytes[4])
+    }
+}
+
 #[derive(Debug)]
 pub struct Running {
     pub generation: Generation,
+    version: Version,
     pub mailbox: VecDeque<Work>,
     pub counter: u64,
     pub alarm_ms: Option<u64>,
@@ -44,9 +65,10 @@ pub enum Said {
 }
 
 impl Running {
-    pub fn new(generation: Generation, counter: u64, alarm_ms: Option<u64>) -> Running {
+    pub fn new(generation: Generation, counter: u64, alarm_ms: Option<u64>, version: Version) -> Running {
         Running {
             generation,
+            version,
             mailbox: VecDeque::from([Work::Start]),
             counter,
             alarm_ms,
@@ -70,8 +92,20 @@ impl Running {
                 said.extend(self.die(actor, "crashed in a request"));
                 said
             }
+            Some(Work::Start) if self.version.migrates && faults && rng.u8(..4) == 0 => {
+                self.stopping = Some(Outcome::NotMigrated("it cannot be".to_string()));
+                self.finish(actor)
+            }
+            Some(Work::Start) => {
+                // Durable before it runs or not: that is for the engine to bear.
+                let mut said = vec![self.writes(actor, vec![("wrote", self.version.bytes())], AlarmChange::Keep, None)];
+                match crash {
+                    true => said.extend(self.die(actor, "crashed at its start")),
+                    false => said.push(self.event(actor, Event::Running)),
+                }
+                said
+            }
             Some(_) if crash => self.die(actor, "crashed"),
-            Some(Work::Start) => vec![self.event(actor, Event::Running)],
             Some(Work::Request(request)) => self.count(actor, request, now_ms, rng),
             Some(Work::Alarm { scheduled_ms }) => self.ring(actor, scheduled_ms, faults, rng),
             Some(Work::Stop) => self.stop(actor),
@@ -97,7 +131,7 @@ impl Running {
             1 => AlarmChange::Clear,
             _ => AlarmChange::Keep,
         };
-        let commit = self.commit(actor, alarm, None, false);
+        let commit = self.commit(actor, alarm, None);
         self.held.insert(self.commit, (request, self.counter));
         vec![commit]
     }
@@ -123,7 +157,7 @@ impl Running {
         self.counter += 1;
         let alarm = if rng.u8(..) < 60 { AlarmChange::Set(scheduled_ms + rng.u64(1..9_000)) } else { AlarmChange::Keep };
         self.alarm_ms = None;
-        vec![self.commit(actor, alarm, Some(scheduled_ms), false)]
+        vec![self.commit(actor, alarm, Some(scheduled_ms))]
     }
 
     fn stop(&mut self, actor: ActorId) -> Vec<Said> {
@@ -152,26 +186,29 @@ impl Running {
         said
     }
 
-    fn commit(&mut self, actor: ActorId, alarm: AlarmChange, fired_ms: Option<u64>, alarm_failed: bool) -> Said {
+    fn commit(&mut self, actor: ActorId, alarm: AlarmChange, fired_ms: Option<u64>) -> Said {
         match alarm {
             AlarmChange::Set(ms) => self.alarm_ms = Some(ms),
             AlarmChange::Clear => self.alarm_ms = None,
             AlarmChange::Keep => {}
         }
-        self.commit += 1;
         let value = Bytes::copy_from_slice(&self.counter.to_be_bytes());
         // Two keys: if ever only one of them is there, half a message was written.
-        let changes = ["count", "again"].map(|key| KvChange::Put { key: key.into(), value: value.clone() });
+        self.writes(actor, ["count", "again"].map(|key| (key, value.clone())).into(), alarm, fired_ms)
+    }
+
+    fn writes(&mut self, actor: ActorId, entries: Vec<(&'static str, Bytes)>, alarm: AlarmChange, fired_ms: Option<u64>) -> Said {
+        self.commit += 1;
         Said::Commit(Commit {
             actor,
             generation: self.generation,
             commit: self.commit,
-            changes: changes.into(),
+            changes: entries.into_iter().map(|(key, value)| KvChange::Put { key: key.into(), value }).collect(),
             own: Vec::new(),
             database: None,
             alarm,
             fired_ms,
-            alarm_failed,
+            alarm_failed: false,
         })
     }
 

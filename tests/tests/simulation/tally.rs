@@ -35,9 +35,11 @@ pub enum Happened {
     DatabaseFenced,
     KvWritten,
     KvOfNobody,
+    Migrating,
+    HeldBack,
 }
 
-const NAMES: [&str; 31] = [
+const NAMES: [&str; 33] = [
     "requests answered",
     "requests refused",
     "actors started",
@@ -69,10 +71,17 @@ const NAMES: [&str; 31] = [
     "databases fenced",
     "KV writes",
     "KV writes to nobody",
+    "migrations",
+    "actors held back",
 ];
 
-#[derive(Default)]
 pub struct Tally([u64; NAMES.len()]);
+
+impl Default for Tally {
+    fn default() -> Tally {
+        Tally([0; NAMES.len()])
+    }
+}
 
 impl Tally {
     pub fn count(&mut self, what: Happened) {

@@ -5,18 +5,19 @@ use std::sync::Arc;
 
 use engine_core::action::Action;
 use engine_core::input::{CallId, CommitId, Input, Operation};
-use engine_core::record::{Change, RunnerRef};
+use engine_core::record::{Change, RunnerRef, Share};
+use engine_core::settings::SettingsPatch;
 use engine_core::{Config, Core};
 use engine_store::{Memory, Persist, State, Store};
 use protocol::component::{ComponentHash, ComponentInfo, ComponentRefusal, ComponentRefusalKind, Handler};
 use protocol::id::{ActorId, Generation, RequestId, RunnerId};
-use protocol::message::{Command, Event, FromRunner, KvSpace, Outcome, RunnerProfile, Serves, StopReason, ToRunner};
+use protocol::message::{Command, Deployed, Event, FromRunner, KvSpace, Outcome, RunnerProfile, Serves, StopReason, ToRunner};
 
 use crate::clients::Open;
 use crate::envoy::Envoy;
 use crate::model::Model;
 use crate::pools::UrlCall;
-use crate::runner::{Running, Said, Work};
+use crate::runner::{Running, Said, Version, Work};
 use crate::tally::{Happened, Tally};
 
 const STEPS_WITH_FAULTS: u32 = 2_500;
@@ -134,6 +135,7 @@ impl World {
             251 if self.faults => self.lose_runner(),
             252 if self.faults && self.rng.u8(..8) == 0 => self.lose_power(),
             253 if self.faults => self.deploy(self.rng.clone().u8(1..4)),
+            254 if self.faults => self.change_versions(),
             _ => {}
         }
     }
@@ -284,8 +286,10 @@ impl World {
                 Said::Event(checkpoint, event) => {
                     if let Event::Stopped(outcome) = &event {
                         self.actors.remove(&actor);
-                        if matches!(outcome, Outcome::Error(_)) {
-                            self.tally.count(Happened::Crashed);
+                        match outcome {
+                            Outcome::Error(_) => self.tally.count(Happened::Crashed),
+                            Outcome::NotMigrated(_) => self.tally.count(Happened::HeldBack),
+                            Outcome::Ok | Outcome::NoRoom(_) => {}
                         }
                     }
                     self.link.push_back(FromRunner::Event(checkpoint, event));
@@ -363,8 +367,42 @@ impl World {
 
     fn deploy(&mut self, component: u8) {
         self.tally.count(Happened::Deployed);
-        let component = ComponentHash([component; 32]);
-        self.call(|_| Operation::Deploy { namespace: "default".into(), name: "counter".into(), pool: "default".into(), component });
+        self.deploy_for(component, None);
+    }
+
+    fn deploy_for(&mut self, component: u8, canary: Option<Share>) {
+        let (namespace, name, pool) = ("default".into(), "counter".into(), "default".into());
+        let (component, settings) = (ComponentHash([component; 32]), SettingsPatch::default());
+        self.call(|_| Operation::Deploy { namespace, name, pool, component, settings, canary, looked_at: None });
+    }
+
+    /// Something is decided about which actors run which version.
+    fn change_versions(&mut self) {
+        let (namespace, name) = (String::from("default"), String::from("counter"));
+        let version = self.rng.u32(1..6);
+        let share = Share::new(self.rng.u16(..=10_000)).expect("it is a share");
+        let value = Some(self.rng.u8(..).to_string());
+        match self.rng.u8(..8) {
+            0 => self.call(|_| Operation::Activate { namespace, name, version }),
+            1 => {
+                let settings = SettingsPatch { config: BTreeMap::from([("A".into(), value)]), ..SettingsPatch::default() };
+                let canary = Some(share).filter(|_| version == 1);
+                self.call(|_| Operation::Configure { namespace, name, settings, canary });
+            }
+            2 => {
+                let component = self.rng.u8(1..4);
+                self.deploy_for(component, Some(share));
+            }
+            3 => self.call(|_| Operation::ShareCanary { namespace, name, share }),
+            4 => self.call(|_| Operation::Promote { namespace, name }),
+            5 => self.call(|_| Operation::RetryHeldBack { namespace, name }),
+            _ => {
+                let known = self.generations.len().max(1);
+                let Some(actor) = self.generations.keys().nth(self.rng.usize(..known)).copied() else { return };
+                let version = Some(version).filter(|_| self.rng.u8(..3) > 0);
+                self.call(|_| Operation::PinActor { namespace, actor, version });
+            }
+        }
     }
 
     // The core, and what it asks for.
@@ -433,7 +471,8 @@ impl World {
                 let counter = self.counter(actor);
                 let told = self.told.get(&actor).copied().unwrap_or(0);
                 assert!(counter >= told, "{actor}: a client was told {told}, on disk is {counter}");
-                self.actors.insert(actor, Running::new(checkpoint.generation, counter, start.alarm_ms));
+                let version = self.version_of(actor, start.component.expect("a runner of components runs them"));
+                self.actors.insert(actor, Running::new(checkpoint.generation, counter, start.alarm_ms, version));
             }
             ToRunner::Command(checkpoint, Command::Stop(reason)) => {
                 let current = |running: &&mut Running| running.generation == checkpoint.generation;
@@ -468,6 +507,25 @@ impl World {
         }
     }
 
+    /// What the start says of versions must be what is on disk: each version writes its number before anything else.
+    fn version_of(&mut self, actor: ActorId, deployed: Deployed) -> Version {
+        let Deployed { component, version, migrate_from, .. } = deployed;
+        let this = Version { number: version, component: component.0[0], migrates: migrate_from.is_some() };
+        let found = self.state.kv_get(KvSpace::Actor, actor, &["wrote".into()]).expect("memory does not fail");
+        match found[0].as_ref().map(|entry| Version::read(&entry.value)) {
+            None => assert_eq!(migrate_from, None, "{actor} has written nothing"),
+            Some((wrote, by)) if wrote != version && by != this.component => {
+                assert_eq!(migrate_from, Some(wrote), "{actor}: version {wrote} has written its state");
+                self.tally.count(Happened::Migrating);
+            }
+            // Which component it was is forgotten when the version is.
+            Some((wrote, _)) => {
+                assert!(migrate_from.is_none_or(|from| from == wrote && from != version), "{actor}: {migrate_from:?}")
+            }
+        }
+        this
+    }
+
     // Small things.
 
     pub fn number(&mut self) -> u64 {
@@ -487,7 +545,7 @@ impl World {
 
 /// With the usual times, or with short ones, so that more of them pass.
 fn config(short: bool) -> Config {
-    let config = Config { alarms_in_memory_max: 3, ..Config::default() };
+    let config = Config { alarms_in_memory_max: 3, moves_in_flight_max: 2, ..Config::default() };
     match short {
         false => config,
         true => Config {

@@ -168,7 +168,7 @@ fn an_alarm_of_an_actor_that_no_runner_can_run_fires_once_more_later() {
             w <- stop sleep: a@1 #2
             w is forgotten
             w <- prepare v1
-            a: generation 1, start 0, sleep 5000, Crashed { message: Some("it has no handler") }
+            a: generation 1, start 0, sleep 5000, Crashed { message: Some("it has no handler") }, state of version 1
             memory: 0 actors, 0 requests
             w <- start v1 woken alarm 5000: a@2 #1
         "#]],

@@ -27,7 +27,7 @@ fn an_upgrade_moves_running_actors_between_two_messages() {
             w <- prepare v2
             w <- stop goingaway: a@1 #2
             call 3 <- counter version 2 of 2 is live
-            w <- start v2 upgraded: a@2 #1
+            w <- start v2 from version 1 upgraded: a@2 #1
             w <- request q2 a@2
             w <- prepare v2
             call 4 <- counter version 2 of 2 is live

@@ -151,10 +151,10 @@ fn a_crash_without_a_waiter_sleeps_with_an_error() {
         expect![[r#"
             w <- start v1 created: a@1 #1
             w <- request q1 a@1
-            a: generation 1, start 0, sleep 0, Crashed { message: Some("boom") }
+            a: generation 1, start 0, sleep 0, Crashed { message: Some("boom") }, state of version 1
             w <- start v1 woken: a@2 #1
             w <- request q2 a@2
-            a: generation 2, start 0, connectable 0, on w
+            a: generation 2, start 0, connectable 0, on w, state of version 1
         "#]],
     );
 }
@@ -216,7 +216,7 @@ fn destroy_policy_destroys() {
         expect![[r#"
             call 3 <- created a
             w <- start v1 created: a@1 #1
-            a: generation 1, start 0, destroy 0, Crashed { message: Some("boom") }
+            a: generation 1, start 0, destroy 0, Crashed { message: Some("boom") }, state of version 1
             memory: 0 actors, 0 requests
         "#]],
     );
@@ -308,7 +308,7 @@ fn the_actor_may_destroy_itself() {
             call 3 <- created a
             w <- start v1 created: a@1 #1
             w <- stop stop: a@1 #2
-            a: generation 1, start 0, destroy 0
+            a: generation 1, start 0, destroy 0, state of version 1
             w <- start v1 created: a'@1 #1
         "#]],
     );
@@ -339,8 +339,8 @@ fn after_a_power_cut_everybody_is_asleep_but_those_who_must_run() {
             w <- prepare v1
             w <- start v1 restarted: b@2 #1
             w <- start v1 created: c@2 #1
-            a: generation 1, start 0, sleep 0
-            b: generation 2, start 0, on w
+            a: generation 1, start 0, sleep 0, state of version 1
+            b: generation 2, start 0, on w, state of version 1
             c: generation 2, on w
             w <- start v1 woken: a@2 #1
         "#]],
@@ -370,9 +370,9 @@ fn a_lost_runner_fails_what_it_held() {
             w <- start v1 created: c@1 #1
             q1 <- guard.tunnel_response_closed: the runner of actor a was lost while it handled the request; whether it took effect is not known
             w is forgotten
-            a: generation 1, start 0, sleep 0, EnvoyConnectionLost { envoy_key: "w" }
+            a: generation 1, start 0, sleep 0, EnvoyConnectionLost { envoy_key: "w" }, state of version 1
             b: generation 1, sleep 0, pending 0, EnvoyConnectionLost { envoy_key: "w" }
-            c: generation 1, start 0, sleep 0, pending 0, EnvoyConnectionLost { envoy_key: "w" }
+            c: generation 1, start 0, sleep 0, pending 0, EnvoyConnectionLost { envoy_key: "w" }, state of version 1
             w <- prepare v1
             w <- start v1 restarted: b@2 #1
             w <- start v1 restarted: c@2 #1
@@ -444,7 +444,7 @@ fn a_record_that_was_read_before_boot_could_correct_it_is_corrected() {
             w <- start v1 created: a@1 #1
             w <- prepare v1
             w is forgotten
-            a: generation 1, start 0, sleep 0, pending 0, NoEnvoys
+            a: generation 1, start 0, sleep 0, pending 0, NoEnvoys, state of version 1
         "#]],
     );
 }

@@ -12,6 +12,7 @@ mod pools;
 mod requests;
 mod runners;
 mod sockets;
+mod versions;
 mod world;
 
 use expect_test::Expect;

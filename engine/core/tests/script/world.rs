@@ -1,5 +1,6 @@
 //! A world for the core: a disk of maps, names for ids, and a transcript.
 
+mod deployments;
 mod pools;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -14,12 +15,17 @@ use protocol::message::{
 };
 use rivet_engine_core::action::{Action, Answer};
 use rivet_engine_core::input::{Boot, CallId, CommitId, Create, Input, KeyRef, LoadedActor, Operation, RequestKind, Target};
-use rivet_engine_core::record::{ActorRecord, Change, CrashPolicy, DeploymentRecord, NamespaceRecord, RunnerConfigRecord};
+use rivet_engine_core::record::{
+    ActorRecord, Change, CrashPolicy, DeploymentRecord, HeldBack, NamespaceRecord, RunnerConfigRecord,
+};
 use rivet_engine_core::refusal::Refusal;
 use rivet_engine_core::{Config, Core};
 
+use self::deployments::{say_deployed, say_deployment};
+
 const RUNNER: RunnerId = RunnerId(1);
-const COMPONENTS: [(&str, ComponentHash); 2] = [("v1", ComponentHash([1; 32])), ("v2", ComponentHash([2; 32]))];
+const COMPONENTS: [(&str, ComponentHash); 3] =
+    [("v1", ComponentHash([1; 32])), ("v2", ComponentHash([2; 32])), ("v3", ComponentHash([3; 32]))];
 
 #[derive(Default)]
 struct Disk {
@@ -29,6 +35,7 @@ struct Disk {
     namespaces: Vec<NamespaceRecord>,
     deployments: BTreeMap<String, DeploymentRecord>,
     runner_configs: BTreeMap<String, RunnerConfigRecord>,
+    held_back: BTreeMap<ActorId, HeldBack>,
 }
 
 impl Disk {
@@ -58,6 +65,8 @@ impl Disk {
             }
             Change::PutRunnerConfig(record) => drop(self.runner_configs.insert(record.pool.clone(), *record)),
             Change::DeleteRunnerConfig { pool, .. } => drop(self.runner_configs.remove(&pool)),
+            Change::PutHeldBack { actor, held, .. } => drop(self.held_back.insert(actor, *held)),
+            Change::DeleteHeldBack { actor, .. } => assert!(self.held_back.remove(&actor).is_some()),
             Change::PutNamespace(record) => self.namespaces.push(record),
             Change::PutDeployment(record) => {
                 self.deployments.insert(record.name.clone(), *record);
@@ -92,7 +101,7 @@ pub struct World {
 impl World {
     pub fn new() -> World {
         World {
-            core: Core::new(Config { alarms_in_memory_max: 4, ..Config::default() }),
+            core: Core::new(config()),
             disk: Disk::default(),
             now_ms: 0,
             transcript: String::new(),
@@ -128,7 +137,7 @@ impl World {
             }
             // What is on disk is all that is left.
             ["restart", "engine"] => {
-                self.core = Core::new(Config { alarms_in_memory_max: 4, ..Config::default() });
+                self.core = Core::new(config());
             }
             ["up", "again"] => {
                 let awake = self.disk.actors.values().filter(|actor| actor.record.is_awake()).cloned().collect();
@@ -164,14 +173,8 @@ impl World {
                 self.input(Input::RunnerJoined { runner: RUNNER, profile });
             }
             ["runner", "left"] => self.input(Input::RunnerLeft { runner: RUNNER }),
-            ["deploy", component] => {
-                self.call(Operation::Deploy {
-                    namespace: "default".into(),
-                    name: "counter".into(),
-                    pool: "default".into(),
-                    component: component_named(component),
-                });
-            }
+            ["deploy", component, ref how @ ..] => self.deploy(component, how),
+            _ if self.deployment_step(&words) => {}
             ["rollback", version] => self.call(Operation::Activate {
                 namespace: "default".into(),
                 name: "counter".into(),
@@ -239,6 +242,7 @@ impl World {
             ["sleep", actor] => self.event(actor, Event::SleepIntent),
             ["stop", actor] => self.event(actor, Event::StopIntent),
             ["stopped", actor] => self.event(actor, Event::Stopped(Outcome::Ok)),
+            ["not-migrated", actor, ref text @ ..] => self.event(actor, Event::Stopped(Outcome::NotMigrated(text.join(" ")))),
             ["full", actor] => self.event(actor, Event::Stopped(Outcome::NoRoom("the runner is full".into()))),
             ["crashed", actor, ref text @ ..] => self.event(actor, Event::Stopped(Outcome::Error(Some(text.join(" "))))),
             ["event", index, kind, actor] => {
@@ -411,9 +415,9 @@ impl World {
                         format!("{} {}", if created { "created" } else { "found" }, self.name(record.id))
                     }
                     Ok(Answer::Namespace(record)) => format!("namespace {}", record.name),
-                    Ok(Answer::Deployment(record)) => {
-                        format!("{} version {} of {} is live", record.name, record.live, record.versions.len())
-                    }
+                    Ok(Answer::Deployment { record, version }) => say_deployment(&record, version),
+                    Ok(Answer::Component(info)) => format!("handles {:?}", info.handlers),
+                    Ok(Answer::Moving { left }) => format!("moving {left}"),
                     Ok(Answer::RunnerConfig { endpoint_changed }) => format!("configured, changed {endpoint_changed}"),
                     Ok(Answer::Runners { .. }) => "runners".to_string(),
                     Ok(Answer::Done) => "done".to_string(),
@@ -430,7 +434,7 @@ impl World {
             ToRunner::Command(Checkpoint { actor, generation, index }, command) => {
                 let what = match command {
                     Command::Start(start) => {
-                        let component = start.component.map(|deployed| component_name(deployed.component)).unwrap_or("nothing");
+                        let component = start.component.map(|deployed| say_deployed(&deployed)).unwrap_or("nothing".into());
                         let alarm = start.alarm_ms.map(|ms| format!(" alarm {ms}")).unwrap_or_default();
                         let sockets: String = start.hibernating.iter().map(|request| format!(" {}", name_of(*request))).collect();
                         format!("start {component} {:?}{alarm}{sockets}", start.reason).to_lowercase()
@@ -485,6 +489,9 @@ impl World {
             destroy_ms,
             error,
             runner,
+            state_version,
+            pin,
+            held_back,
             ..
         } = self.disk.actors[&id].record.clone();
         let mut line = format!("{key}: generation {generation}");
@@ -506,6 +513,15 @@ impl World {
         }
         if let Some(error) = error {
             let _ = write!(line, ", {error:?}");
+        }
+        for (what, version) in [("state of", state_version), ("pinned to", pin)] {
+            if let Some(version) = version {
+                let _ = write!(line, ", {what} version {version}");
+            }
+        }
+        assert_eq!(held_back.as_deref(), self.disk.held_back.get(&id), "the note about {key} is in its record and in the list");
+        if let Some(held) = held_back {
+            let _ = write!(line, ", held back from version {} attempt {}: {}", held.version, held.attempt, held.message);
         }
         self.say(&line);
     }
@@ -537,6 +553,10 @@ impl World {
     }
 }
 
+fn config() -> Config {
+    Config { alarms_in_memory_max: 4, moves_in_flight_max: 2, ..Config::default() }
+}
+
 fn request_named(name: &str) -> RequestId {
     RequestId(name.trim_start_matches('q').parse().expect("q and a number"))
 }
@@ -564,9 +584,9 @@ fn component_info() -> ComponentInfo {
 }
 
 fn component_named(name: &str) -> ComponentHash {
-    COMPONENTS.iter().find(|(known, _)| *known == name).expect("v1 or v2").1
+    COMPONENTS.iter().find(|(known, _)| *known == name).expect("v1, v2 or v3").1
 }
 
 fn component_name(hash: ComponentHash) -> &'static str {
-    COMPONENTS.iter().find(|(_, known)| *known == hash).expect("v1 or v2").0
+    COMPONENTS.iter().find(|(_, known)| *known == hash).expect("v1, v2 or v3").0
 }

@@ -13,6 +13,7 @@ use engine_core::input::{self, KeyRef, Operation};
 use engine_core::record::{ActorRecord, CrashPolicy, NamespaceRecord};
 use http::Uri;
 use protocol::id::ActorId;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
@@ -278,7 +279,7 @@ pub async fn sleep(
     token: Token,
     request: Request,
 ) -> Result<Json<Empty>, ApiError> {
-    let (namespace, actor) = named_with_body(&engine, &token, &actor, request).await?;
+    let (namespace, actor, Empty {}) = named_with_body(&engine, &token, &actor, request).await?;
     engine.call(Operation::SleepActor { namespace, actor }).await?;
     Ok(Json(Empty {}))
 }
@@ -301,12 +302,12 @@ pub async fn reschedule(
     token: Token,
     request: Request,
 ) -> Result<Json<Empty>, ApiError> {
-    let (namespace, actor) = named_with_body(&engine, &token, &actor, request).await?;
+    let (namespace, actor, Empty {}) = named_with_body(&engine, &token, &actor, request).await?;
     engine.call(Operation::RescheduleActor { namespace, actor }).await?;
     Ok(Json(Empty {}))
 }
 
-fn named(engine: &Engine, token: &Token, actor: &str, uri: &Uri) -> Result<(String, ActorId), ApiError> {
+pub fn named(engine: &Engine, token: &Token, actor: &str, uri: &Uri) -> Result<(String, ActorId), ApiError> {
     let actor = parse_actor_id(actor)?;
     let query = Query::read(uri, &["namespace"])?;
     query.required("namespace")?;
@@ -314,13 +315,18 @@ fn named(engine: &Engine, token: &Token, actor: &str, uri: &Uri) -> Result<(Stri
     Ok((extract::namespace(engine, &query)?.name, known_datacenter(actor)?))
 }
 
-async fn named_with_body(engine: &Engine, token: &Token, actor: &str, request: Request) -> Result<(String, ActorId), ApiError> {
+pub async fn named_with_body<T: DeserializeOwned>(
+    engine: &Engine,
+    token: &Token,
+    actor: &str,
+    request: Request,
+) -> Result<(String, ActorId, T), ApiError> {
     let actor = parse_actor_id(actor)?;
     let query = Query::read(request.uri(), &["namespace"])?;
     query.required("namespace")?;
-    let Empty {} = extract::json(request).await?;
+    let body = extract::json(request).await?;
     token.check(engine)?;
-    Ok((extract::namespace(engine, &query)?.name, known_datacenter(actor)?))
+    Ok((extract::namespace(engine, &query)?.name, known_datacenter(actor)?, body))
 }
 
 #[derive(Serialize, ToSchema)]

@@ -1,4 +1,4 @@
-//! `/deployments`: bring a component under a name, list what is there, go back to an earlier version.
+//! `/deployments`: bring a component under a name, look at what is there. What else becomes of versions is in [`super::versions`].
 //!
 //! A deploy is streamed to disk while it is hashed, then the core has it prepared and points the name at it. The version
 //! before stays live until that is durable, whatever goes wrong.
@@ -14,20 +14,24 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use engine_core::action::Answer;
 use engine_core::input::Operation;
+use engine_core::record::{HeldBack, NamespaceRecord, Share};
+use engine_core::refusal::Refusal;
+use engine_core::settings::SettingsPatch;
 use futures_util::stream;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderValue, Uri};
 use http_body::Body as _;
 use http_body_util::BodyExt;
+use protocol::component::ComponentInfo;
 use protocol::limits::{ACTOR_NAME_BYTES_MAX, COMPONENT_BYTES_MAX};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
 use utoipa::ToSchema;
 
 use crate::api::extract::{self, PathPart, Query, Token};
-use crate::api::unexpected;
-use crate::api::views::{Deployed, Deployment};
+use crate::api::views::{Deployed, Deployment, DeploymentState, Granted};
+use crate::api::{settings, unexpected, versions};
 use crate::components::Arrived;
 use crate::engine::Engine;
 use crate::error::ApiError;
@@ -35,6 +39,9 @@ use crate::error::ApiError;
 /// Components that may be arriving or be compiled at one time; more wait for their turn.
 const DEPLOYS_IN_FLIGHT_MAX: usize = 4;
 static DEPLOYS: Semaphore = Semaphore::const_new(DEPLOYS_IN_FLIGHT_MAX);
+
+/// Of actors that are held back so many are shown.
+const HELD_BACK_SHOWN: usize = 20;
 
 /// Whoever sends nothing for so long holds up others, and is not waited for.
 const UPLOAD_PAUSE_MS_MAX: u64 = 10_000;
@@ -71,12 +78,52 @@ pub async fn list(State(engine): State<Arc<Engine>>, token: Token, uri: Uri) -> 
     Ok(Json(List { deployments }))
 }
 
+#[utoipa::path(
+    get,
+    path = "/deployments/{name}",
+    tag = "Deployments",
+    params(
+        ("name" = String, Path, description = "The actor name"),
+        ("namespace" = String, Query, description = "The namespace's name"),
+    ),
+    responses((status = 200, body = DeploymentState), (status = "default", body = ApiError)),
+    security(("admin_token" = []))
+)]
+pub async fn get(
+    State(engine): State<Arc<Engine>>,
+    PathPart(name): PathPart<String>,
+    token: Token,
+    uri: Uri,
+) -> Result<Json<DeploymentState>, ApiError> {
+    let query = Query::read(&uri, &["namespace"])?;
+    query.required("namespace")?;
+    token.check(&engine)?;
+    let namespace = extract::namespace(&engine, &query)?;
+    let moving = match engine.call(Operation::CountMoves { namespace: namespace.name.clone(), name: name.clone() }).await? {
+        Answer::Moving { left } => left,
+        other => return Err(unexpected(&other)),
+    };
+    let Some(record) = engine.directory.deployment(namespace.id, &name) else {
+        return Err(Refusal::DeploymentNotFound { name }.into());
+    };
+    let deployment = Deployment::of(namespace.name, &record);
+    let in_use = [Some(record.live), record.canary.map(|canary| canary.version)];
+    let counts = move |held: &HeldBack| in_use.contains(&Some(held.version)) && record.holds_back(held);
+    let read = engine.readers.read("the actors that are held back could not be listed", move |state| {
+        state.held_back(namespace.id, &name, HELD_BACK_SHOWN, counts)
+    });
+    let (held_back, first) = read.await?;
+    Ok(Json(DeploymentState::of(deployment, moving, held_back, first)))
+}
+
 /// What is deployed, and where to.
 struct Deploy {
     engine: Arc<Engine>,
-    namespace: String,
+    namespace: NamespaceRecord,
     name: String,
     pool: String,
+    settings: SettingsPatch,
+    canary: Option<Share>,
 }
 
 #[utoipa::path(
@@ -87,6 +134,8 @@ struct Deploy {
         ("name" = String, Path, description = "The actor name"),
         ("namespace" = String, Query, description = "The namespace's name"),
         ("pool" = Option<String>, Query, description = "`default` unless said otherwise"),
+        ("canary" = Option<String>, Query, description = "Only for this share of the actors: `5%`"),
+        ("x-rivet-settings" = Option<String>, Header, description = "What is to be different from the live version's settings: JSON as in `PATCH`"),
     ),
     request_body(content = Vec<u8>, content_type = "application/wasm", description = "A component; the content type is not looked at"),
     responses((status = 200, body = Deployed, description = "With `accept: application/x-ndjson`: progress, a JSON value a line"), (status = "default", body = ApiError)),
@@ -98,14 +147,16 @@ pub async fn deploy(
     token: Token,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let query = Query::read(request.uri(), &["namespace", "pool"])?;
+    let query = Query::read(request.uri(), &["namespace", "pool", "canary"])?;
     query.required("namespace")?;
     let pool = query.one("pool")?.unwrap_or("default").to_string();
+    let canary = settings::share(&query)?;
+    let settings = settings::of_header(request.headers())?;
     token.check(&engine)?;
     // Before the upload: nobody should send 100 MB to learn of a typing error.
-    let namespace = extract::namespace(&engine, &query)?.name;
+    let namespace = extract::namespace(&engine, &query)?;
     if name.is_empty() || name.len() > ACTOR_NAME_BYTES_MAX {
-        return Err(engine_core::refusal::Refusal::NameTooLarge { bytes: name.len() }.into());
+        return Err(Refusal::NameTooLarge { bytes: name.len() }.into());
     }
     // What announces to be too long need not be sent.
     if request.body().size_hint().lower() > COMPONENT_BYTES_MAX {
@@ -115,11 +166,11 @@ pub async fn deploy(
     let permit = DEPLOYS.acquire().await.map_err(|error| ApiError::internal("the deploy had to be given up", &error))?;
     let watched = request.headers().get(ACCEPT).is_some_and(|accept| accept == NDJSON);
     let arrived = receive(&engine, request).await?;
-    let deploy = Deploy { engine, namespace, name, pool };
+    let deploy = Deploy { engine, namespace, name, pool, settings, canary };
     // A client that leaves does not stop the deploy: the core goes on, and needs the bytes until it is done.
     if !watched {
         let run = tokio::spawn(async move {
-            let deployed = deploy.run(&arrived).await;
+            let deployed = deploy.run(&arrived, None).await;
             drop((arrived, permit));
             deployed
         });
@@ -159,14 +210,38 @@ fn too_large() -> ApiError {
 }
 
 impl Deploy {
-    async fn run(&self, arrived: &Arrived) -> Result<Deployed, ApiError> {
+    async fn run(&self, arrived: &Arrived, looked_at: Option<Box<ComponentInfo>>) -> Result<Deployed, ApiError> {
         let operation = Operation::Deploy {
-            namespace: self.namespace.clone(),
+            namespace: self.namespace.name.clone(),
             name: self.name.clone(),
             pool: self.pool.clone(),
             component: arrived.component,
+            settings: self.settings.clone(),
+            canary: self.canary,
+            looked_at,
         };
-        deployed(&self.engine, operation, self.namespace.clone()).await
+        let deployed = versions::deployed(&self.engine, operation, self.namespace.name.clone()).await?;
+        versions::remove_unused(&self.engine).await;
+        Ok(deployed)
+    }
+
+    /// What it imports and what it will be granted is told before it goes live.
+    async fn run_telling(&self, arrived: &Arrived, lines: &mpsc::Sender<Value>) -> Result<Deployed, ApiError> {
+        let looked_at = match self.engine.call(Operation::LookAtComponent { component: arrived.component }).await? {
+            Answer::Component(info) => info,
+            other => return Err(unexpected(&other)),
+        };
+        let before = self.engine.directory.deployment(self.namespace.id, &self.name);
+        let before = before.map(|record| record.live_version().settings.clone()).unwrap_or_default();
+        let granted = self.settings.apply(&before).map_err(|reason| Refusal::SettingsInvalid { reason })?;
+        let _ = lines.try_send(json!({
+            "phase": "checked",
+            "handlers": looked_at.handlers,
+            "imports": looked_at.imports,
+            "settings": Granted::of(&granted),
+            "canary": self.canary.map(|share| share.to_string()),
+        }));
+        self.run(arrived, Some(looked_at)).await
     }
 
     async fn run_watched(self, arrived: Arrived, lines: mpsc::Sender<Value>) {
@@ -174,7 +249,7 @@ impl Deploy {
         let mut progress = tokio::time::interval(Duration::from_millis(PROGRESS_MS));
         progress.tick().await;
         let _ = lines.try_send(json!({ "phase": "received", "bytes": arrived.bytes, "component": arrived.component.to_string() }));
-        let run = self.run(&arrived);
+        let run = self.run_telling(&arrived, &lines);
         tokio::pin!(run);
         let result = loop {
             tokio::select! {
@@ -187,7 +262,7 @@ impl Deploy {
         let last = match result {
             Ok(deployed) => {
                 let mut line = serde_json::to_value(deployed).unwrap_or_default();
-                line["phase"] = json!("live");
+                line["phase"] = json!(if line["live"] == true { "live" } else { "canary" });
                 line
             }
             Err(error) => json!({ "phase": "failed", "error": error }),
@@ -195,51 +270,6 @@ impl Deploy {
         // The last line is the answer: it waits for a slow client.
         let _ = lines.send(last).await;
     }
-}
-
-/// The core makes a version live.
-async fn deployed(engine: &Engine, operation: Operation, namespace: String) -> Result<Deployed, ApiError> {
-    match engine.call(operation).await? {
-        Answer::Deployment(record) => {
-            tracing::info!(namespace, name = %record.name, version = record.live, "a version is live");
-            Ok(Deployed::of(namespace, &record))
-        }
-        other => Err(unexpected(&other)),
-    }
-}
-
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = ActivateBody)]
-struct Activate {
-    version: u32,
-}
-
-#[utoipa::path(
-    post,
-    path = "/deployments/{name}/activate",
-    tag = "Deployments",
-    params(
-        ("name" = String, Path, description = "The actor name"),
-        ("namespace" = String, Query, description = "The namespace's name"),
-    ),
-    request_body = Activate,
-    responses((status = 200, body = Deployed), (status = "default", body = ApiError)),
-    security(("admin_token" = []))
-)]
-pub async fn activate(
-    State(engine): State<Arc<Engine>>,
-    PathPart(name): PathPart<String>,
-    token: Token,
-    request: Request,
-) -> Result<Json<Deployed>, ApiError> {
-    let query = Query::read(request.uri(), &["namespace"])?;
-    query.required("namespace")?;
-    let Activate { version } = extract::json(request).await?;
-    token.check(&engine)?;
-    let namespace = extract::namespace(&engine, &query)?.name;
-    let operation = Operation::Activate { namespace: namespace.clone(), name, version };
-    Ok(Json(deployed(&engine, operation, namespace).await?))
 }
 
 /// A response of JSON values, one a line, each sent when it comes.

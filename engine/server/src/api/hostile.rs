@@ -44,7 +44,14 @@ const REQUESTS: &[&str] = &[
     "PUT /runner-configs/p?namespace=default\n{\"datacenters\":{\"default\":{\"normal\":{\"actor_eviction_rate\":0.5},\"metadata\":{\"a\":[1]}}}}",
     "DELETE /runner-configs/q?namespace=default",
     "GET /deployments?namespace=default",
+    "GET /deployments/a?namespace=default",
+    "PATCH /deployments/a?namespace=default&canary=5%\n{\"config\":{\"A\":\"1\"},\"secrets\":{\"S\":null},\"outbound\":[\"*.a:1\"],\"limits\":{\"cpu_ms\":5}}",
     "POST /deployments/a/activate?namespace=default\n{\"version\":1}",
+    "POST /deployments/a/promote?namespace=default\n{}",
+    "POST /deployments/a/retry?namespace=default\n{}",
+    "GET /actors/1cdh69pyy52k61k2adn7cypgxg5q10/version?namespace=default",
+    "PUT /actors/1cdh69pyy52k61k2adn7cypgxg5q10/version?namespace=default\n{\"version\":1}",
+    "DELETE /actors/1cdh69pyy52k61k2adn7cypgxg5q10/version?namespace=default",
     "GET /datacenters?anything=1",
     "GET /metadata?namespace=default",
     "GET /health",
@@ -182,6 +189,24 @@ fn bodies_about_pools() {
         let put = serde_json::from_slice::<PutBody>(bytes);
         let check = serde_json::from_slice::<CheckBody>(bytes);
         put.is_ok() || check.is_ok()
+    });
+}
+
+#[test]
+fn settings() {
+    let valid = [
+        r#"{"config":{"A":"1","B":null},"secrets":{"S":"x"},"outbound":["a.b","*.c:1","10.0.0.0/8","[::1]:80"],"limits":{"cpu_ms":5}}"#,
+        r#"{"limits":{"memory_bytes":1,"message_bytes":null,"mailbox":7,"sockets":4294967295},"outbound":["::/0"]}"#,
+    ];
+    Inputs::new("settings", 1, &valid, WORDS).each(|_, bytes| {
+        let Ok(value) = serde_json::from_slice(bytes) else { return false };
+        match super::settings::read(&value) {
+            Ok(_) => true,
+            Err(error) => {
+                assert_eq!(error.code, "settings_invalid");
+                false
+            }
+        }
     });
 }
 

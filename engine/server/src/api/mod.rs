@@ -6,8 +6,8 @@
 //! In reading order:
 //! - [`extract`]: reads queries and bodies, strictly.
 //! - [`views`]: records as JSON.
-//! - [`namespaces`], [`actors`], [`logs`], [`runners`], [`runner_configs`], [`deployments`], [`about`]: the routes.
-//! - [`pool_form`]: a pool's configuration as it is put and shown.
+//! - [`namespaces`], [`actors`], [`logs`], [`runners`], [`runner_configs`], [`deployments`], [`versions`], [`about`]: the routes.
+//! - [`pool_form`]: a pool's configuration as it is put and shown. [`settings`]: a deployment's, as they are put.
 //! - [`openapi`]: the document that describes all of this; [`schemas`]: values whose types are not the API's.
 //! - [`cors`]: what browsers are told.
 
@@ -23,6 +23,8 @@ pub mod pool_form;
 pub mod runner_configs;
 pub mod runners;
 pub mod schemas;
+pub mod settings;
+pub mod versions;
 pub mod views;
 
 use std::sync::Arc;
@@ -56,8 +58,12 @@ pub fn router(engine: Arc<Engine>) -> Router {
         .routes(routes!(runner_configs::check))
         .routes(routes!(runner_configs::refresh))
         .routes(routes!(deployments::list))
-        .routes(routes!(deployments::deploy))
-        .routes(routes!(deployments::activate))
+        .routes(routes!(deployments::get, deployments::deploy, versions::configure))
+        .routes(routes!(versions::activate))
+        .routes(routes!(versions::share))
+        .routes(routes!(versions::promote))
+        .routes(routes!(versions::retry))
+        .routes(routes!(versions::of_actor, versions::pin, versions::unpin))
         .routes(routes!(about::datacenters))
         .routes(routes!(about::fanout))
         .routes(routes!(about::metadata))
@@ -177,6 +183,20 @@ mod tests {
             ("PUT", format!("/deployments/{}?namespace=default", "n".repeat(257)), None, "400 actor.name_too_large"),
             ("POST", "/deployments/a/activate?namespace=default".into(), Some(json!({ "version": 1 })), "400 deployment.not_found"),
             ("POST", "/deployments/a/activate?namespace=default".into(), Some(json!({ "version": -1 })), "400 api.bad_request"),
+            ("GET", "/deployments/a?namespace=default".into(), None, "400 deployment.not_found"),
+            ("GET", "/deployments/a?namespace=none".into(), None, "400 namespace.not_found"),
+            ("PUT", "/deployments/a?namespace=default&canary=101%25".into(), None, "400 api.bad_request"),
+            ("PATCH", "/deployments/a?namespace=default".into(), Some(json!({})), "400 deployment.not_found"),
+            ("PATCH", "/deployments/a?namespace=default".into(), None, "400 api.bad_request"),
+            ("PATCH", "/deployments/a?namespace=default".into(), Some(json!([])), "400 deployment.settings_invalid"),
+            ("PUT", "/deployments/a/canary?namespace=default".into(), Some(json!({ "share": "5%" })), "400 deployment.not_found"),
+            ("PUT", "/deployments/a/canary?namespace=default".into(), Some(json!({ "share": 5 })), "400 api.bad_request"),
+            ("POST", "/deployments/a/promote?namespace=default".into(), Some(json!({})), "400 deployment.not_found"),
+            ("POST", "/deployments/a/retry?namespace=default".into(), Some(json!({})), "400 deployment.not_found"),
+            ("GET", format!("/actors/{ghost}/version?namespace=default"), None, "400 actor.not_found"),
+            ("PUT", format!("/actors/{ghost}/version?namespace=default"), Some(json!({ "version": 1 })), "400 actor.not_found"),
+            ("PUT", format!("/actors/{ghost}/version?namespace=default"), Some(json!({ "version": null })), "400 api.bad_request"),
+            ("DELETE", format!("/actors/{ghost}/version?namespace=default"), None, "400 actor.not_found"),
             ("GET", "/nothing".into(), None, "404 api.not_found"),
             ("GET", "/actors/".into(), None, "404 api.not_found"),
             ("PATCH", "/actors".into(), None, "405"),

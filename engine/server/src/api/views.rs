@@ -1,7 +1,10 @@
 //! Records as the API shows them. Field names and their order are the original's, where it has them.
 
-use engine_core::record::{ActorError, ActorRecord, CrashPolicy, DeploymentRecord, NamespaceRecord, VersionRecord};
-use protocol::component::Handler;
+use std::collections::BTreeMap;
+
+use engine_core::record::{ActorError, ActorRecord, CrashPolicy, DeploymentRecord, HeldBack, NamespaceRecord, VersionRecord};
+use protocol::component::{ActorLimits, Handler, Settings};
+use protocol::id::ActorId;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -85,7 +88,35 @@ impl From<ActorRecord> for Actor {
     }
 }
 
-/// The live version of a deployment: what a deploy is answered with.
+/// Which version of its deployment an actor runs, and why.
+#[derive(Serialize, ToSchema)]
+pub struct ActorVersion {
+    /// The one that last wrote its state; null before it has run.
+    #[schema(required = true)]
+    version: Option<u32>,
+    #[schema(required = true)]
+    pinned: Option<u32>,
+    /// It could not be migrated to this one.
+    #[schema(required = true)]
+    held_back: Option<HeldBackFrom>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct HeldBackFrom {
+    version: u32,
+    message: String,
+}
+
+impl ActorVersion {
+    /// Notes that a retry has made void are not shown.
+    pub fn of(record: ActorRecord, deployment: Option<&DeploymentRecord>) -> ActorVersion {
+        let held = record.held_back.filter(|held| deployment.is_some_and(|deployment| deployment.holds_back(held)));
+        let held_back = held.map(|held| HeldBackFrom { version: held.version, message: held.message });
+        ActorVersion { version: record.state_version, pinned: record.pin, held_back }
+    }
+}
+
+/// One version of a deployment: what a deploy is answered with.
 #[derive(Serialize, ToSchema)]
 pub struct Deployed {
     namespace: String,
@@ -104,10 +135,39 @@ pub struct Deployment {
     versions: Vec<Version>,
 }
 
+/// One deployment, and how its actors are getting on with it.
+#[derive(Serialize, ToSchema)]
+pub struct DeploymentState {
+    #[serde(flatten)]
+    deployment: Deployment,
+    /// Actors that are on their way to the version that they are to run.
+    moving: usize,
+    held_back: HeldBackActors,
+}
+
+/// Actors whose state could not be migrated to the live version, or to the canary.
+#[derive(Serialize, ToSchema)]
+struct HeldBackActors {
+    /// Of the first 10,000.
+    count: usize,
+    /// The first 20.
+    actors: Vec<HeldBackActor>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct HeldBackActor {
+    actor_id: String,
+    version: u32,
+    message: String,
+}
+
 #[derive(Serialize, ToSchema)]
 struct Version {
     version: u32,
     live: bool,
+    /// The share of the actors that run it, if it is a canary.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    canary: Option<String>,
     /// The SHA-256 of its bytes.
     component: String,
     bytes: u64,
@@ -117,13 +177,50 @@ struct Version {
     handlers: Vec<Handler>,
     imports: Vec<String>,
     deploy_ts: u64,
+    settings: Granted,
+}
+
+/// What a version gives its actors beside code. Of secrets only the names: their values are told to actors alone.
+#[derive(Serialize, ToSchema)]
+pub struct Granted {
+    config: BTreeMap<String, String>,
+    secrets: Vec<String>,
+    outbound: Vec<String>,
+    limits: Limits,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Limits {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu_ms: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mailbox: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sockets: Option<u32>,
+}
+
+impl Granted {
+    pub fn of(settings: &Settings) -> Granted {
+        let ActorLimits { cpu_ms, memory_bytes, message_bytes, mailbox, sockets } = settings.limits;
+        Granted {
+            config: settings.config.clone(),
+            secrets: settings.secrets.keys().cloned().collect(),
+            outbound: settings.outbound.clone(),
+            limits: Limits { cpu_ms, memory_bytes, message_bytes, mailbox, sockets },
+        }
+    }
 }
 
 impl Version {
-    fn of(version: &VersionRecord, live: u32) -> Version {
+    fn of(version: &VersionRecord, record: &DeploymentRecord) -> Version {
         Version {
             version: version.number,
-            live: version.number == live,
+            live: version.number == record.live,
+            canary: record.canary.filter(|canary| canary.version == version.number).map(|canary| canary.share.to_string()),
             component: version.component.to_string(),
             bytes: version.info.bytes,
             compiled_bytes: version.info.compiled_bytes,
@@ -131,27 +228,40 @@ impl Version {
             handlers: version.info.handlers.clone(),
             imports: version.info.imports.clone(),
             deploy_ts: version.deploy_ms,
+            settings: Granted::of(&version.settings),
         }
     }
 }
 
 impl Deployed {
-    pub fn of(namespace: String, record: &DeploymentRecord) -> Deployed {
-        let version = Version::of(record.live_version(), record.live);
+    pub fn of(namespace: String, record: &DeploymentRecord, version: u32) -> Deployed {
+        let version = Version::of(record.version(version).unwrap_or(record.live_version()), record);
         Deployed { namespace, name: record.name.clone(), pool: record.pool.clone(), version }
     }
 }
 
 impl Deployment {
     pub fn of(namespace: String, record: &DeploymentRecord) -> Deployment {
-        let versions = record.versions.iter().map(|version| Version::of(version, record.live)).collect();
+        let versions = record.versions.iter().map(|version| Version::of(version, record)).collect();
         Deployment { namespace, name: record.name.clone(), pool: record.pool.clone(), versions }
+    }
+}
+
+impl DeploymentState {
+    pub fn of(deployment: Deployment, moving: usize, held_back: usize, first: Vec<(ActorId, HeldBack)>) -> DeploymentState {
+        let one = |(actor, held): (ActorId, HeldBack)| HeldBackActor {
+            actor_id: actor.to_string(),
+            version: held.version,
+            message: held.message,
+        };
+        let held_back = HeldBackActors { count: held_back, actors: first.into_iter().map(one).collect() };
+        DeploymentState { deployment, moving, held_back }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use engine_core::record::{CrashPolicy, PoolError};
+    use engine_core::record::PoolError;
     use protocol::id::Id;
 
     use super::*;
@@ -182,6 +292,9 @@ mod tests {
             acked_command: 0,
             events_taken: 0,
             by_url: false,
+            state_version: None,
+            pin: None,
+            held_back: None,
         };
         let text = |record: ActorRecord| serde_json::to_string(&Actor::from(record)).expect("a record is JSON");
         let (id, namespace) = (record.id, record.namespace);

@@ -1,6 +1,6 @@
 //! `rivet-engine deploy`: sends a component to the engine and says how it goes.
 
-use std::io::{self, IsTerminal, Write};
+use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,9 @@ use serde_json::Value;
 use tokio::fs::File;
 use tokio_util::io::ReaderStream;
 
+use crate::api::settings::SETTINGS_HEADER;
+use crate::cli::deployments::{WaitArgs, standing};
+use crate::cli::settings::{self, SettingsArgs};
 use crate::cli::{Outcome, TargetArgs, print};
 
 /// How often the progress of an upload is written.
@@ -31,6 +34,16 @@ pub struct DeployArgs {
     /// The pool it belongs to
     #[arg(long, default_value = "default")]
     pool: String,
+
+    /// Only for this share of the actors, as 5%; the live version stays that of the others
+    #[arg(long, value_name = "SHARE")]
+    canary: Option<String>,
+
+    #[command(flatten)]
+    settings: SettingsArgs,
+
+    #[command(flatten)]
+    wait: WaitArgs,
 
     #[command(flatten)]
     target: TargetArgs,
@@ -59,23 +72,34 @@ pub async fn run(args: DeployArgs) -> Outcome {
         return Err(format!("{path} has {bytes} bytes; at most {COMPONENT_BYTES_MAX} are allowed, strip its debug information"));
     }
 
-    let client = args.target.client()?;
-    let request = client.request(Method::PUT, &["deployments", &name], &[("pool", &args.pool)]);
+    let (client, settings) = (args.target.client()?, args.settings.json()?);
+    let mut query = vec![("pool", args.pool.as_str())];
+    query.extend(args.canary.as_deref().map(|share| ("canary", share)));
+    let request = client.request(Method::PUT, &["deployments", &name], &query).header(SETTINGS_HEADER, one_line(&settings));
     let request = request.header(CONTENT_TYPE, "application/wasm").header(ACCEPT, "application/x-ndjson").body(upload(file, bytes));
     let response = client.send(request).await?;
     let mut last = Value::Null;
     client
         .lines(response, |line| {
-            if line["phase"] == "compiling" {
-                progress(&format!("compiling, {} s", line["elapsed_ms"].as_u64().unwrap_or(0) / 1_000));
+            match line["phase"].as_str() {
+                Some("compiling") => {
+                    print::progress(&format!("compiling, {} s", line["elapsed_ms"].as_u64().unwrap_or(0) / 1_000));
+                }
+                // Before it goes live.
+                Some("checked") if !args.target.json => {
+                    print::progress("");
+                    print::line(&format!("{name} in namespace {}:", client.namespace));
+                    settings::show(&line);
+                }
+                _ => {}
             }
             last = line;
             Ok(())
         })
         .await?;
-    progress("");
+    print::progress("");
     match last["phase"].as_str() {
-        Some("live") => show(&last, args.target.json),
+        Some("live" | "canary") => show(&last, args.target.json),
         Some("failed") => return Err(failure(&last["error"])),
         _ => {
             return Err(
@@ -83,7 +107,19 @@ pub async fn run(args: DeployArgs) -> Outcome {
             );
         }
     }
-    Ok(())
+    args.wait.moved(&client, &name).await
+}
+
+/// A header's value: other characters than those of ASCII as JSON's escapes.
+fn one_line(settings: &Value) -> String {
+    let mut line = String::new();
+    for char in settings.to_string().chars() {
+        match char.is_ascii_graphic() || char == ' ' {
+            true => line.push(char),
+            false => char.encode_utf16(&mut [0; 2]).iter().for_each(|unit| line.push_str(&format!("\\u{unit:04x}"))),
+        }
+    }
+    line
 }
 
 /// The file as a body that says how far it is.
@@ -94,19 +130,9 @@ fn upload(file: File, bytes: u64) -> Body {
         sent += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
         if told.elapsed() >= Duration::from_millis(PROGRESS_MS) {
             told = Instant::now();
-            progress(&format!("sending, {} of {}", print::size(sent), print::size(bytes)));
+            print::progress(&format!("sending, {} of {}", print::size(sent), print::size(bytes)));
         }
     }))
-}
-
-/// One line on a terminal, written over again and again; nothing elsewhere.
-fn progress(text: &str) {
-    let mut terminal = io::stderr().lock();
-    if terminal.is_terminal() {
-        // Only for looking at: if it cannot be written, nobody looks.
-        let _ = write!(terminal, "\r\x1b[K{text}");
-        let _ = terminal.flush();
-    }
 }
 
 fn show(deployed: &Value, json: bool) {
@@ -115,16 +141,15 @@ fn show(deployed: &Value, json: bool) {
     }
     let text = |name: &str| deployed[name].as_str().unwrap_or_default().to_string();
     print::line(&format!(
-        "{} version {} is live in namespace {} ({}, compiled in {} ms)",
+        "{} version {} is {} in namespace {} ({}, compiled in {} ms)",
         text("name"),
         deployed["version"],
+        standing(deployed),
         text("namespace"),
         print::size(deployed["bytes"].as_u64().unwrap_or(0)),
         deployed["compile_ms"]
     ));
     print::line(&format!("  component {}", text("component")));
-    let handlers: Vec<&str> = deployed["handlers"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    print::line(&format!("  handles   {}", handlers.join(", ")));
 }
 
 fn failure(error: &Value) -> String {

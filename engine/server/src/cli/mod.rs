@@ -6,7 +6,7 @@
 //! In reading order:
 //! - [`start`]: runs the engine until it is told to stop. [`configured`]: says how it would.
 //! - [`runner`]: runs actors for an engine elsewhere. [`process`]: what both are as processes.
-//! - [`deploy`], [`deployments`], [`actors`], [`logs`]: one command each.
+//! - [`deploy`], [`deployments`], [`actors`], [`logs`]: what can be done. [`settings`]: what a deployment gives its actors.
 //! - [`client`]: the way to the engine. [`print`]: tables, moments, lines.
 
 mod actors;
@@ -18,6 +18,7 @@ mod logs;
 mod print;
 mod process;
 mod runner;
+mod settings;
 mod start;
 
 use std::path::PathBuf;
@@ -49,28 +50,64 @@ const VERSION: &str = concat!(
 struct Cli {
     /// A file of configuration, or a folder of such files: json, json5, jsonc, yaml, yml. May be repeated; later ones win
     /// [default: /etc/rivet]
-    #[arg(long, value_name = "FILE|DIR", global = true)]
+    #[arg(long, value_name = "FILE|DIR")]
     config: Vec<PathBuf>,
 
     #[command(subcommand)]
     command: Command,
 }
 
+/// The same behind the command. Not for all of them: a deployment has a configuration of its own.
+#[derive(Args)]
+struct Files {
+    /// As before the command
+    #[arg(long, value_name = "FILE|DIR", global = true)]
+    config: Vec<PathBuf>,
+}
+
 #[derive(Subcommand)]
 enum Command {
     /// Run the engine until SIGTERM or SIGINT
-    Start(StartArgs),
+    Start {
+        #[command(flatten)]
+        files: Files,
+        #[command(flatten)]
+        args: Box<StartArgs>,
+    },
     /// Run Wasm actors for an engine elsewhere until SIGTERM or SIGINT
-    Runner(runner::RunnerArgs),
+    Runner {
+        #[command(flatten)]
+        files: Files,
+        #[command(flatten)]
+        args: Box<runner::RunnerArgs>,
+    },
     /// What is configured
-    #[command(subcommand)]
-    Config(configured::ConfigCommand),
+    Config {
+        #[command(flatten)]
+        files: Files,
+        #[command(subcommand)]
+        command: configured::ConfigCommand,
+    },
     /// Deploy a WebAssembly component: actors of its name run it from now on
     Deploy(deploy::DeployArgs),
     /// List what is deployed, with all versions
     Deployments(TargetArgs),
-    /// Make an earlier version of a deployment live again
+    /// Show one deployment: what it was granted, who is on the way to another version, who is held back
+    Status(deployments::NameArgs),
+    /// Change the settings of a deployment: a new version of the same component
+    Configure(deployments::ConfigureArgs),
+    /// Make an earlier version of a deployment live again, for all of its actors
     Rollback(deployments::RollbackArgs),
+    /// Set the share of the actors that run a deployment's canary
+    Canary(deployments::CanaryArgs),
+    /// Make the canary of a deployment live
+    Promote(deployments::ChangeArgs),
+    /// Have actors that could not be migrated try again
+    Retry(deployments::ChangeArgs),
+    /// Have an actor run one version, whatever is live
+    Pin(deployments::PinArgs),
+    /// Have a pinned actor run what the others run
+    Unpin(deployments::UnpinArgs),
     /// List, look at or destroy actors
     #[command(subcommand)]
     Actors(actors::ActorsCommand),
@@ -120,14 +157,30 @@ fn variable(name: &str) -> Option<String> {
 type Outcome = Result<(), String>;
 
 pub fn main() -> ExitCode {
-    let Cli { config, command } = Cli::parse();
+    let Cli { mut config, command } = Cli::parse();
     let outcome = match command {
-        Command::Start(args) => start::run(args, &config),
-        Command::Runner(args) => runner::run(args, &config),
-        Command::Config(command) => configured::run(command, &config),
+        Command::Start { files, args } => {
+            config.extend(files.config);
+            start::run(*args, &config)
+        }
+        Command::Runner { files, args } => {
+            config.extend(files.config);
+            runner::run(*args, &config)
+        }
+        Command::Config { files, command } => {
+            config.extend(files.config);
+            configured::run(command, &config)
+        }
         Command::Deploy(args) => talk(deploy::run(args)),
         Command::Deployments(args) => talk(deployments::list(args)),
+        Command::Status(args) => talk(deployments::status(args)),
+        Command::Configure(args) => talk(deployments::configure(args)),
         Command::Rollback(args) => talk(deployments::roll_back(args)),
+        Command::Canary(args) => talk(deployments::canary(args)),
+        Command::Promote(args) => talk(deployments::promote(args)),
+        Command::Retry(args) => talk(deployments::retry(args)),
+        Command::Pin(args) => talk(deployments::pin(args)),
+        Command::Unpin(args) => talk(deployments::unpin(args)),
         Command::Actors(command) => talk(actors::run(command)),
         Command::Logs(args) => talk(logs::run(args)),
     };
@@ -159,8 +212,11 @@ mod tests {
 
     #[test]
     fn what_is_typed_wrong_is_refused() {
-        let rows: [&[&str]; 8] = [
+        let rows: [&[&str]; 11] = [
             &[],
+            &["canary", "counter"],
+            &["pin", "x"],
+            &["configure", "counter", "--allow-host", "a", "--allow-no-host"],
             &["start", "--port", "70000"],
             &["start", "--durability", "fast"],
             &["runner", "--grace", "soon"],

@@ -2,7 +2,7 @@
 //!
 //! A reader that has gone away, like `head`, ends the program quietly: that is not an error and never a panic.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process;
 
 /// To standard output: what was asked for.
@@ -17,6 +17,16 @@ pub fn line(text: &str) {
 pub fn note(text: &str) {
     // Nowhere to say that nothing can be said.
     let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// One line on a terminal, written over again and again; nothing elsewhere.
+pub fn progress(text: &str) {
+    let mut terminal = io::stderr().lock();
+    if terminal.is_terminal() {
+        // Only for looking at: if it cannot be written, nobody looks.
+        let _ = write!(terminal, "\r\x1b[K{text}");
+        let _ = terminal.flush();
+    }
 }
 
 /// Columns as wide as they must be, two blanks between them.
