@@ -19,6 +19,9 @@ pub const CPU_PER_MESSAGE_MS: u64 = 5_000;
 pub const MESSAGE_MS: u64 = 300_000;
 pub const IDLE_BEFORE_SLEEP_MS: u64 = 30_000;
 
+/// The longest that an actor can ask to be kept awake for: the time beyond would not fit in a clock. A year.
+pub(crate) const KEEP_AWAKE_MS_MAX: u64 = 365 * 24 * 3_600_000;
+
 /// Each live instance holds up to seven memory mappings; beyond the kernel's limit an allocation of ours would abort the process.
 pub(crate) const MAPPINGS_PER_INSTANCE: usize = 8;
 /// Used where the kernel does not say how many mappings a process may have.
@@ -43,6 +46,9 @@ pub(crate) const RANDOM_BYTES_MAX: u64 = 64 * KIB as u64;
 
 /// Requests, and what else may stand in line: an alarm that is sent again, a stop.
 pub(crate) const MAILBOX_MAX: usize = REQUESTS_PER_ACTOR_MAX + 16;
+/// What one message may write of the entries that the runner keeps for an actor: schedules, queued messages, connections.
+pub(crate) const OWN_WRITE_BYTES_MAX: usize = 4 * MIB;
+pub(crate) const OWN_WRITE_CHANGES_MAX: usize = 16_384;
 /// What writes on their way to the disk may hold in memory before the next message waits for them.
 pub(crate) const PENDING_BYTES_MAX: usize = 4 * KV_WRITE_BYTES_MAX;
 pub(crate) const PENDING_CHANGES_MAX: usize = 16_384;

@@ -11,7 +11,6 @@
 //! the engine, which gives them to the next generation.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use protocol::limits::{FAILURE_TEXT_BYTES_MAX, cut};
 use protocol::message::{Event, Failure, FailureKind, Outcome};
@@ -96,7 +95,7 @@ async fn component(actor: &Arc<Actor>) -> Result<Arc<Prepared>, Failure> {
 }
 
 async fn next_mail(actor: &Actor) -> Mail {
-    let idle = Duration::from_millis(actor.shared.limits.idle_before_sleep_ms);
+    let idle_at = actor.idle_at();
     let mut told = false;
     loop {
         if let Some(mail) = lock(&actor.mailbox).pop() {
@@ -104,7 +103,7 @@ async fn next_mail(actor: &Actor) -> Mail {
         }
         if told {
             actor.arrived.notified().await;
-        } else if tokio::time::timeout(idle, actor.arrived.notified()).await.is_err() {
+        } else if tokio::time::timeout_at(idle_at, actor.arrived.notified()).await.is_err() {
             told = true;
             actor.event(Event::SleepIntent);
         }

@@ -4,9 +4,11 @@
 //! actor in memory; the WASI part exists only once the guest uses it.
 
 mod alarm;
+mod config;
 mod context;
 mod kv;
 mod logging;
+mod v0_1;
 mod wasi;
 
 use std::sync::Arc;
@@ -17,7 +19,7 @@ use wasmtime_wasi::WasiCtx;
 use wasmtime_wasi_http::WasiHttpCtx;
 
 use crate::actor::Actor;
-use crate::bindings::{Imports, rivet::actor::types};
+use crate::bindings::rivet::actor::types;
 use crate::config::{Grant, HOSTCALL_BYTES_MAX, RESOURCES_MAX, StartError};
 use crate::sandbox::room::Limiter;
 use crate::state::Refusal;
@@ -37,10 +39,21 @@ pub struct Host {
 /// Links everything a guest may import: our interfaces, WASI 0.2 and its HTTP. Linked is not granted; see [`wasi`].
 pub fn linker(engine: &Engine) -> Result<Linker<Host>, StartError> {
     let mut linker = Linker::new(engine);
-    let linked = Imports::add_to_linker::<_, HasSelf<Host>>(&mut linker, |host| host)
-        .and_then(|()| wasmtime_wasi::p2::add_to_linker_async(&mut linker))
-        .and_then(|()| wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker));
-    linked.map(|()| linker).map_err(|error| StartError::Sandbox(format!("{error:#}")))
+    link(&mut linker).map(|()| linker).map_err(|error| StartError::Sandbox(format!("{error:#}")))
+}
+
+fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+    use crate::bindings::rivet::actor;
+    type Own = HasSelf<Host>;
+    actor::types::add_to_linker::<_, Own>(linker, |host| host)?;
+    actor::context::add_to_linker::<_, Own>(linker, |host| host)?;
+    actor::kv::add_to_linker::<_, Own>(linker, |host| host)?;
+    actor::alarm::add_to_linker::<_, Own>(linker, |host| host)?;
+    actor::config::add_to_linker::<_, Own>(linker, |host| host)?;
+    actor::logging::add_to_linker::<_, Own>(linker, |host| host)?;
+    v0_1::add_to_linker(linker)?;
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)
 }
 
 /// A guest that used up its processor time; found in the error that its call ends with.

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use protocol::limits::REQUEST_BODY_BYTES_MAX;
@@ -13,18 +12,18 @@ use protocol::message::{Failure, FailureKind, RequestStart};
 
 use super::route::Piece;
 use super::{Route, response};
-use crate::actor::{Actor, Held, Instance, Request, Sending, guarded, stopped};
-use crate::bindings::http::exports::rivet::actor::http_handler;
+use crate::actor::{Actor, Held, Instance, Request, Sending, stopped};
+use crate::bindings::exports::rivet::actor::http_handler;
 use crate::bindings::rivet::actor::types::Header;
 use crate::config::{GATHERED_BYTES_MAX, KIB_PERMIT, RESPONSE_WHOLE_BYTES_MAX};
 
 pub async fn serve(instance: &mut Instance, mut request: Box<Request>) -> Result<(), Failure> {
-    let Instance { actor, store, http: Some(handler), .. } = instance else { return Ok(()) };
+    let actor = Arc::clone(&instance.actor);
     let body = match (request.gathered.take(), request.route.whole_body()) {
         (Some(gathered), _) => gathered.body(),
         (None, Some(body)) => body,
         (None, None) => {
-            tokio::spawn(gather(Arc::clone(actor), request));
+            tokio::spawn(gather(actor, request));
             return Ok(());
         }
     };
@@ -36,27 +35,22 @@ pub async fn serve(instance: &mut Instance, mut request: Box<Request>) -> Result
         return Ok(());
     }
     let method = head.method.clone();
-    actor.books().state.begin();
-    store.set_epoch_deadline(1);
-    let limit = Duration::from_millis(actor.shared.limits.message_ms);
-    let deadline = async move { tokio::time::sleep(limit).await };
-    let argument = argument(head, body);
-    let called = handler.rivet_actor_http_handler().call_handle(store, &argument);
-    let returned = guarded(actor, "http", deadline, called).await;
-    drop(argument);
-    match returned.and_then(|returned| response::whole(&method, returned)) {
+    let answered = match instance.call_http(argument(head, body)).await.and_then(|returned| response::whole(&method, returned)) {
+        Ok(response) => actor.commit().await.map(|()| response),
+        Err(failure) => Err(failure),
+    };
+    match answered {
         Ok(mut response) => {
             if response.body.len() > RESPONSE_WHOLE_BYTES_MAX {
                 let kib = u32::try_from(response.body.len().div_ceil(KIB_PERMIT)).unwrap_or(u32::MAX);
                 let room = Arc::clone(&actor.outbox).acquire_many_owned(kib).await.ok();
-                response.sending = Some(Sending::new(actor, room));
+                response.sending = Some(Sending::new(&actor, room));
             }
-            actor.commit();
             actor.say(Held::Response(route, response));
             Ok(())
         }
         Err(failure) => {
-            actor.books().state.drop_writes();
+            actor.drop_writes();
             actor.say(Held::Abort(route, failure.clone()));
             Err(failure)
         }

@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 use wasmtime::Engine;
 
 use self::sharded::Sharded;
-use crate::actor::{self, Actor, Mail, Refused, Request};
+use crate::actor::{self, Actor, Answer, Mail, Refused, Request};
 use crate::component::Components;
 use crate::config::{Config, Grant, StartError};
 use crate::http::{Route, Routes};
@@ -138,16 +138,24 @@ impl ToRunnerLink for Runner {
                 reason: Some("actor.not_handled".to_string()),
                 hibernate: false,
             }),
-            // Events and pages are never sent from here, and a response whose request's body is cut short ends by itself.
+            // Events are never sent again from here, and a response whose request's body is cut short ends by itself.
             ToRunner::AckEvents(_)
             | ToRunner::RequestBodyCancel { .. }
             | ToRunner::SocketMessage { .. }
-            | ToRunner::SocketClose { .. }
-            | ToRunner::CallAnswer { .. }
-            | ToRunner::Database { .. } => {}
+            | ToRunner::SocketClose { .. } => {}
             ToRunner::Kv { actor, generation, call, result } => {
                 if let Some(actor) = shared.actor(actor, generation) {
-                    actor.answered(call, result);
+                    actor.answered(call, Answer::Kv(result));
+                }
+            }
+            ToRunner::CallAnswer { actor, generation, call, result } => {
+                if let Some(actor) = shared.actor(actor, generation) {
+                    actor.answered(call, Answer::Call(result));
+                }
+            }
+            ToRunner::Database { actor, call, result } => {
+                if let Some(actor) = shared.actors.find(&actor) {
+                    actor.answered(call, Answer::Database(result));
                 }
             }
             ToRunner::Alarm { actor, generation, scheduled_ms, attempt } => {

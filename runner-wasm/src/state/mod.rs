@@ -9,7 +9,8 @@
 //!    of the earlier one, which will become durable unless the whole engine fails.
 //! 4. Therefore nothing a message says may leave before all commits up to its own are confirmed: [`gate`]. A reader's answer
 //!    waits for the writers before it as its own writes would.
-//! 5. The alarm is part of the same transaction, with the same rules.
+//! 5. The alarm is part of the same transaction, with the same rules; so is the actor's database, whose part of it the engine runs
+//!    and hands over sealed, and so are the runner's own entries for the actor ([`KvSpace::Runner`]), which the guest never sees.
 //!
 //! All of it rests on one fact: within its generation an actor is the only writer of its state.
 
@@ -21,12 +22,12 @@ pub mod write_set;
 
 use bytes::Bytes;
 use protocol::limits::{KV_KEY_BYTES_MAX, KV_VALUE_BYTES_MAX};
-use protocol::message::{AlarmChange, KvChange, KvRange};
+use protocol::message::{AlarmChange, KvChange, KvRange, KvSpace};
 
 use self::list::Listing;
 use self::pending::Pending;
 use self::read_cache::ReadCache;
-use self::write_set::WriteSet;
+use self::write_set::{WriteLimits, WriteSet};
 use crate::config::{PENDING_BYTES_MAX, PENDING_CHANGES_MAX};
 
 /// Why a write or a read was refused; the text names the limit and the size.
@@ -50,13 +51,36 @@ pub enum Known {
 pub struct Sealed {
     pub commit: u64,
     pub changes: Vec<KvChange>,
+    pub own: Vec<KvChange>,
     pub alarm: AlarmChange,
 }
 
-pub struct State {
+/// One of the two key spaces.
+struct Entries {
     writes: WriteSet,
     pending: Pending,
     cache: ReadCache,
+}
+
+impl Entries {
+    fn new(limits: &'static WriteLimits) -> Entries {
+        Entries { writes: WriteSet::new(limits), pending: Pending::default(), cache: ReadCache::default() }
+    }
+
+    /// The running message's writes are those of this commit.
+    fn commit(&mut self, commit: u64) -> Vec<KvChange> {
+        let writes = self.writes.take();
+        let changes = writes.changes();
+        self.pending.push(commit, writes);
+        changes
+    }
+}
+
+pub struct State {
+    guest: Entries,
+    own: Entries,
+    /// The running message has used the actor's database.
+    uses_database: bool,
     /// The alarm as the running message sees it, and as it was before that.
     alarm_ms: Option<u64>,
     alarm_before_ms: Option<u64>,
@@ -69,9 +93,9 @@ pub struct State {
 impl State {
     pub fn new(alarm_ms: Option<u64>) -> State {
         State {
-            writes: WriteSet::default(),
-            pending: Pending::default(),
-            cache: ReadCache::default(),
+            guest: Entries::new(&write_set::OF_GUEST),
+            own: Entries::new(&write_set::OF_RUNNER),
+            uses_database: false,
             alarm_ms,
             alarm_before_ms: alarm_ms,
             alarm_change: AlarmChange::Keep,
@@ -82,7 +106,7 @@ impl State {
 
     /// A message begins.
     pub fn begin(&mut self) {
-        debug_assert!(self.writes.is_empty() && self.alarm_change == AlarmChange::Keep, "the message before has ended");
+        debug_assert!(!self.has_written() && self.alarm_change == AlarmChange::Keep, "the message before has ended");
         self.alarm_before_ms = self.alarm_ms;
         self.sealed = false;
     }
@@ -93,9 +117,10 @@ impl State {
         self.alarm_ms = None;
     }
 
-    pub fn known(&mut self, key: &[u8]) -> Known {
-        let written = self.writes.get(key).or_else(|| self.pending.get(key));
-        match written.or_else(|| self.cache.get(key)) {
+    pub fn known(&self, space: KvSpace, key: &[u8]) -> Known {
+        let entries = self.entries(space);
+        let written = entries.writes.get(key).or_else(|| entries.pending.get(key));
+        match written.or_else(|| entries.cache.get(key)) {
             Some(Some(value)) => Known::Value(value.clone()),
             Some(None) => Known::Absent,
             None => Known::Unknown,
@@ -103,8 +128,11 @@ impl State {
     }
 
     /// The engine's answer for a key that was unknown.
-    pub fn learn(&mut self, key: Bytes, value: Option<Bytes>) {
-        self.cache.put(key, value);
+    pub fn learn(&mut self, space: KvSpace, key: Bytes, value: Option<Bytes>) {
+        match space {
+            KvSpace::Actor => self.guest.cache.put(key, value),
+            KvSpace::Runner => self.own.cache.put(key, value),
+        }
     }
 
     pub fn put(&mut self, key: Vec<u8>, value: Vec<u8>) -> Result<(), Refusal> {
@@ -113,18 +141,37 @@ impl State {
         if value.len() > KV_VALUE_BYTES_MAX {
             return Err(Refusal::TooLarge(format!("a value has at most {KV_VALUE_BYTES_MAX} bytes, this has {}", value.len())));
         }
-        self.writes.put(key.into(), Some(value.into()))
+        self.guest.writes.put(key.into(), Some(value.into()))
     }
 
     pub fn delete(&mut self, key: Vec<u8>) -> Result<(), Refusal> {
         self.check_open()?;
         check_key(&key)?;
-        self.writes.put(key.into(), None)
+        self.guest.writes.put(key.into(), None)
+    }
+
+    /// Puts or deletes an entry of the runner's own, as part of the running message.
+    pub fn write_own(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) -> Result<(), Refusal> {
+        self.check_open()?;
+        debug_assert!(key.len() <= KV_KEY_BYTES_MAX, "what becomes part of such a key is bounded before");
+        self.own.writes.put(key.into(), value.map(Bytes::from))
     }
 
     /// Begins a list: what is to be asked from the engine, and what to lay over its answers.
-    pub fn list(&self, range: KvRange, reverse: bool, limit: usize, keys_only: bool) -> Listing {
-        Listing::new(range, reverse, limit, keys_only, &self.writes, &self.pending)
+    pub fn list(&self, space: KvSpace, range: KvRange, reverse: bool, limit: usize, keys_only: bool) -> Listing {
+        let entries = self.entries(space);
+        Listing::new(range, reverse, limit, keys_only, &entries.writes, &entries.pending)
+    }
+
+    /// The message is about to use the actor's database: whatever ends it must end that transaction too.
+    pub fn use_database(&mut self) -> Result<(), Refusal> {
+        self.check_open()?;
+        self.uses_database = true;
+        Ok(())
+    }
+
+    pub fn uses_database(&self) -> bool {
+        self.uses_database
     }
 
     pub fn alarm_ms(&self) -> Option<u64> {
@@ -149,31 +196,51 @@ impl State {
 
     /// The message has succeeded. `None` when it wrote nothing and `force` does not ask for a commit all the same.
     pub fn commit(&mut self, force: bool) -> Option<Sealed> {
-        if !force && self.writes.is_empty() && self.alarm_change == AlarmChange::Keep {
+        self.uses_database = false;
+        if !force && !self.has_written() && self.alarm_change == AlarmChange::Keep {
             return None;
         }
         self.commits += 1;
-        let writes = std::mem::take(&mut self.writes);
-        let changes = writes.changes();
-        self.pending.push(self.commits, writes);
-        Some(Sealed { commit: self.commits, changes, alarm: std::mem::replace(&mut self.alarm_change, AlarmChange::Keep) })
+        Some(Sealed {
+            commit: self.commits,
+            changes: self.guest.commit(self.commits),
+            own: self.own.commit(self.commits),
+            alarm: std::mem::replace(&mut self.alarm_change, AlarmChange::Keep),
+        })
     }
 
-    /// The message has failed: it has written nothing, and the alarm is as it was.
-    pub fn drop_writes(&mut self) {
-        self.writes = WriteSet::default();
+    /// The message has failed: it has written nothing, and the alarm is as it was. Whether the engine must drop a transaction of
+    /// the database.
+    pub fn drop_writes(&mut self) -> bool {
+        self.guest.writes.take();
+        self.own.writes.take();
         self.alarm_change = AlarmChange::Keep;
         self.alarm_ms = self.alarm_before_ms;
+        std::mem::take(&mut self.uses_database)
     }
 
     /// The engine has made all commits up to this one durable.
     pub fn confirmed(&mut self, commit: u64) {
-        self.pending.confirm(commit, &mut self.cache);
+        for entries in [&mut self.guest, &mut self.own] {
+            entries.pending.confirm(commit, &mut entries.cache);
+        }
     }
 
     /// Whether one more message may run before the engine has confirmed something.
     pub fn has_room(&self) -> bool {
-        self.pending.bytes() <= PENDING_BYTES_MAX && self.pending.changes() <= PENDING_CHANGES_MAX
+        let (guest, own) = (&self.guest.pending, &self.own.pending);
+        guest.bytes() + own.bytes() <= PENDING_BYTES_MAX && guest.changes() + own.changes() <= PENDING_CHANGES_MAX
+    }
+
+    fn entries(&self, space: KvSpace) -> &Entries {
+        match space {
+            KvSpace::Actor => &self.guest,
+            KvSpace::Runner => &self.own,
+        }
+    }
+
+    fn has_written(&self) -> bool {
+        !self.guest.writes.is_empty() || !self.own.writes.is_empty()
     }
 
     fn check_open(&self) -> Result<(), Refusal> {

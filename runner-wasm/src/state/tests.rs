@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use protocol::limits::{KV_LIST_ENTRIES_MAX, KV_VALUE_BYTES_MAX, KV_WRITE_BYTES_MAX, KV_WRITE_CHANGES_MAX};
-use protocol::message::{AlarmChange, KvChange, KvEntry, KvQuestion, KvRange};
+use protocol::message::{AlarmChange, KvChange, KvEntry, KvQuestion, KvRange, KvSpace};
 
 use super::gate::Gate;
 use super::*;
@@ -100,7 +100,7 @@ fn reads_see_a_plain_map_whatever_is_durable() {
             engine.confirm_next(&mut state);
         }
         assert_eq!(engine.stored, model, "seed {seed}");
-        assert_eq!((state.pending.bytes(), state.pending.changes()), (0, 0), "seed {seed}");
+        assert_eq!((state.guest.pending.bytes(), state.guest.pending.changes()), (0, 0), "seed {seed}");
     }
 }
 
@@ -118,10 +118,10 @@ fn step(dice: &mut Dice, engine: &mut Engine, state: &mut State, model: &mut Map
         }
         3 => {
             let key = dice.key();
-            let known = match state.known(&key) {
+            let known = match state.known(KvSpace::Actor, &key) {
                 Known::Unknown => {
                     let stored = engine.stored.get(&key[..]).cloned();
-                    state.learn(Bytes::from(key.clone()), stored.clone());
+                    state.learn(KvSpace::Actor, Bytes::from(key.clone()), stored.clone());
                     stored
                 }
                 Known::Value(value) => Some(value),
@@ -132,7 +132,7 @@ fn step(dice: &mut Dice, engine: &mut Engine, state: &mut State, model: &mut Map
         4 => engine.confirm_next(state),
         _ => {
             let (range, reverse, limit, keys_only) = (dice.range(), dice.roll(2) == 0, dice.roll(6) as usize, dice.roll(4) == 0);
-            let mut listing = state.list(range.clone(), reverse, limit, keys_only);
+            let mut listing = state.list(KvSpace::Actor, range.clone(), reverse, limit, keys_only);
             while let Some(question) = listing.question() {
                 let entry = |(key, value)| KvEntry { key, value, update_ms: 0 };
                 listing.answer(engine.list(question).into_iter().map(entry).collect()).expect("a small list");
