@@ -7,12 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::{Bytes, BytesMut};
-use protocol::limits::REQUEST_BODY_BYTES_MAX;
 use protocol::message::{Failure, FailureKind, RequestStart};
 
 use super::route::Piece;
 use super::{Route, response};
-use crate::actor::{Actor, Held, Instance, Request, Sending, stopped};
+use crate::actor::{Actor, Held, Instance, Limits, Request, Sending, stopped};
 use crate::bindings::exports::rivet::actor::http_handler;
 use crate::bindings::rivet::actor::types::Header;
 use crate::config::{GATHERED_BYTES_MAX, KIB_PERMIT, RESPONSE_WHOLE_BYTES_MAX};
@@ -28,10 +27,8 @@ pub async fn serve(instance: &mut Instance, mut request: Box<Request>) -> Result
         }
     };
     let Request { head, route, .. } = *request;
-    let memory = actor.shared.limits.memory_per_actor_bytes;
-    if body.len() > memory / 2 {
-        let message = format!("the request's body has {} bytes, too many for an actor with {memory} bytes of memory", body.len());
-        route.abort_with(Failure { kind: FailureKind::RequestTooLarge, message });
+    if let Err(failure) = check_size(&actor, body.len()) {
+        route.abort_with(failure);
         return Ok(());
     }
     let method = head.method.clone();
@@ -55,6 +52,19 @@ pub async fn serve(instance: &mut Instance, mut request: Box<Request>) -> Result
             Err(failure)
         }
     }
+}
+
+/// Whether the guest may be given a body of so many bytes.
+fn check_size(actor: &Actor, bytes: usize) -> Result<(), Failure> {
+    let Limits { memory_bytes, message_bytes, .. } = actor.limits;
+    let message = if bytes > message_bytes {
+        format!("the request's body has more than the {message_bytes} bytes that this actor takes")
+    } else if bytes > memory_bytes / 2 {
+        format!("the request's body has {bytes} bytes, too many for an actor with {memory_bytes} bytes of memory")
+    } else {
+        return Ok(());
+    };
+    Err(Failure { kind: FailureKind::RequestTooLarge, message })
 }
 
 fn argument(head: RequestStart, body: Bytes) -> http_handler::Request {
@@ -89,9 +99,7 @@ impl Gathered {
 
     fn add(&mut self, piece: &[u8]) -> Result<(), Failure> {
         let too_large = |message: String| Err(Failure { kind: FailureKind::RequestTooLarge, message });
-        if (self.bytes.len() + piece.len()) as u64 > REQUEST_BODY_BYTES_MAX {
-            return too_large(format!("the request's body has more than {REQUEST_BODY_BYTES_MAX} bytes"));
-        }
+        check_size(&self.actor, self.bytes.len() + piece.len())?;
         if self.actor.gathered_bytes.fetch_add(piece.len(), Relaxed) + piece.len() > GATHERED_BYTES_MAX {
             self.actor.gathered_bytes.fetch_sub(piece.len(), Relaxed);
             return too_large(format!("the actor is taking {GATHERED_BYTES_MAX} bytes of other requests' bodies; try again later"));
