@@ -8,5 +8,6 @@ mod database;
 mod engine;
 mod features;
 mod gate;
+mod standard;
 mod streams;
 mod traps;
