@@ -5,7 +5,9 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use protocol::limits::{BODY_CHUNK_BYTES_MAX, KIB, KV_WRITE_BYTES_MAX, MIB, REQUEST_BODY_BYTES_MAX, REQUESTS_PER_ACTOR_MAX};
+use protocol::limits::{
+    BODY_CHUNK_BYTES_MAX, KIB, KV_LIST_BYTES_MAX, KV_LIST_ENTRIES_MAX, KV_WRITE_BYTES_MAX, MIB, REQUEST_BODY_BYTES_MAX,
+};
 
 pub const MEMORY_PER_ACTOR_BYTES: usize = 128 * MIB;
 /// What all guests together may take. An actor counts with what its memory has grown by, and a sixteenth of what it began with.
@@ -18,6 +20,9 @@ pub const CPU_PER_MESSAGE_MS: u64 = 5_000;
 /// How long a message may take, waits included. A response that streams is exempt until its client is gone.
 pub const MESSAGE_MS: u64 = 300_000;
 pub const IDLE_BEFORE_SLEEP_MS: u64 = 30_000;
+
+/// The longest that an actor can ask to be kept awake for: the time beyond would not fit in a clock. A year.
+pub(crate) const KEEP_AWAKE_MS_MAX: u64 = 365 * 24 * 3_600_000;
 
 /// Each live instance holds up to seven memory mappings; beyond the kernel's limit an allocation of ours would abort the process.
 pub(crate) const MAPPINGS_PER_INSTANCE: usize = 8;
@@ -41,8 +46,36 @@ pub(crate) const MEMORIES_MAX: usize = 16;
 pub(crate) const RESOURCES_MAX: usize = 10_000;
 pub(crate) const RANDOM_BYTES_MAX: u64 = 64 * KIB as u64;
 
-/// Requests, and what else may stand in line: an alarm that is sent again, a stop.
-pub(crate) const MAILBOX_MAX: usize = REQUESTS_PER_ACTOR_MAX + 16;
+/// What may stand in line beside requests: an alarm that is sent again, a stop.
+pub(crate) const MAILBOX_SPARE: usize = 16;
+/// How long an action of another actor may take if the guest does not say, and if it does.
+pub(crate) const CALL_MS: u64 = 60_000;
+pub(crate) const CALL_MS_MAX: u64 = MESSAGE_MS;
+/// What one message may write of the entries that the runner keeps for an actor: schedules, queued messages, connections.
+pub(crate) const OWN_WRITE_BYTES_MAX: usize = 4 * MIB;
+pub(crate) const OWN_WRITE_CHANGES_MAX: usize = 16_384;
+pub(crate) const SCHEDULES_MAX: usize = 1024;
+/// Ids, actions and arguments of one actor's schedules; they are in memory while it is awake.
+pub(crate) const SCHEDULES_BYTES_MAX: usize = MIB;
+pub(crate) const SCHEDULE_ID_BYTES_MAX: usize = 256;
+/// Names of actions and of queues.
+pub(crate) const NAME_BYTES_MAX: usize = 256;
+/// Messages that wait in one actor's queue, and the bytes of their names and bodies.
+pub(crate) const QUEUE_MESSAGES_MAX: u64 = 10_000;
+pub(crate) const QUEUE_BYTES_MAX: u64 = 64 * MIB as u64;
+pub(crate) const QUEUE_MESSAGE_BYTES_MAX: usize = MIB;
+/// Keys of one page of `wasi:keyvalue`, and values of one batch.
+pub(crate) const KEYVALUE_PAGE_MAX: usize = 1000;
+pub(crate) const KEYVALUE_BATCH_MAX: usize = 1000;
+/// Outgoing requests of one actor that may be under way.
+pub(crate) const OUTBOUND_AT_ONCE_MAX: usize = 16;
+/// For the look-up of a name and the connection, and once more for TLS.
+pub(crate) const OUTBOUND_CONNECT_MS: u64 = 10_000;
+/// Until the response begins, and between its pieces.
+pub(crate) const OUTBOUND_WAIT_MS: u64 = 60_000;
+pub(crate) const OUTBOUND_WAIT_MS_MAX: u64 = MESSAGE_MS;
+pub(crate) const OUTBOUND_HEAD_BYTES_MAX: usize = 64 * KIB;
+pub(crate) const OUTBOUND_HEADERS_MAX: usize = 256;
 /// What writes on their way to the disk may hold in memory before the next message waits for them.
 pub(crate) const PENDING_BYTES_MAX: usize = 4 * KV_WRITE_BYTES_MAX;
 pub(crate) const PENDING_CHANGES_MAX: usize = 16_384;
@@ -72,6 +105,9 @@ pub(crate) const CACHE_BYTES_MAX: u64 = 4 * 1024 * MIB as u64;
 const _: () = assert!(FIBER_STACK_BYTES >= WASM_STACK_BYTES + 256 * KIB, "host functions need room on the guest's stack");
 const _: () = assert!(RESPONSE_BODY_BYTES_MAX < HOSTCALL_BYTES_MAX, "a permitted response must be able to leave the guest");
 const _: () = assert!(RESPONSE_BODY_BYTES_MAX <= OUTBOX_BYTES_MAX, "a permitted response must fit, or it never leaves");
+const _: () = assert!(QUEUE_MESSAGE_BYTES_MAX + NAME_BYTES_MAX < OWN_WRITE_BYTES_MAX, "one message of the queue must fit");
+const _: () = assert!(SCHEDULES_BYTES_MAX + 64 * SCHEDULES_MAX < KV_LIST_BYTES_MAX, "an agenda is read by one list");
+const _: () = assert!(SCHEDULES_MAX + 2 < KV_LIST_ENTRIES_MAX, "an agenda is read by one list");
 const _: () = assert!(REQUEST_BODY_BYTES_MAX as usize <= GATHERED_BYTES_MAX, "one request must fit");
 
 /// How a [`crate::Runner`] is set up.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use protocol::id::RequestId;
 use protocol::message::{RequestStart, StopReason};
 
-use crate::config::MAILBOX_MAX;
+use crate::config::MAILBOX_SPARE;
 use crate::http::{Gathered, Route};
 
 pub enum Mail {
@@ -22,9 +22,9 @@ pub struct Request {
     pub gathered: Option<Gathered>,
 }
 
-#[derive(Default)]
 pub struct Mailbox {
     line: VecDeque<Mail>,
+    max: usize,
     closed: bool,
 }
 
@@ -37,11 +37,16 @@ pub enum Refused {
 }
 
 impl Mailbox {
+    /// For so many requests, and what else may stand in line.
+    pub fn new(requests_max: usize) -> Mailbox {
+        Mailbox { line: VecDeque::new(), max: requests_max + MAILBOX_SPARE, closed: false }
+    }
+
     pub fn push(&mut self, mail: Mail) -> Result<(), Refused> {
         if self.closed {
             return Err(Refused::Closed(mail));
         }
-        if self.line.len() >= MAILBOX_MAX {
+        if self.line.len() >= self.max {
             return Err(Refused::Full(mail));
         }
         self.line.push_back(mail);
@@ -54,7 +59,7 @@ impl Mailbox {
     }
 
     pub fn push_front(&mut self, request: Box<Request>) -> Result<(), Box<Request>> {
-        if self.closed || self.line.len() >= MAILBOX_MAX {
+        if self.closed || self.line.len() >= self.max {
             return Err(request);
         }
         self.line.push_front(Mail::Request(request));

@@ -7,37 +7,53 @@
 //!
 //! - [`mailbox`]: what stands in line.
 //! - [`task`]: the life, from start to stopped.
-//! - [`instance`]: the guest, and its handlers as messages.
+//! - [`instance`]: the guest, and what it does with each message.
+//! - [`calls`]: its handlers.
+//! - [`due`], [`queue`]: what it does by itself.
+//! - [`asking`], [`questions`]: what it asks the engine.
 //! - [`trap`]: what a guest's end says to people.
 //! - [`log`]: what it logged and printed.
 
+mod asking;
+mod calls;
+mod due;
 mod instance;
+mod limits;
 mod log;
 mod mailbox;
+mod questions;
+mod queue;
 mod task;
 mod trap;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use protocol::component::Settings;
 use protocol::id::{ActorId, Generation, RequestId};
 use protocol::limits::COMMITS_IN_FLIGHT_PER_ACTOR_MAX;
-use protocol::message::{
-    Checkpoint, Commit, Event, Failure, FailureKind, FromRunner, KvAnswer, KvQuestion, KvSpace, LogLevel, Start, StopReason,
-};
+use protocol::message::{Checkpoint, Commit, DatabaseCommit, Event, Failure, FailureKind, FromRunner, LogLevel, Start, StopReason};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::Instant;
 
-pub use self::instance::{Instance, guarded};
+pub use self::asking::no_database_answer;
+pub use self::calls::guarded;
+pub use self::instance::Instance;
+pub use self::limits::Limits;
 use self::log::LogBuffer;
 pub use self::mailbox::{Mail, Mailbox, Refused, Request};
+pub use self::questions::Answer;
+use self::questions::Questions;
 pub use self::task::run;
-use crate::config::{KIB_PERMIT, OUTBOX_BYTES_MAX};
+use crate::config::{KEEP_AWAKE_MS_MAX, KIB_PERMIT, OUTBOX_BYTES_MAX};
 use crate::http::{Response, Route};
 use crate::runner::Shared;
 use crate::sandbox::room;
 use crate::sandbox::ticker::Meter;
 use crate::state::gate::Gate;
-use crate::state::{Refusal, Sealed, State};
+use crate::state::{AlarmEnd, Sealed, State};
 
 /// Nothing that is done under a lock of ours leaves half a change behind, so a panic elsewhere need not spread.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -51,6 +67,7 @@ pub struct Actor {
     pub meter: Meter,
     pub refused: Arc<room::Refused>,
     pub shared: Arc<Shared>,
+    pub limits: Limits,
     /// Room for bodies that were returned whole and are still being sent, in KiB.
     pub outbox: Arc<Semaphore>,
     /// Responses that are being sent, piece by piece.
@@ -66,47 +83,67 @@ pub struct Actor {
     /// The engine has given this generation up.
     lost: Notify,
     log: Mutex<LogBuffer>,
+    /// Who waits for what becomes of a message of the queue, by its number.
+    completions: Mutex<BTreeMap<u64, oneshot::Sender<Option<String>>>>,
     events: AtomicU64,
     wants_sleep: AtomicBool,
     wants_end: AtomicBool,
+    /// It does not go to sleep for being idle before this.
+    awake_until: Mutex<Option<Instant>>,
 }
 
 /// What the guest's calls, the task and the engine's answers change.
 pub struct Books {
     pub state: State,
     gate: Gate<Held>,
-    /// The guest waits for one answer at most.
-    asked: Option<(u64, oneshot::Sender<Result<KvAnswer, String>>)>,
-    questions: u64,
+    questions: Questions,
+}
+
+/// The running message is about the engine's alarm, scheduled for this moment.
+#[derive(Clone, Copy)]
+pub struct Fired {
+    pub scheduled_ms: u64,
+    pub end: AlarmEnd,
 }
 
 /// An output that waits for the gate.
 pub enum Held {
     Response(Arc<Route>, Response),
     Abort(Arc<Route>, Failure),
-    /// The head of a streamed response, and with it all of its body.
-    Stream(oneshot::Sender<()>),
+    /// Somebody goes on with something when this may leave: a streamed response, a request to elsewhere.
+    Signal(oneshot::Sender<()>),
+    /// What a message of the queue was answered with.
+    Completed(oneshot::Sender<Option<String>>, Option<String>),
 }
 
 impl Actor {
     pub fn new(shared: Arc<Shared>, checkpoint: Checkpoint, start: Start) -> Actor {
+        let deployed = start.component.as_ref().map(|deployed| deployed.settings.limits);
+        let limits = Limits::new(&shared.limits, deployed.unwrap_or_default());
         Actor {
             id: checkpoint.actor,
             generation: checkpoint.generation,
-            meter: Meter::new(Arc::clone(&shared.ticker), shared.limits.cpu_per_message_ms),
+            meter: Meter::new(Arc::clone(&shared.ticker), limits.cpu_ms),
             refused: Arc::default(),
             outbox: Arc::new(Semaphore::new(OUTBOX_BYTES_MAX / KIB_PERMIT)),
             sending: AtomicUsize::new(0),
             gathered_bytes: AtomicUsize::new(0),
-            books: Mutex::new(Books { state: State::new(start.alarm_ms), gate: Gate::default(), asked: None, questions: 0 }),
+            books: Mutex::new(Books {
+                state: State::new(checkpoint.generation, start.alarm_ms),
+                gate: Gate::default(),
+                questions: Questions::new(checkpoint.generation),
+            }),
             moved: Notify::new(),
-            mailbox: Mutex::default(),
+            mailbox: Mutex::new(Mailbox::new(limits.mailbox)),
             arrived: Notify::new(),
             lost: Notify::new(),
             log: Mutex::default(),
+            completions: Mutex::default(),
+            limits,
             events: AtomicU64::new(0),
             wants_sleep: AtomicBool::new(false),
             wants_end: AtomicBool::new(false),
+            awake_until: Mutex::default(),
             start,
             shared,
         }
@@ -157,11 +194,8 @@ impl Actor {
         self.moved.notify_one();
     }
 
-    pub fn answered(&self, question: u64, answer: Result<KvAnswer, String>) {
-        let asked = self.books().asked.take_if(|(asked, _)| *asked == question);
-        if let Some((_, tell)) = asked {
-            let _ = tell.send(answer);
-        }
+    pub fn answered(&self, question: u64, answer: Answer) {
+        self.books().questions.answered(question, answer);
     }
 
     pub fn give_up(&self) {
@@ -170,20 +204,9 @@ impl Actor {
 
     // What the guest asks for.
 
-    pub async fn ask(&self, question: KvQuestion) -> Result<KvAnswer, Refusal> {
-        let (tell, answer) = oneshot::channel();
-        let call = {
-            let mut books = self.books();
-            books.questions += 1;
-            books.asked = Some((books.questions, tell));
-            books.questions
-        };
-        self.send(FromRunner::Kv { actor: self.id, generation: self.generation, call, space: KvSpace::Actor, question });
-        match answer.await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(cause)) => Err(Refusal::Other(format!("the engine could not read the state: {cause}"))),
-            Err(_) => Err(Refusal::Other("the engine did not answer".to_string())),
-        }
+    /// What its deployment gives it.
+    pub fn settings(&self) -> Option<&Settings> {
+        self.start.component.as_ref().map(|deployed| &*deployed.settings)
     }
 
     pub fn log(&self, level: LogLevel, text: String) {
@@ -201,36 +224,61 @@ impl Actor {
         self.wants_end.store(true, Relaxed);
     }
 
+    pub fn keep_awake(&self, for_ms: u64) {
+        let limit = Duration::from_millis(for_ms.min(KEEP_AWAKE_MS_MAX));
+        *lock(&self.awake_until) = (for_ms > 0).then(|| Instant::now() + limit);
+    }
+
     // What the task does.
 
-    /// Sends what the running message has written, if it has written anything.
-    pub fn commit(&self) {
-        let sealed = self.books().state.commit(false);
+    /// When it may go to sleep if nothing happens from now on.
+    fn idle_at(&self) -> Instant {
+        let idle_at = Instant::now() + Duration::from_millis(self.shared.limits.idle_before_sleep_ms);
+        lock(&self.awake_until).map_or(idle_at, |until| until.max(idle_at))
+    }
+
+    /// The running message has succeeded: sends what it has written, if it has written anything. An error means that it has failed
+    /// after all and has written nothing.
+    pub async fn commit(&self) -> Result<(), Failure> {
+        self.commit_fired(None).await
+    }
+
+    /// The same for a message that was the alarm's: its commit says so even if nothing was written.
+    pub async fn commit_fired(&self, fired: Option<Fired>) -> Result<(), Failure> {
+        let database = match self.seal_database().await {
+            Ok(database) => database,
+            Err(failure) => {
+                self.drop_writes();
+                return Err(failure);
+            }
+        };
+        let sealed = self.books().state.commit(fired.map(|fired| fired.end), database.is_some());
         if let Some(sealed) = sealed {
-            self.send_commit(sealed, None, false);
+            self.send_commit(sealed, database, fired);
+        }
+        Ok(())
+    }
+
+    /// The running message has failed: it has written nothing.
+    pub fn drop_writes(&self) {
+        let uses_database = self.books().state.drop_writes();
+        if uses_database {
+            self.roll_back_database();
         }
     }
 
-    /// The message was the alarm's: its commit says so even if nothing was written.
-    pub fn commit_alarm(&self, fired_ms: u64, failed: bool) {
-        let sealed = self.books().state.commit(true);
-        if let Some(sealed) = sealed {
-            self.send_commit(sealed, Some(fired_ms), failed);
-        }
-    }
-
-    fn send_commit(&self, sealed: Sealed, fired_ms: Option<u64>, alarm_failed: bool) {
+    fn send_commit(&self, sealed: Sealed, database: Option<DatabaseCommit>, fired: Option<Fired>) {
         self.books().gate.sent(sealed.commit);
         self.send(FromRunner::Commit(Commit {
             actor: self.id,
             generation: self.generation,
             commit: sealed.commit,
             changes: sealed.changes,
-            own: Vec::new(),
-            database: None,
+            own: sealed.own,
+            database,
             alarm: sealed.alarm,
-            fired_ms,
-            alarm_failed,
+            fired_ms: fired.map(|fired| fired.scheduled_ms),
+            alarm_failed: fired.is_some_and(|fired| fired.end == AlarmEnd::Failed),
         }));
     }
 
@@ -246,7 +294,19 @@ impl Actor {
         match output {
             Held::Response(route, response) => route.respond(response),
             Held::Abort(route, failure) => route.abort_with(failure),
-            Held::Stream(head) => drop(head.send(())),
+            Held::Signal(tell) => drop(tell.send(())),
+            Held::Completed(tell, answer) => drop(tell.send(answer)),
+        }
+    }
+
+    /// Waits until everything that was committed so far is durable. For whoever lets something leave by another way than
+    /// [`Actor::say`].
+    pub async fn durable(&self) {
+        let (tell, told) = oneshot::channel();
+        self.say(Held::Signal(tell));
+        // An actor that is given up lets nothing leave any more.
+        if told.await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 

@@ -4,6 +4,7 @@
 //! admitted -> component ready -> instance -> start handler -> Running -> messages -> stop handler -> settled -> Stopped(Ok)
 //!     |             |               |             |                          | a trap
 //!     +-------------+---------------+-------------+--------------------------+--> settled -> Stopped(Error)
+//! between instance and start handler, if another version wrote its state: migrate handler; refused or trapped: NotMigrated
 //! given up by the engine, at any moment: everything is dropped, nothing is said
 //! ```
 //!
@@ -11,19 +12,22 @@
 //! the engine, which gives them to the next generation.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use protocol::limits::{FAILURE_TEXT_BYTES_MAX, cut};
-use protocol::message::{Event, Failure, FailureKind, Outcome};
+use protocol::limits::{FAILURE_TEXT_BYTES_MAX, KV_LIST_ENTRIES_MAX, cut};
+use protocol::message::{Event, Failure, FailureKind, KvSpace, Outcome};
 
 use super::instance::Turn;
 use super::{Actor, Instance, Mail, lock};
+use crate::agenda::{Agenda, records};
 use crate::component::Prepared;
 
 pub async fn run(actor: Arc<Actor>) {
     let life = async {
         let outcome = match begin(&actor).await {
-            Ok(instance) => outcome_of(serve(&actor, instance).await),
+            Ok(mut instance) => match instance.migrate().await {
+                Ok(()) => outcome_of(serve(&actor, instance).await),
+                Err(failure) => Outcome::NotMigrated(cut(failure.message, FAILURE_TEXT_BYTES_MAX)),
+            },
             Err(failure) if failure.kind == FailureKind::NoRoom => Outcome::NoRoom(cut(failure.message, FAILURE_TEXT_BYTES_MAX)),
             Err(failure) => outcome_of(Err(failure)),
         };
@@ -59,6 +63,7 @@ impl Drop for Guard<'_> {
 async fn begin(actor: &Arc<Actor>) -> Result<Instance, Failure> {
     let place = actor.shared.room.admit()?;
     let prepared = component(actor).await?;
+    load_agenda(actor).await?;
     Instance::new(actor, prepared, place).await
 }
 
@@ -66,17 +71,42 @@ async fn serve(actor: &Arc<Actor>, mut instance: Instance) -> Result<(), Failure
     instance.start().await?;
     actor.settle().await;
     actor.event(Event::Running);
+    let mut queue_was_last = false;
     loop {
         actor.flush_log();
         actor.tell_wishes();
         actor.room_for_message().await;
-        let mail = next_mail(actor).await;
+        // While both wait, the mailbox and the queue take turns.
+        let mail = match instance.queue_is_ready() {
+            true if queue_was_last => lock(&actor.mailbox).pop(),
+            true => None,
+            false => Some(next_mail(actor).await),
+        };
+        queue_was_last = mail.is_none();
         lock(&actor.log).begin();
-        match instance.take(mail).await? {
+        let turn = match mail {
+            Some(mail) => instance.take(mail).await?,
+            None => instance.serve_queue(None).await.map(|()| Turn::Next)?,
+        };
+        match turn {
             Turn::Next => {}
             Turn::Stopped => return Ok(()),
         }
     }
+}
+
+/// What is on the actor's agenda. Nothing, if the engine has no alarm: then it need not be asked.
+async fn load_agenda(actor: &Arc<Actor>) -> Result<(), Failure> {
+    if actor.start.alarm_ms.is_none() {
+        return Ok(());
+    }
+    let failed = |what: &str| Failure { kind: FailureKind::StartFailed, message: format!("its agenda cannot be read: {what}") };
+    let stored = actor.list(KvSpace::Runner, records::agenda(), false, KV_LIST_ENTRIES_MAX, false).await;
+    let stored = stored.map_err(|refusal| failed(refusal.text()))?;
+    let agenda = Agenda::new(actor.generation, actor.start.alarm_ms, &stored);
+    let agenda = agenda.map_err(|key| failed(&format!("the entry {key:?} is damaged, or of another version of the engine")))?;
+    actor.books().state.load(agenda);
+    Ok(())
 }
 
 async fn component(actor: &Arc<Actor>) -> Result<Arc<Prepared>, Failure> {
@@ -96,7 +126,7 @@ async fn component(actor: &Arc<Actor>) -> Result<Arc<Prepared>, Failure> {
 }
 
 async fn next_mail(actor: &Actor) -> Mail {
-    let idle = Duration::from_millis(actor.shared.limits.idle_before_sleep_ms);
+    let idle_at = actor.idle_at();
     let mut told = false;
     loop {
         if let Some(mail) = lock(&actor.mailbox).pop() {
@@ -104,7 +134,7 @@ async fn next_mail(actor: &Actor) -> Mail {
         }
         if told {
             actor.arrived.notified().await;
-        } else if tokio::time::timeout(idle, actor.arrived.notified()).await.is_err() {
+        } else if tokio::time::timeout_at(idle_at, actor.arrived.notified()).await.is_err() {
             told = true;
             actor.event(Event::SleepIntent);
         }
@@ -121,6 +151,7 @@ fn outcome_of(end: Result<(), Failure>) -> Outcome {
 async fn end_of(actor: &Arc<Actor>, outcome: Outcome) {
     actor.flush_log();
     actor.settle().await;
+    lock(&actor.completions).clear();
     let never_begun = lock(&actor.mailbox).close();
     for request in never_begun {
         request.route.return_to_engine();
@@ -133,6 +164,7 @@ async fn end_of(actor: &Arc<Actor>, outcome: Outcome) {
 fn vanish(actor: &Arc<Actor>) {
     lock(&actor.mailbox).close();
     actor.books().gate.take_held();
+    lock(&actor.completions).clear();
     actor.shared.routes.forget_actor(actor.id, actor.generation);
     actor.shared.forget(actor);
 }

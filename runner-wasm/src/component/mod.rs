@@ -2,10 +2,11 @@
 //!
 //! A component is compiled once, when it is deployed, and its code kept on disk ([`cache`]); a wake finds it in memory, at worst
 //! on disk. Compiling runs on a thread that may block, one at a time, and never because an actor is waiting to wake, unless the
-//! cache was lost. What is accepted, and the refusals, are in [`check`].
+//! cache was lost. What is accepted, and the refusals, are in [`check`]; what is called of it in [`handlers`].
 
 mod cache;
 mod check;
+pub mod handlers;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -20,18 +21,14 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
 
 use self::cache::Cache;
-use crate::bindings;
+use self::handlers::Handlers;
 use crate::config::{COMPONENT_WAIT_MS, PREPARED_MAX};
 use crate::host::Host;
 
 /// A component that can be instantiated, and which handlers it has.
 pub struct Prepared {
     pub pre: InstancePre<Host>,
-    pub start: Option<bindings::start::WithStartIndices>,
-    pub stop: Option<bindings::stop::WithStopIndices>,
-    pub alarm: Option<bindings::alarm::WithAlarmIndices>,
-    pub http: Option<bindings::http::WithHttpIndices>,
-    pub wasi_http: Option<wasmtime_wasi_http::p2::bindings::ProxyIndices>,
+    pub handlers: Handlers,
     pub info: ComponentInfo,
 }
 
@@ -173,10 +170,9 @@ impl Components {
 
     fn check(&self, component: &Component, bytes: u64, compiled_bytes: u64, compile_ms: u64) -> Outcome {
         check::component(&self.linker, component).map(|checked| {
-            let info = ComponentInfo { handlers: checked.handlers(), imports: checked.imports, bytes, compiled_bytes, compile_ms };
-            let (start, stop, alarm, http, wasi_http) =
-                (checked.start, checked.stop, checked.alarm, checked.http, checked.wasi_http);
-            Arc::new(Prepared { pre: checked.pre, start, stop, alarm, http, wasi_http, info })
+            let check::Checked { pre, imports, handlers } = checked;
+            let info = ComponentInfo { handlers: handlers.list(), imports, bytes, compiled_bytes, compile_ms };
+            Arc::new(Prepared { pre, handlers, info })
         })
     }
 }

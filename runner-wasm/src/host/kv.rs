@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use protocol::limits::{KV_KEY_BYTES_MAX, KV_LIST_ENTRIES_MAX};
-use protocol::message::{KvAnswer, KvQuestion, KvRange};
+use protocol::message::{KvRange, KvSpace};
 
 use super::Host;
 use crate::bindings::rivet::actor::{kv, types};
-use crate::state::{Known, Refusal, check_key};
+use crate::state::{Refusal, check_key};
 
 impl kv::Host for Host {
     async fn get(&mut self, key: Vec<u8>) -> wasmtime::Result<Result<Option<Vec<u8>>, types::Error>> {
@@ -33,21 +33,7 @@ impl kv::Host for Host {
 impl Host {
     async fn read(&mut self, key: Vec<u8>) -> Result<Option<Vec<u8>>, Refusal> {
         check_key(&key)?;
-        match self.actor.books().state.known(&key) {
-            Known::Value(value) => return Ok(Some(value.to_vec())),
-            Known::Absent => return Ok(None),
-            Known::Unknown => {}
-        }
-        let key = Bytes::from(key);
-        match self.actor.ask(KvQuestion::Get { keys: vec![key.clone()] }).await? {
-            KvAnswer::Get(mut values) if values.len() == 1 => {
-                // A copy of its own: the answer may be a slice of something large.
-                let value = values.pop().flatten().map(|entry| Bytes::copy_from_slice(&entry.value));
-                self.actor.books().state.learn(key, value.clone());
-                Ok(value.map(Vec::from))
-            }
-            _ => Err(unexpected_answer()),
-        }
+        Ok(self.actor.read(KvSpace::Actor, key.into()).await?.map(Vec::from))
     }
 
     async fn read_list(&mut self, selector: kv::Selector, options: kv::ListOptions) -> Result<Vec<kv::Entry>, Refusal> {
@@ -58,15 +44,9 @@ impl Host {
         };
         // The guest's number: it may be u32::MAX.
         let limit = options.limit.map_or(KV_LIST_ENTRIES_MAX, |limit| (limit as usize).min(KV_LIST_ENTRIES_MAX));
-        let mut listing = self.actor.books().state.list(range, options.reverse, limit, options.keys_only);
-        while let Some(question) = listing.question() {
-            match self.actor.ask(question).await? {
-                KvAnswer::List(entries) => listing.answer(entries)?,
-                KvAnswer::Get(_) | KvAnswer::Written => return Err(unexpected_answer()),
-            }
-        }
+        let listed = self.actor.list(KvSpace::Actor, range, options.reverse, limit, options.keys_only).await?;
         let entry = |(key, value): (Bytes, Bytes)| kv::Entry { key: key.to_vec(), value: value.to_vec() };
-        Ok(listing.finish()?.into_iter().map(entry).collect())
+        Ok(listed.into_iter().map(entry).collect())
     }
 }
 
@@ -76,8 +56,4 @@ fn bound(bytes: Vec<u8>) -> Result<Bytes, Refusal> {
         true => Err(Refusal::Invalid(format!("a bound has at most {} bytes, this has {}", KV_KEY_BYTES_MAX + 1, bytes.len()))),
         false => Ok(bytes.into()),
     }
-}
-
-fn unexpected_answer() -> Refusal {
-    Refusal::Other("the engine's answer does not fit the question".to_string())
 }

@@ -5,62 +5,66 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use protocol::limits::REQUEST_BODY_BYTES_MAX;
 use protocol::message::{Failure, FailureKind, RequestStart};
 
 use super::route::Piece;
 use super::{Route, response};
-use crate::actor::{Actor, Held, Instance, Request, Sending, guarded, stopped};
-use crate::bindings::http::exports::rivet::actor::http_handler;
+use crate::actor::{Actor, Held, Instance, Limits, Request, Sending, stopped};
+use crate::bindings::exports::rivet::actor::http_handler;
 use crate::bindings::rivet::actor::types::Header;
 use crate::config::{GATHERED_BYTES_MAX, KIB_PERMIT, RESPONSE_WHOLE_BYTES_MAX};
 
 pub async fn serve(instance: &mut Instance, mut request: Box<Request>) -> Result<(), Failure> {
-    let Instance { actor, store, http: Some(handler), .. } = instance else { return Ok(()) };
+    let actor = Arc::clone(&instance.actor);
     let body = match (request.gathered.take(), request.route.whole_body()) {
         (Some(gathered), _) => gathered.body(),
         (None, Some(body)) => body,
         (None, None) => {
-            tokio::spawn(gather(Arc::clone(actor), request));
+            tokio::spawn(gather(actor, request));
             return Ok(());
         }
     };
     let Request { head, route, .. } = *request;
-    let memory = actor.shared.limits.memory_per_actor_bytes;
-    if body.len() > memory / 2 {
-        let message = format!("the request's body has {} bytes, too many for an actor with {memory} bytes of memory", body.len());
-        route.abort_with(Failure { kind: FailureKind::RequestTooLarge, message });
+    if let Err(failure) = check_size(&actor, body.len()) {
+        route.abort_with(failure);
         return Ok(());
     }
     let method = head.method.clone();
-    actor.books().state.begin();
-    store.set_epoch_deadline(1);
-    let limit = Duration::from_millis(actor.shared.limits.message_ms);
-    let deadline = async move { tokio::time::sleep(limit).await };
-    let argument = argument(head, body);
-    let called = handler.rivet_actor_http_handler().call_handle(store, &argument);
-    let returned = guarded(actor, "http", deadline, called).await;
-    drop(argument);
-    match returned.and_then(|returned| response::whole(&method, returned)) {
+    let answered = match instance.call_http(argument(head, body)).await.and_then(|returned| response::whole(&method, returned)) {
+        Ok(response) => actor.commit().await.map(|()| response),
+        Err(failure) => Err(failure),
+    };
+    match answered {
         Ok(mut response) => {
             if response.body.len() > RESPONSE_WHOLE_BYTES_MAX {
                 let kib = u32::try_from(response.body.len().div_ceil(KIB_PERMIT)).unwrap_or(u32::MAX);
                 let room = Arc::clone(&actor.outbox).acquire_many_owned(kib).await.ok();
-                response.sending = Some(Sending::new(actor, room));
+                response.sending = Some(Sending::new(&actor, room));
             }
-            actor.commit();
             actor.say(Held::Response(route, response));
             Ok(())
         }
         Err(failure) => {
-            actor.books().state.drop_writes();
+            actor.drop_writes();
             actor.say(Held::Abort(route, failure.clone()));
             Err(failure)
         }
     }
+}
+
+/// Whether the guest may be given a body of so many bytes.
+fn check_size(actor: &Actor, bytes: usize) -> Result<(), Failure> {
+    let Limits { memory_bytes, message_bytes, .. } = actor.limits;
+    let message = if bytes > message_bytes {
+        format!("the request's body has more than the {message_bytes} bytes that this actor takes")
+    } else if bytes > memory_bytes / 2 {
+        format!("the request's body has {bytes} bytes, too many for an actor with {memory_bytes} bytes of memory")
+    } else {
+        return Ok(());
+    };
+    Err(Failure { kind: FailureKind::RequestTooLarge, message })
 }
 
 fn argument(head: RequestStart, body: Bytes) -> http_handler::Request {
@@ -95,8 +99,9 @@ impl Gathered {
 
     fn add(&mut self, piece: &[u8]) -> Result<(), Failure> {
         let too_large = |message: String| Err(Failure { kind: FailureKind::RequestTooLarge, message });
-        if (self.bytes.len() + piece.len()) as u64 > REQUEST_BODY_BYTES_MAX {
-            return too_large(format!("the request's body has more than {REQUEST_BODY_BYTES_MAX} bytes"));
+        let limit = self.actor.limits.message_bytes;
+        if self.bytes.len() + piece.len() > limit {
+            return too_large(format!("the request's body has more than the {limit} bytes that this actor takes"));
         }
         if self.actor.gathered_bytes.fetch_add(piece.len(), Relaxed) + piece.len() > GATHERED_BYTES_MAX {
             self.actor.gathered_bytes.fetch_sub(piece.len(), Relaxed);

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use protocol::message::{Failure, FailureKind};
 
 use crate::actor::Sending;
-use crate::bindings::http::exports::rivet::actor::http_handler;
+use crate::bindings::exports::rivet::actor::http_handler;
 use crate::config::{RESPONSE_BODY_BYTES_MAX, RESPONSE_HEADER_BYTES_MAX, RESPONSE_HEADERS_MAX};
 
 /// A whole response.

@@ -29,7 +29,8 @@ type Head = Result<http::Response<HyperOutgoingBody>, ErrorCode>;
 
 pub async fn serve(instance: &mut Instance, request: Request) -> Result<(), Failure> {
     let Request { head, route, .. } = request;
-    let Instance { actor, store, wasi_http: Some(handler), .. } = instance else { return Ok(()) };
+    let Instance { actor, store, handlers, .. } = instance;
+    let Some(handler) = handlers.wasi_http else { return Ok(()) };
     let incoming = match incoming(head, Arc::clone(&route)) {
         Ok(incoming) => incoming,
         Err(failure) => {
@@ -61,20 +62,19 @@ pub async fn serve(instance: &mut Instance, request: Request) -> Result<(), Fail
     store.set_epoch_deadline(1);
     let mut response = Pending::new(actor, &route);
     let called = {
-        let call =
-            guarded(actor, "http", deadline(actor, &route), handler.wasi_http_incoming_handler().call_handle(store, request, out));
+        let call = guarded(actor, "http", deadline(actor, &route), handler.call_async(store, (request, out)));
         let mut call = std::pin::pin!(call);
         loop {
             tokio::select! {
                 biased;
-                head = &mut set, if !response.is_set => response.set(head.ok()),
+                head = &mut set, if !response.is_set => response.set(head.ok()).await,
                 called = &mut call => break called,
             }
         }
     };
     // Set in the same breath as the handler returned.
     if !response.is_set {
-        response.set(set.try_recv().ok());
+        response.set(set.try_recv().ok()).await;
     }
     response.end(called)
 }
@@ -95,13 +95,17 @@ impl<'a> Pending<'a> {
         Pending { actor, route, is_set: false, ended: None, refused: false, invalid: None }
     }
 
-    fn set(&mut self, head: Option<Head>) {
+    async fn set(&mut self, head: Option<Head>) {
         self.is_set = true;
         match head {
             Some(Ok(head)) => {
                 let (parts, body) = head.into_parts();
                 match response::status(parts.status.as_u16()).and_then(|_| response::sendable(parts.headers)) {
-                    Ok(headers) => self.begin(parts.status, headers, body),
+                    // The transaction ends here; the guest is not called while it does.
+                    Ok(headers) => match self.actor.commit().await {
+                        Ok(()) => self.begin(parts.status, headers, body),
+                        Err(failure) => self.invalid = Some(failure),
+                    },
                     Err(failure) => self.invalid = Some(failure),
                 }
             }
@@ -112,7 +116,6 @@ impl<'a> Pending<'a> {
     }
 
     fn begin(&mut self, status: StatusCode, headers: HeaderMap, body: HyperOutgoingBody) {
-        self.actor.commit();
         let (open, opened) = oneshot::channel();
         let (tell, ended) = oneshot::channel();
         self.ended = Some(tell);
@@ -131,12 +134,12 @@ impl<'a> Pending<'a> {
                 outgoing.send().await;
             }
         });
-        self.actor.say(Held::Stream(open));
+        self.actor.say(Held::Signal(open));
     }
 
     fn refuse(&mut self, code: &ErrorCode) {
         self.refused = true;
-        self.actor.books().state.drop_writes();
+        self.actor.drop_writes();
         let message = cut(format!("the actor's http handler refused: {code:?}"), FAILURE_TEXT_BYTES_MAX);
         self.actor.say(Held::Abort(Arc::clone(self.route), Failure { kind: FailureKind::HandlerError, message }));
     }
@@ -155,7 +158,7 @@ impl<'a> Pending<'a> {
             message: "the actor's http handler returned without a response".to_string(),
         };
         let failure = called.err().or(self.invalid).unwrap_or_else(unanswered);
-        self.actor.books().state.drop_writes();
+        self.actor.drop_writes();
         self.actor.say(Held::Abort(Arc::clone(self.route), failure.clone()));
         Err(failure)
     }

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use protocol::component::ComponentHash;
 use protocol::id::{ActorId, Generation};
-use protocol::limits::REQUESTS_PER_ACTOR_MAX;
 use protocol::link::{FromRunnerLink, ToRunnerLink};
 use protocol::message::{
     Checkpoint, Command, Failure, FailureKind, FromRunner, RequestStart, RunnerProfile, Serves, Start, StopReason, ToRunner,
@@ -19,7 +18,7 @@ use tokio::runtime::Handle;
 use wasmtime::Engine;
 
 use self::sharded::Sharded;
-use crate::actor::{self, Actor, Mail, Refused, Request};
+use crate::actor::{self, Actor, Answer, Mail, Refused, Request};
 use crate::component::Components;
 use crate::config::{Config, Grant, StartError};
 use crate::http::{Route, Routes};
@@ -141,16 +140,24 @@ impl ToRunnerLink for Runner {
                 reason: Some("actor.not_handled".to_string()),
                 hibernate: false,
             }),
-            // Events and pages are never sent from here, and a response whose request's body is cut short ends by itself.
+            // Events are never sent again from here, and a response whose request's body is cut short ends by itself.
             ToRunner::AckEvents(_)
             | ToRunner::RequestBodyCancel { .. }
             | ToRunner::SocketMessage { .. }
-            | ToRunner::SocketClose { .. }
-            | ToRunner::CallAnswer { .. }
-            | ToRunner::Database { .. } => {}
+            | ToRunner::SocketClose { .. } => {}
             ToRunner::Kv { actor, generation, call, result } => {
                 if let Some(actor) = shared.actor(actor, generation) {
-                    actor.answered(call, result);
+                    actor.answered(call, Answer::Kv(result));
+                }
+            }
+            ToRunner::CallAnswer { actor, generation, call, result } => {
+                if let Some(actor) = shared.actor(actor, generation) {
+                    actor.answered(call, Answer::Call(result));
+                }
+            }
+            ToRunner::Database { actor, call, result } => {
+                if let Some(actor) = shared.actors.find(&actor) {
+                    actor.answered(call, Answer::Database(result));
                 }
             }
             ToRunner::Alarm { actor, generation, scheduled_ms, attempt } => {
@@ -219,7 +226,7 @@ impl Shared {
             Err(Refused::Closed(Mail::Request(request))) => request.route.return_to_engine(),
             Err(Refused::Full(Mail::Request(request))) => request.route.abort_with(Failure {
                 kind: FailureKind::Internal,
-                message: format!("more than the {REQUESTS_PER_ACTOR_MAX} requests that were agreed wait for this actor"),
+                message: format!("{} requests wait for this actor, as many as may; try again later", actor.limits.mailbox),
             }),
             _ => {}
         }

@@ -9,17 +9,43 @@ use protocol::limits::{KV_WRITE_BYTES_MAX, KV_WRITE_CHANGES_MAX};
 use protocol::message::{KvChange, KvRange};
 
 use super::Refusal;
+use crate::config::{OWN_WRITE_BYTES_MAX, OWN_WRITE_CHANGES_MAX};
+
+/// What one message may write.
+pub struct WriteLimits {
+    bytes: usize,
+    changes: usize,
+    /// What the entries are to the guest.
+    what: &'static str,
+}
+
+pub const OF_GUEST: WriteLimits =
+    WriteLimits { bytes: KV_WRITE_BYTES_MAX, changes: KV_WRITE_CHANGES_MAX, what: "keys and values together" };
+pub const OF_RUNNER: WriteLimits = WriteLimits {
+    bytes: OWN_WRITE_BYTES_MAX,
+    changes: OWN_WRITE_CHANGES_MAX,
+    what: "schedules, queued messages and connections' states together",
+};
 
 /// A value, or `None` for a deleted key.
 pub type Written = Option<Bytes>;
 
-#[derive(Default)]
 pub struct WriteSet {
     writes: BTreeMap<Bytes, Written>,
     bytes: usize,
+    limits: &'static WriteLimits,
 }
 
 impl WriteSet {
+    pub fn new(limits: &'static WriteLimits) -> WriteSet {
+        WriteSet { writes: BTreeMap::new(), bytes: 0, limits }
+    }
+
+    /// Leaves it empty.
+    pub fn take(&mut self) -> WriteSet {
+        std::mem::replace(self, WriteSet::new(self.limits))
+    }
+
     pub fn is_empty(&self) -> bool {
         self.writes.is_empty()
     }
@@ -32,13 +58,14 @@ impl WriteSet {
     pub fn put(&mut self, key: Bytes, value: Written) -> Result<(), Refusal> {
         let before = self.writes.get(&key).map(|value| size(&key, value));
         let bytes = self.bytes - before.unwrap_or(0) + size(&key, &value);
-        if bytes > KV_WRITE_BYTES_MAX {
+        let WriteLimits { bytes: bytes_max, changes: changes_max, what } = *self.limits;
+        if bytes > bytes_max {
             return Err(Refusal::TooLarge(format!(
-                "one message writes at most {KV_WRITE_BYTES_MAX} bytes, keys and values together; this one would write {bytes}"
+                "one message writes at most {bytes_max} bytes, {what}; this one would write {bytes}"
             )));
         }
-        if before.is_none() && self.writes.len() >= KV_WRITE_CHANGES_MAX {
-            return Err(Refusal::TooLarge(format!("one message changes at most {KV_WRITE_CHANGES_MAX} keys")));
+        if before.is_none() && self.writes.len() >= changes_max {
+            return Err(Refusal::TooLarge(format!("one message changes at most {changes_max} keys, {what}")));
         }
         self.bytes = bytes;
         self.writes.insert(key, value);

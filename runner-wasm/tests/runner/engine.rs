@@ -10,12 +10,15 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use protocol::component::{ComponentHash, ComponentInfo, ComponentRefusal};
+use protocol::database::DatabaseQuestion;
 use protocol::id::{ActorId, Generation, Id, RequestId};
 use protocol::limits::BODY_WINDOW_BYTES;
 use protocol::link::{FromRunnerLink, ToRunnerLink};
 use protocol::message::*;
 use rivet_runner_wasm::{Config, Runner};
 use sha2::{Digest, Sha256};
+
+use crate::database::Database;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -32,6 +35,12 @@ pub enum Answer {
 #[derive(Default)]
 pub struct Seen {
     pub stored: BTreeMap<Bytes, Bytes>,
+    /// What the runner keeps for the actor.
+    pub own: BTreeMap<Bytes, Bytes>,
+    /// The actor's database, from its first statement on.
+    pub database: Database,
+    /// Calls to other actors, and whether all commits were durable when they came.
+    pub calls: Vec<(CallTarget, Ask, bool)>,
     pub alarm_ms: Option<u64>,
     pub commits: Vec<Commit>,
     pub events: Vec<(ActorId, Generation, u64, Event)>,
@@ -87,9 +96,18 @@ impl Engine {
             FromRunner::RequestWindow { request, consumed_bytes } => {
                 seen.windows.insert(request, consumed_bytes);
             }
-            FromRunner::Kv { actor, generation, call, question, .. } => {
+            FromRunner::Kv { actor, generation, call, space, question } => {
                 seen.reads += 1;
-                return Some(ToRunner::Kv { actor, generation, call, result: Ok(seen.read(question)) });
+                return Some(ToRunner::Kv { actor, generation, call, result: Ok(seen.read(space, question)) });
+            }
+            FromRunner::Database { actor, call, question: DatabaseQuestion::Message { step, .. } } => {
+                return Some(ToRunner::Database { actor, call, result: seen.database.step(call, step) });
+            }
+            FromRunner::CallActor { actor, generation, call, target, ask, .. } => {
+                let result = answer_of(&target, &ask);
+                let all_durable = seen.held.is_empty();
+                seen.calls.push((target, ask, all_durable));
+                return Some(ToRunner::CallAnswer { actor, generation, call, result });
             }
             FromRunner::Commit(commit) => {
                 let (actor, generation, number) = (commit.actor, commit.generation, commit.commit);
@@ -120,7 +138,6 @@ impl Engine {
             | FromRunner::SocketMessage { .. }
             | FromRunner::SocketAck { .. }
             | FromRunner::SocketClose { .. }
-            | FromRunner::CallActor { .. }
             | FromRunner::KvWrite { .. }
             | FromRunner::Database { .. } => panic!("components say no such thing: {message:?}"),
             FromRunner::Log { lines, .. } => seen.lines.extend(lines.into_iter().map(|line| line.text)),
@@ -210,13 +227,16 @@ impl Seen {
     }
 
     fn apply(&mut self, commit: &Commit) {
-        for change in &commit.changes {
-            match change {
-                KvChange::Put { key, value } => drop(self.stored.insert(key.clone(), value.clone())),
-                KvChange::Delete { key } => drop(self.stored.remove(key)),
-                KvChange::DeleteRange { range } => self.stored.retain(|key, _| !range.contains(key)),
+        for (stored, changes) in [(&mut self.stored, &commit.changes), (&mut self.own, &commit.own)] {
+            for change in changes {
+                match change {
+                    KvChange::Put { key, value } => drop(stored.insert(key.clone(), value.clone())),
+                    KvChange::Delete { key } => drop(stored.remove(key)),
+                    KvChange::DeleteRange { range } => stored.retain(|key, _| !range.contains(key)),
+                }
             }
         }
+        self.database.committed(commit.database.as_ref());
         match (commit.alarm, commit.fired_ms) {
             (AlarmChange::Set(at), _) => self.alarm_ms = Some(at),
             (AlarmChange::Clear, _) => self.alarm_ms = None,
@@ -225,13 +245,15 @@ impl Seen {
         }
     }
 
-    fn read(&self, question: KvQuestion) -> KvAnswer {
+    fn read(&self, space: KvSpace, question: KvQuestion) -> KvAnswer {
+        let stored = match space {
+            KvSpace::Actor => &self.stored,
+            KvSpace::Runner => &self.own,
+        };
         match question {
-            KvQuestion::Get { keys } => {
-                KvAnswer::Get(keys.iter().map(|key| Some(entry(key, self.stored.get(key)?.clone()))).collect())
-            }
+            KvQuestion::Get { keys } => KvAnswer::Get(keys.iter().map(|key| Some(entry(key, stored.get(key)?.clone()))).collect()),
             KvQuestion::List { range, reverse, limit, keys_only } => {
-                let mut pairs: Vec<_> = self.stored.iter().filter(|(key, _)| range.contains(key)).collect();
+                let mut pairs: Vec<_> = stored.iter().filter(|(key, _)| range.contains(key)).collect();
                 if reverse {
                     pairs.reverse();
                 }
@@ -239,6 +261,19 @@ impl Seen {
                 KvAnswer::List(pairs.into_iter().take(limit).map(|(key, text)| entry(key, value(text))).collect())
             }
         }
+    }
+}
+
+/// An actor that says what it is asked, and none else.
+fn answer_of(target: &CallTarget, ask: &Ask) -> Result<String, CallError> {
+    match (target, ask) {
+        (CallTarget::Id(id), Ask::Action { args, .. }) if id == "echo" => Ok(args.clone()),
+        _ => Err(CallError {
+            group: "actor".to_string(),
+            code: "not_found".to_string(),
+            message: "there is no such actor".to_string(),
+            metadata: None,
+        }),
     }
 }
 
