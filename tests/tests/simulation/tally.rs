@@ -35,9 +35,14 @@ pub enum Happened {
     DatabaseFenced,
     KvWritten,
     KvOfNobody,
+    Sealed,
+    SealForgotten,
+    Called,
+    CircleRefused,
+    CallAbandoned,
 }
 
-const NAMES: [&str; 31] = [
+const NAMES: [&str; 36] = [
     "requests answered",
     "requests refused",
     "actors started",
@@ -69,10 +74,20 @@ const NAMES: [&str; 31] = [
     "databases fenced",
     "KV writes",
     "KV writes to nobody",
+    "messages sealed",
+    "seals forgotten",
+    "actors called by actors",
+    "circles refused",
+    "calls abandoned",
 ];
 
-#[derive(Default)]
 pub struct Tally([u64; NAMES.len()]);
+
+impl Default for Tally {
+    fn default() -> Tally {
+        Tally([0; NAMES.len()])
+    }
+}
 
 impl Tally {
     pub fn count(&mut self, what: Happened) {
