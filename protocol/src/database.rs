@@ -131,7 +131,7 @@ pub struct Rows {
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Executed {
     pub rows: Rows,
-    /// Of the last statement that changed rows.
+    /// Of the last statement that changed rows; in a message, of this one.
     pub changes: i64,
     pub last_insert_row_id: Option<i64>,
 }

@@ -34,6 +34,8 @@ pub const DATABASE_STAGED_BYTES_MAX: usize = 64 * MIB;
 pub const DATABASE_SEGMENTS_MAX: usize = DATABASE_STAGED_BYTES_MAX / crate::database::PAGE_BYTES;
 /// Pages of one answer: 16 MiB.
 pub const DATABASE_READ_PAGES_MAX: usize = 4096;
+/// Changed pages of one message of an actor: as many as one answer has, since they travel to its runner and back.
+pub const DATABASE_MESSAGE_PAGES_MAX: usize = DATABASE_READ_PAGES_MAX;
 /// 10 GiB.
 pub const DATABASE_PAGES_MAX: u32 = (10 * 1024 * MIB / crate::database::PAGE_BYTES) as u32;
 

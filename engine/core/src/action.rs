@@ -50,6 +50,19 @@ pub enum Action {
         call: u64,
         question: DatabaseQuestion,
     },
+    /// What this call sealed is durable now; or it will not be committed, and the connection that has sealed it is of no use any
+    /// more. Either way the actor's next statements run.
+    SqlSettled {
+        actor: ActorId,
+        generation: Generation,
+        call: u64,
+        committed: bool,
+    },
+    /// This generation is over, and with it its connection and the transaction that may be open.
+    EndSql {
+        actor: ActorId,
+        generation: Generation,
+    },
     /// Close the runner's connection: it is to end, and not to come back.
     EvictRunner {
         runner: RunnerId,
@@ -84,6 +97,10 @@ pub enum Action {
         runner: RunnerId,
         actor: ActorId,
         generation: Generation,
+    },
+    /// This request of an actor is over, because nobody waits for it any more: whoever handles it is told.
+    Abandon {
+        request: RequestId,
     },
     /// Answer the request with an error. Whatever arrives for it later is dropped.
     Refuse {

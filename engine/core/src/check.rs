@@ -10,7 +10,7 @@ use crate::core::{Core, Timer};
 use crate::input::RequestKind;
 use crate::life::{Actor, Life};
 use crate::place::Place;
-use crate::requests::KeyEntry;
+use crate::requests::{KeyEntry, KeyWaiter};
 
 impl Core {
     /// Looks at everything: for simulations only.
@@ -18,6 +18,7 @@ impl Core {
         self.check_runners();
         self.check_calls_out();
         self.check_requests();
+        self.check_calls();
         self.check_keys();
         self.check_timers();
         let unplaced: BTreeSet<ActorId> = self.in_life(|life| matches!(life, Life::Unplaced)).collect();
@@ -90,6 +91,25 @@ impl Core {
             let actor = self.actors.get(&entry.actor).unwrap_or_else(|| panic!("{request:?} waits for nobody"));
             let waits = actor.waiting.contains(request) != actor.hibernating.contains(request);
             assert!(waits, "{request:?} is forgotten");
+        }
+    }
+
+    /// Who waits for a call runs, and the call is one that is not over.
+    fn check_calls(&self) {
+        let waiters = self.key_loads.values().flat_map(|load| &load.waiters);
+        let looking_up: BTreeSet<_> = waiters
+            .filter_map(|waiter| match waiter {
+                KeyWaiter::Request { request, .. } => Some(*request),
+                KeyWaiter::Call { .. } => None,
+            })
+            .collect();
+        for (id, actor) in &self.actors {
+            let Some(calling) = actor.calling else { continue };
+            assert!(actor.on().is_some(), "{id} waits for an actor and is {:?}", actor.life);
+            let entry = self.requests.get(&calling.request);
+            let own = entry.is_some_and(|entry| entry.wish.caller.is_some_and(|caller| caller.actor == *id));
+            assert!(own || looking_up.contains(&calling.request), "{id} waits for {:?}, which is over", calling.request);
+            assert_eq!(calling.target, entry.map(|entry| entry.actor), "whom {id} waits for");
         }
     }
 

@@ -171,6 +171,8 @@ pub(crate) enum ActorThen {
         runner: RunnerId,
         generation: u32,
         commit: u64,
+        /// The call that sealed what it wrote to the database.
+        sealed: Option<u64>,
     },
     /// What its runner asked for is: tell it.
     Answered {
@@ -223,7 +225,10 @@ impl Core {
         match input {
             Input::Booted(boot) => self.boot(boot),
             Input::Request { request, target, kind, skip_ready_wait } => {
-                self.request_arrived(request, target, Wish { kind, skip_ready_wait });
+                self.request_arrived(request, target, Wish { kind, skip_ready_wait, caller: None });
+            }
+            Input::ActorCalls { request, runner, actor, generation, callee } => {
+                self.actor_calls(request, runner, actor, generation, callee);
             }
             Input::SocketOpened { request, can_hibernate } => self.socket_opened(request, can_hibernate),
             Input::SocketWakes { request } => self.socket_wakes(request),

@@ -2,16 +2,19 @@
 //!
 //! Two fences. The generation: only the one that runs reads or writes, so a runner that was given up cannot. The head: a writer says
 //! which commit it has seen last, and one that has missed some is refused. The texts are the original's: clients look for them.
+//!
+//! What the statements of a component's message wrote goes to its runner and comes back as part of the message's commit. Here it is
+//! kept meanwhile, so that nothing else can be written in its place.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use protocol::database::{DatabaseAnswer, DatabaseError, DatabaseQuestion, Fence, PAGE_BYTES, Page};
+use protocol::database::{DatabaseAnswer, DatabaseError, DatabaseQuestion, Fence, MessageStep, PAGE_BYTES, Page};
 use protocol::id::{ActorId, Generation, RunnerId};
 use protocol::limits::{
     DATABASE_COMMIT_BYTES_MAX, DATABASE_PAGES_MAX, DATABASE_SEGMENT_ALIGNMENT, DATABASE_SEGMENT_PAGES_MAX, DATABASE_SEGMENTS_MAX,
     DATABASE_STAGED_BYTES_MAX,
 };
-use protocol::message::ToRunner;
+use protocol::message::{DatabaseCommit, ToRunner};
 
 use crate::action::Action;
 use crate::core::{ActorThen, Core};
@@ -26,6 +29,13 @@ pub(crate) struct Stage {
     /// By their first page.
     segments: BTreeMap<u32, Vec<Page>>,
     bytes: usize,
+}
+
+/// What the statements of one message wrote, until the message's commit brings it.
+pub(crate) struct Sealed {
+    /// The `Seal` that was answered with it.
+    call: u64,
+    changes: DatabaseChanges,
 }
 
 /// What is to be committed, and then answered.
@@ -43,10 +53,13 @@ enum Next {
 
 impl Core {
     pub(crate) fn database(&mut self, runner: RunnerId, id: ActorId, call: u64, question: DatabaseQuestion) {
+        let runs_components = self.runners.get(&runner).is_some_and(|runner| runner.profile.runs_components());
         let own = self.actors.get(&id).is_some_and(|actor| {
-            self.runners.get(&runner).is_some_and(|runner| runner.profile.runs_components() || runner.is_of(actor.record.namespace))
+            runs_components || self.runners.get(&runner).is_some_and(|runner| runner.is_of(actor.record.namespace))
         });
         let next = match self.actors.get_mut(&id).filter(|_| own) {
+            // Only these have messages that are transactions.
+            Some(_) if matches!(question, DatabaseQuestion::Message { .. }) && !runs_components => Err(no_message()),
             Some(actor) => actor.database(question),
             None => Err(no_such_actor()),
         };
@@ -56,12 +69,22 @@ impl Core {
             Ok(Next::Read { pages, expected_txid }) => {
                 self.act(Action::ReadPages { runner, actor: id, call, pages, expected_txid });
             }
-            Ok(Next::Run(generation, question)) => self.act(Action::RunSql { runner, actor: id, generation, call, question }),
+            Ok(Next::Run(generation, question)) => self.run_sql(runner, id, generation, call, question),
             Err(error) => self.answer_database(runner, id, call, Err(error)),
         }
     }
 
-    /// The engine has run a statement of the actor: what it wrote is committed before it is answered.
+    fn run_sql(&mut self, runner: RunnerId, id: ActorId, generation: Generation, call: u64, question: DatabaseQuestion) {
+        if matches!(question, DatabaseQuestion::Message { step: MessageStep::RollBack, .. }) {
+            self.drop_seal(id);
+        }
+        if let Some(actor) = self.actors.get_mut(&id) {
+            actor.uses_sql = true;
+        }
+        self.act(Action::RunSql { runner, actor: id, generation, call, question });
+    }
+
+    /// The engine has run a statement of the actor: what it wrote is committed before it is answered, unless it is part of a message.
     pub(crate) fn sql_ran(
         &mut self,
         runner: RunnerId,
@@ -73,16 +96,22 @@ impl Core {
     ) {
         let current = self.actors.get(&id).is_some_and(|actor| actor.may_use_database(u64::from(generation)));
         let head_txid = self.actors.get(&id).map_or(0, Actor::head_txid);
-        match changes {
+        match (result, changes) {
             _ if !current => self.answer_database(runner, id, call, Err(no_such_actor())),
             // The runner has written pages of its own meanwhile.
-            Some(DatabaseChanges { base_txid, .. }) if base_txid != head_txid => {
+            (_, Some(DatabaseChanges { base_txid, .. })) if base_txid != head_txid => {
                 self.answer_database(runner, id, call, Err(head_fence_mismatch(base_txid, head_txid)));
             }
-            Some(DatabaseChanges { pages, size_pages, .. }) => {
+            (Ok(answer @ DatabaseAnswer::Sealed { .. }), Some(changes)) => {
+                if let Some(actor) = self.actors.get_mut(&id) {
+                    actor.sealed = Some(Box::new(Sealed { call, changes }));
+                }
+                self.answer_database(runner, id, call, Ok(answer));
+            }
+            (result, Some(DatabaseChanges { pages, size_pages, .. })) => {
                 self.commit_database(runner, id, call, Write { pages, size_pages }, Some(result));
             }
-            None => self.answer_database(runner, id, call, result),
+            (result, None) => self.answer_database(runner, id, call, result),
         }
     }
 
@@ -106,8 +135,42 @@ impl Core {
         self.commit_actor(id, vec![change], ActorThen::Answered { runner, answer });
     }
 
+    /// What a message's commit says about the database: the call that sealed it, and the change; or what is wrong with it.
+    ///
+    /// The engine's connection goes on from the pages that it has sealed, so others under them would be a damaged database.
+    pub(crate) fn sealed(&mut self, id: ActorId, database: Option<DatabaseCommit>) -> Result<Option<(u64, Change)>, String> {
+        let Some(DatabaseCommit { call, pages, size_pages }) = database else {
+            // Its message has failed after all.
+            self.drop_seal(id);
+            return Ok(None);
+        };
+        let Some(actor) = self.actors.get_mut(&id) else { return Ok(None) };
+        let head_txid = actor.head_txid();
+        let Some(sealed) = actor.sealed.take().filter(|sealed| sealed.call == call) else {
+            return Err(format!("its runner sent a commit with pages of call {call}, which has sealed none"));
+        };
+        let Sealed { changes, .. } = *sealed;
+        if changes.base_txid != head_txid {
+            let base_txid = changes.base_txid;
+            return Err(format!("its runner sent a commit with pages on head {base_txid} of the database, and it has {head_txid}"));
+        }
+        if changes.pages != pages || changes.size_pages != size_pages {
+            return Err(format!("its runner sent a commit with other pages than call {call} has sealed"));
+        }
+        Ok(self.change_database(id, changes.pages, changes.size_pages).map(|change| (call, change)))
+    }
+
+    /// What was sealed will not be committed: the connection that did is of no use any more.
+    fn drop_seal(&mut self, id: ActorId) {
+        let Some(actor) = self.actors.get_mut(&id) else { return };
+        let generation = actor.record.generation;
+        if let Some(sealed) = actor.sealed.take() {
+            self.act(Action::SqlSettled { actor: id, generation, call: sealed.call, committed: false });
+        }
+    }
+
     /// The next head of the actor's database, in memory and for the disk.
-    pub(crate) fn change_database(&mut self, id: ActorId, pages: Vec<Page>, size_pages: u32) -> Option<Change> {
+    fn change_database(&mut self, id: ActorId, pages: Vec<Page>, size_pages: u32) -> Option<Change> {
         let actor = self.actors.get_mut(&id)?;
         let old = actor.database.unwrap_or_default();
         let head = DatabaseHead { txid: old.txid + 1, size_pages };
@@ -305,6 +368,11 @@ fn head_fence_mismatch(expected: u64, current: u64) -> DatabaseError {
     let message =
         format!("transaction failed: sqlite head fence mismatch: expected head txid {expected}, current head txid {current}");
     DatabaseError { group: "depot", code: "head_fence_mismatch", message }
+}
+
+fn no_message() -> DatabaseError {
+    let message = "only a runner of components can make statements part of a message".to_string();
+    DatabaseError { group: "sqlite", code: "invalid_request", message }
 }
 
 fn no_such_actor() -> DatabaseError {

@@ -31,6 +31,8 @@ pub enum Input {
         /// Goes to a runner that has the actor even if the actor is not running yet, or no more.
         skip_ready_wait: bool,
     },
+    /// An actor calls another one of its namespace: as `Request`, and refused if whom it calls waits for it.
+    ActorCalls { request: RequestId, runner: RunnerId, actor: ActorId, generation: Generation, callee: Callee },
     /// An actor has taken this socket. One that can hibernate outlives the actor's generation: see `Action::Hibernate`.
     SocketOpened { request: RequestId, can_hibernate: bool },
     /// A hibernating socket has something for its actor.
@@ -131,6 +133,18 @@ pub enum Target {
     Id(ActorId),
     Key {
         namespace: String,
+        name: String,
+        key: String,
+        /// Create it if there is none.
+        create: Option<Box<Create>>,
+    },
+}
+
+/// Which actor another one calls; in the caller's namespace.
+#[derive(Clone, Debug)]
+pub enum Callee {
+    Id(ActorId),
+    Key {
         name: String,
         key: String,
         /// Create it if there is none.

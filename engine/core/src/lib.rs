@@ -17,6 +17,7 @@
 //! - [`refusal`]: why something is refused.
 //! - [`core`]: the value; routes each input to the part it concerns.
 //! - [`requests`]: how a request finds its actor and waits for it.
+//! - [`actor_calls`]: requests that an actor makes, and waits for.
 //! - [`api`]: what the API may ask for.
 //! - [`memory`]: how an actor comes into memory and leaves it.
 //! - [`life`], [`start`], [`words`]: the life of one actor; how it starts; what its runner says.
@@ -31,6 +32,7 @@
 //! - [`check`]: what must hold between two inputs, for simulations.
 
 pub mod action;
+mod actor_calls;
 mod alarms;
 mod api;
 mod check;

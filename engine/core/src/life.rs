@@ -24,9 +24,10 @@ use protocol::limits::{REQUESTS_PER_ACTOR_MAX, SOCKETS_PER_ACTOR_MAX};
 use protocol::message::{Checkpoint, Command, Failure, FailureKind, FromRunner, StartReason, StopReason, ToRunner};
 
 use crate::action::Action;
+use crate::actor_calls::Calling;
 use crate::api::ActorCall;
 use crate::core::{ActorThen, Core, Timer};
-use crate::database::Stage;
+use crate::database::{Sealed, Stage};
 use crate::input::{CallId, KeyRef, RequestKind};
 use crate::record::{ActorError, ActorRecord, After, Change, CrashPolicy, DatabaseHead, RunnerRef, Stop};
 use crate::refusal::Refusal;
@@ -56,6 +57,12 @@ pub(crate) struct Actor {
     pub words: Vec<(RunnerId, FromRunner)>,
     /// A commit of its database that comes in pieces.
     pub stage: Option<Box<Stage>>,
+    /// What a message has written to its database, on its way into the message's commit.
+    pub sealed: Option<Box<Sealed>>,
+    /// The engine has run statements for this generation.
+    pub uses_sql: bool,
+    /// The call that it waits for.
+    pub calling: Option<Calling>,
     /// The last command sent to this generation.
     pub command: u64,
     /// The last event that its runner was told need not be sent again, plus one.
@@ -131,6 +138,9 @@ impl Actor {
             socket_wakes: false,
             words: Vec::new(),
             stage: None,
+            sealed: None,
+            uses_sql: false,
+            calling: None,
             command: 0,
             events_acked: 0,
             alarm_sent: false,
@@ -328,6 +338,9 @@ impl Core {
         actor.record.connectable_ms = None;
         actor.record.stop = None;
         actor.stage = None;
+        actor.sealed = None;
+        let (uses_sql, calling) = (std::mem::take(&mut actor.uses_sql), actor.calling.take());
+        let generation = actor.record.generation;
         // A runner of components has the last word on each request, and may have one on its way: answered, failed or returned.
         let returns = matches!(runner, Some(RunnerRef::Components { .. }));
         let open = std::mem::take(&mut actor.dispatched);
@@ -350,6 +363,12 @@ impl Core {
                 start_failure = Some(Refusal::Failed { actor: id, failure });
             }
             End::Lost(error) => actor.record.error = Some(error.clone()),
+        }
+        if uses_sql {
+            self.act(Action::EndSql { actor: id, generation });
+        }
+        if let Some(Calling { request, .. }) = calling {
+            self.abandon(request);
         }
         let open = self.keep_sockets(id, open);
         for request in open {

@@ -68,6 +68,7 @@ impl Core {
             self.hear_words(words, false);
             return self.not_found(id, waiting, calls, destroyed_in);
         };
+        let waiting = self.without_strangers(waiting, found.record.namespace);
         let wanted = !waiting.is_empty();
         self.adopt(*found, waiting);
         for call in calls {

@@ -65,6 +65,10 @@ pub enum Refusal {
     Overloaded {
         actor: ActorId,
     },
+    /// An actor has called one that waits for it, over others perhaps: all of them, in the order in which they wait.
+    CallCycle {
+        circle: String,
+    },
     /// The URL of its pool could not start it, several times.
     WakeRetriesExceeded {
         actor: ActorId,
@@ -126,6 +130,7 @@ impl Refusal {
             },
             Refusal::RunnerLost { .. } => ("guard", "tunnel_response_closed"),
             Refusal::Overloaded { .. } => ("actor", "overloaded"),
+            Refusal::CallCycle { .. } => ("actor", "call_cycle"),
             Refusal::WakeRetriesExceeded { .. } => ("guard", "actor_wake_retries_exceeded"),
             Refusal::DeploymentNotFound { .. } => ("deployment", "not_found"),
             Refusal::VersionNotFound { .. } => ("deployment", "version_not_found"),
@@ -186,6 +191,12 @@ impl fmt::Display for Refusal {
             }
             Refusal::Overloaded { actor } => {
                 write!(f, "actor {actor} already has {REQUESTS_PER_ACTOR_MAX} requests waiting; try again later")
+            }
+            Refusal::CallCycle { circle } => {
+                write!(
+                    f,
+                    "these actors would wait for each other for ever: {circle}; answer first, and call from a schedule or the own queue"
+                )
             }
             Refusal::WakeRetriesExceeded { actor, retries } => {
                 write!(f, "actor {actor} could not be started in {retries} tries; GET /actors?actor_ids={actor} shows why")

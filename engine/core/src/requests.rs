@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use protocol::id::{ActorId, Generation, RequestId, RunnerId};
 
 use crate::action::Action;
+use crate::actor_calls::Caller;
 use crate::core::{Core, Timer};
 use crate::input::{CallId, Create, KeyRef, LoadedActor, RequestKind, Target};
 use crate::life::Life;
@@ -30,6 +31,8 @@ pub(crate) struct Request {
 pub(crate) struct Wish {
     pub kind: RequestKind,
     pub skip_ready_wait: bool,
+    /// The actor that waits for the answer, if it is one.
+    pub caller: Option<Caller>,
 }
 
 /// What is known in memory of a key that is not being read.
@@ -69,19 +72,21 @@ impl Core {
             Target::Id(actor) => self.request_actor(request, wish, actor, self.now_ms),
             Target::Key { namespace, name, key, create } => {
                 let waiter = KeyWaiter::Request { request, wish, arrived_ms: self.now_ms, create };
-                if let Err(refusal) = self.request_key(waiter, namespace, name, key) {
-                    self.act(Action::Refuse { request, refusal });
+                let known = self.namespace(&namespace);
+                let asked = known.and_then(|id| self.request_key(waiter, &namespace, KeyRef { namespace: id, name, key }));
+                if let Err(refusal) = asked {
+                    self.turn_away(request, wish, refusal);
                 }
             }
         }
     }
 
-    fn request_key(&mut self, waiter: KeyWaiter, namespace: String, name: String, key: String) -> Result<(), Refusal> {
-        let id = self.namespace(&namespace)?;
+    /// `namespace` is the name of the key's.
+    pub(crate) fn request_key(&mut self, waiter: KeyWaiter, namespace: &str, key: KeyRef) -> Result<(), Refusal> {
         if let KeyWaiter::Request { create: Some(create), .. } = &waiter {
-            self.check_create(&namespace, id, &name, Some(&key), create)?;
+            self.check_create(namespace, key.namespace, &key.name, Some(&key.key), create)?;
         }
-        self.want_key(KeyRef { namespace: id, name, key }, waiter);
+        self.want_key(key, waiter);
         Ok(())
     }
 
@@ -133,8 +138,8 @@ impl Core {
             (KeyWaiter::Request { request, wish, arrived_ms, .. }, Some(actor)) => {
                 self.request_actor(request, wish, actor, arrived_ms);
             }
-            (KeyWaiter::Request { request, create: None, .. }, None) => {
-                self.act(Action::Refuse { request, refusal: Refusal::ActorNotFound });
+            (KeyWaiter::Request { request, wish, create: None, .. }, None) => {
+                self.turn_away(request, wish, Refusal::ActorNotFound);
             }
             (KeyWaiter::Request { request, wish, arrived_ms, create: Some(create) }, None) => {
                 let actor = self.create_actor(key.namespace, key.name.clone(), Some(key.key.clone()), *create, None);
@@ -147,15 +152,18 @@ impl Core {
         }
     }
 
-    fn request_actor(&mut self, request: RequestId, wish: Wish, id: ActorId, arrived_ms: u64) {
+    pub(crate) fn request_actor(&mut self, request: RequestId, wish: Wish, id: ActorId, arrived_ms: u64) {
         let ready_by_ms = arrived_ms + self.config.ready_timeout_ms;
         self.load(id);
+        if let Err(refusal) = self.may_wait_for(request, wish, id) {
+            return self.turn_away(request, wish, refusal);
+        }
         let Some(actor) = self.actors.get_mut(&id) else { return };
         if actor.is_ending() {
-            return self.act(Action::Refuse { request, refusal: Refusal::ActorDestroyedWhileWaiting { actor: id } });
+            return self.turn_away(request, wish, Refusal::ActorDestroyedWhileWaiting { actor: id });
         }
         if actor.is_full(wish.kind) {
-            return self.act(Action::Refuse { request, refusal: Refusal::Overloaded { actor: id } });
+            return self.turn_away(request, wish, Refusal::Overloaded { actor: id });
         }
         actor.count(wish.kind, 1);
         let now = match actor.life {
@@ -205,6 +213,7 @@ impl Core {
             return self.forget_key_waiter(request);
         };
         self.timers.remove(&(entry.ready_by_ms, Timer::Request(request)));
+        self.waits_no_more(request, entry.wish);
         if let Some(actor) = self.actors.get_mut(&entry.actor) {
             actor.count(entry.wish.kind, -1);
             actor.waiting.remove(&request);
@@ -216,10 +225,26 @@ impl Core {
 
     /// The client left while the key was being read: rare, and few keys are being read at one time.
     fn forget_key_waiter(&mut self, gone: RequestId) {
+        let mut wish = None;
         for load in self.key_loads.values_mut() {
             // Left empty on purpose if it was the only one: the read is still under way.
-            load.waiters.retain(|waiter| !matches!(waiter, KeyWaiter::Request { request, .. } if *request == gone));
+            load.waiters.retain(|waiter| match waiter {
+                KeyWaiter::Request { request, wish: wished, .. } if *request == gone => {
+                    wish = Some(*wished);
+                    false
+                }
+                KeyWaiter::Request { .. } | KeyWaiter::Call { .. } => true,
+            });
         }
+        if let Some(wish) = wish {
+            self.waits_no_more(gone, wish);
+        }
+    }
+
+    /// It never came to wait for an actor.
+    pub(crate) fn turn_away(&mut self, request: RequestId, wish: Wish, refusal: Refusal) {
+        self.waits_no_more(request, wish);
+        self.act(Action::Refuse { request, refusal });
     }
 
     pub(crate) fn refuse(&mut self, request: RequestId, refusal: Refusal) {

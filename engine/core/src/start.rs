@@ -101,7 +101,10 @@ impl Core {
                 self.send_start(id, generation);
             }
             ActorThen::Created { by } => self.created(id, by),
-            ActorThen::Written { runner, generation, commit } => {
+            ActorThen::Written { runner, generation, commit, sealed } => {
+                if let Some(call) = sealed {
+                    self.act(Action::SqlSettled { actor: id, generation, call, committed: true });
+                }
                 if self.runners.contains_key(&runner) {
                     self.act(Action::ToRunner { runner, message: ToRunner::Committed { actor: id, generation, commit } });
                 }

@@ -152,10 +152,15 @@ impl Core {
     pub(crate) fn write(&mut self, runner: RunnerId, commit: Commit) {
         let Commit { actor: id, generation, commit, changes, own, database, alarm, fired_ms, alarm_failed } = commit;
         let now_ms = self.now_ms;
-        let current = self.actors.get_mut(&id).filter(|actor| actor.record.generation == generation && actor.on() == Some(runner));
+        let runs_components = self.rings(runner);
+        let current = self.actors.get(&id).filter(|actor| actor.record.generation == generation && actor.on() == Some(runner));
         // Its writes are not wanted any more.
-        let Some(actor) = current else { return self.not_yours(runner, id, generation) };
+        let Some(actor) = current.filter(|_| runs_components) else { return self.not_yours(runner, id, generation) };
         let old = actor.record.alarm;
+        let (sealed, database) = match self.sealed(id, database) {
+            Ok(sealed) => sealed.unzip(),
+            Err(why) => return self.refuse_commit(runner, id, why),
+        };
         let fired = fired_ms.is_some() && old.map(|alarm| alarm.scheduled_ms) == fired_ms;
         let new = match alarm {
             AlarmChange::Set(scheduled_ms) => Some(Alarm { scheduled_ms, fire_ms: scheduled_ms, failures: 0 }),
@@ -172,15 +177,23 @@ impl Core {
                 durable.push(Change::Kv { actor: id, space, now_ms, changes });
             }
         }
-        durable.extend(database.and_then(|database| self.change_database(id, database.pages, database.size_pages)));
+        durable.extend(database);
         if state {
             durable.extend(self.state_is_its_versions(id));
         }
         if new != old || fired {
             durable.extend(self.change_alarm(id, new));
         }
-        self.commit_actor(id, durable, ActorThen::Written { runner, generation, commit });
+        self.commit_actor(id, durable, ActorThen::Written { runner, generation, commit, sealed });
         self.deliver_alarm(id);
+    }
+
+    /// A commit that cannot be written: what comes after it builds on it, so the generation is over.
+    fn refuse_commit(&mut self, runner: RunnerId, id: ActorId, why: String) {
+        let Some(actor) = self.actors.get_mut(&id) else { return };
+        let message = ToRunner::Command(actor.checkpoint(), Command::Stop(StopReason::Lost));
+        self.act(Action::ToRunner { runner, message });
+        self.ended(id, End::Crashed(Some(why)));
     }
 
     /// In the record, on disk and in memory. The actor may be told of the new one.

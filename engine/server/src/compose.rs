@@ -30,6 +30,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinError;
 
+use crate::actor_calls::ActorCalls;
 use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::components::Components;
@@ -160,6 +161,7 @@ pub async fn run(
         inbox: Inbox::default(),
         calls: Calls::default(),
         requests: Requests::default(),
+        actor_calls: ActorCalls::default(),
         runners: Runners::default(),
         sockets: Sockets::default(),
         readers,

@@ -99,6 +99,11 @@ impl Driver {
             Action::RunSql { runner, actor, generation, call, question } => {
                 database::run_sql(&engine, runner, actor, generation, call, question);
             }
+            Action::SqlSettled { actor, generation, call, committed } => {
+                engine.databases.settled(actor, generation, call, committed);
+            }
+            Action::EndSql { actor, generation } => engine.databases.end(actor, generation),
+            Action::Abandon { request } => engine.abandon(request),
             Action::EvictRunner { runner } => engine.runners.evict(runner),
             Action::ForgetRunner { runner } => engine.runners.forget(runner),
             Action::CallOut { namespace, pool, checkpoint, start } => {

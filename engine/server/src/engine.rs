@@ -10,6 +10,7 @@ use engine_core::input::Operation;
 use protocol::id::{ActorId, Id, RequestId, RunnerId};
 use protocol::message::ToRunner;
 
+use crate::actor_calls::ActorCalls;
 use crate::auth::{self, AdminToken};
 use crate::calls::Calls;
 use crate::clock::Clock;
@@ -41,6 +42,7 @@ pub struct Engine {
     pub inbox: Inbox,
     pub calls: Calls,
     pub requests: Requests,
+    pub actor_calls: ActorCalls,
     pub runners: Runners,
     pub sockets: Sockets,
     pub readers: Readers,

@@ -11,6 +11,7 @@ use protocol::id::{ActorId, Generation, RequestId, RunnerId};
 use protocol::link::FromRunnerLink;
 use protocol::message::{Failure, FromRunner, KvAnswer, KvQuestion, KvSpace, ToRunner};
 
+use crate::actor_calls::{self, Call};
 use crate::engine::Engine;
 use crate::readers::READS_WAITING_MAX;
 use crate::requests::{Heard, ResponseStart};
@@ -111,7 +112,9 @@ impl FromRunnerLink for RunnerDoor {
                     engine.runners.send(runner, ToRunner::Component { component, bytes });
                 });
             }
-            FromRunner::CallActor { .. } => {}
+            FromRunner::CallActor { actor, generation, call, target, ask, timeout_ms } => {
+                actor_calls::begin(&self.engine, self.runner, Call { actor, generation, call, target, ask, timeout_ms });
+            }
             FromRunner::Log { actor, lines } => self.engine.logs.write(actor, lines),
         }
     }

@@ -7,7 +7,7 @@
 //! - [`driver`]: tells the core what happened and does what it asks for; [`inbox`] is what it has yet to be told.
 //! - [`engine`]: what the parts share.
 //! - [`http`]: the main port; sends each request to the [`gateway`] or the [`api`].
-//! - [`gateway`]: requests to actors. [`requests`]: those in flight. [`incoming`], [`body`], [`window`]: how bodies flow.
+//! - [`gateway`]: requests to actors. [`actor_calls`]: those that actors make. [`requests`]: those in flight. [`incoming`], [`body`], [`window`]: how bodies flow.
 //! - [`sockets`]: clients' WebSockets to actors.
 //! - [`api`]: requests about actors. [`calls`]: those that wait for the core. [`error`]: all errors there are.
 //! - [`auth`]: who may ask. [`ports`]: the two ports beside the main one. [`metrics`]: what is counted.
@@ -20,6 +20,7 @@
 //! - [`websocket`]: what the WebSockets of clients and of runners have in common. [`prompt`]: why they are not heard late.
 //! - [`clock`], [`random`], [`ray`], [`form`], [`lock`], [`files`]: small tools.
 
+mod actor_calls;
 mod api;
 mod auth;
 mod body;

@@ -14,6 +14,7 @@ use protocol::message::ToRunner;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
+use crate::actor_calls::ActorCalls;
 use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::components::Components;
@@ -63,6 +64,7 @@ pub fn without_driver(state: State) -> (Arc<Engine>, TempDir) {
         inbox: Inbox::default(),
         calls: Calls::default(),
         requests: Requests::default(),
+        actor_calls: ActorCalls::default(),
         runners: Runners::default(),
         sockets: Sockets::default(),
         readers: Readers::start(state.clone(), 1).expect("a thread can be started"),

@@ -23,6 +23,8 @@ pub struct Database {
     connection: Connection,
     host: Arc<Host>,
     limits: Limits,
+    /// What statements are compiled for between two calls.
+    within: Within,
 }
 
 /// What a value takes beside its content, in a result.
@@ -34,7 +36,7 @@ impl Database {
         check_format(&*pages)?;
         let host = Arc::new(Host::new(pages, clock, limits.clone()));
         let connection = Connection::open(&host).map_err(|failure| SqlError::Setup { cause: failure.message })?;
-        let database = Database { connection, host, limits };
+        let database = Database { connection, host, limits, within: Within::Statement };
         let _work = database.connection.work(database.limits.heap_bytes_max);
         database.set_up().map_err(|failure| database.explain(failure))?;
         drop(_work);
@@ -43,7 +45,7 @@ impl Database {
 
     /// Any number of statements, one after the other until one fails. Rows are those of the last.
     pub fn exec(&mut self, sql: &str) -> Result<Rows, SqlError> {
-        self.call(Within::Statement, |database| {
+        self.call(self.within, |database| {
             let sql = database.text(sql)?;
             let mut rest = sql.as_c_str();
             let mut rows = Rows::default();
@@ -62,12 +64,12 @@ impl Database {
 
     /// Exactly one statement. Parameters are positional; those that are missing are NULL.
     pub fn execute(&mut self, sql: &str, params: &[Value]) -> Result<Execution, SqlError> {
-        self.call(Within::Statement, |database| database.one(sql, params, &mut database.limits.result_bytes_max.clone()))
+        self.call(self.within, |database| database.one(sql, params, &mut database.limits.result_bytes_max.clone()))
     }
 
     /// All or nothing: one transaction, rolled back when the first statement fails.
     pub fn execute_batch(&mut self, statements: &[Statement]) -> Result<Vec<Execution>, SqlError> {
-        self.call(Within::Statement, |database| {
+        self.call(self.within, |database| {
             database.control(c"BEGIN")?;
             let done = database.all(statements).and_then(|executions| {
                 database.host.state().within = Within::Statement;
@@ -76,9 +78,38 @@ impl Database {
             });
             // Some failures make SQLite roll back by itself.
             if done.is_err() && database.connection.in_transaction() {
-                database.roll_back()?;
+                database.end_in_rollback()?;
             }
             done
+        })
+    }
+
+    /// From here on all calls are one transaction, which no statement can end: only [`Database::commit`] and [`Database::roll_back`].
+    /// A statement that fails may have rolled it back all the same; [`Database::in_transaction`] tells.
+    pub fn begin(&mut self) -> Result<(), SqlError> {
+        self.call(Within::Statement, |database| database.control(c"BEGIN"))?;
+        self.within = Within::Transaction;
+        Ok(())
+    }
+
+    /// Ends what `begin` has begun. If it fails, by a constraint that was deferred for one, all of it is rolled back.
+    pub fn commit(&mut self) -> Result<(), SqlError> {
+        self.within = Within::Statement;
+        self.call(Within::Statement, |database| {
+            let done = database.control(c"COMMIT");
+            if done.is_err() && database.connection.in_transaction() {
+                database.end_in_rollback()?;
+            }
+            done
+        })
+    }
+
+    /// Ends what `begin` has begun, if SQLite has not rolled it back by itself.
+    pub fn roll_back(&mut self) -> Result<(), SqlError> {
+        self.within = Within::Statement;
+        self.call(Within::Statement, |database| match database.connection.in_transaction() {
+            true => database.end_in_rollback(),
+            false => Ok(()),
         })
     }
 
@@ -167,6 +198,7 @@ impl Database {
         if params.len() > taken {
             return Err(SqlError::TooManyParameters { given: params.len(), taken });
         }
+        let changed_before = self.connection.total_changes();
         let rows = match statement {
             None => Rows::default(),
             Some(mut statement) => {
@@ -174,11 +206,13 @@ impl Database {
                 self.run(statement, left)?
             }
         };
+        // Of a statement that changed nothing SQLite says what the one before it has changed, and so does the original.
+        let says_old = self.within == Within::Transaction && self.connection.total_changes() == changed_before;
         let inserted = self.connection.last_insert_row_id();
         Ok(Execution {
             columns: rows.columns,
             rows: rows.rows,
-            changes: self.connection.changes(),
+            changes: if says_old { 0 } else { self.connection.changes() },
             last_insert_row_id: (inserted != 0).then_some(inserted),
         })
     }
@@ -192,7 +226,7 @@ impl Database {
     }
 
     /// Whatever the limits were, as it ends what they have stopped.
-    fn roll_back(&self) -> Result<(), SqlError> {
+    fn end_in_rollback(&self) -> Result<(), SqlError> {
         let _work = self.connection.work(usize::MAX);
         let mut state = self.host.state();
         state.within = Within::Statement;
@@ -230,7 +264,7 @@ impl Database {
         let result = self.run_to_end(statement, left);
         // A RELEASE that cannot commit loses what the transaction has written, and leaves it open. It would go on without that.
         if result.is_err() && was_writing && self.connection.in_transaction() && !self.connection.is_writing() {
-            self.roll_back()?;
+            self.end_in_rollback()?;
         }
         result
     }

@@ -12,6 +12,8 @@ pub(crate) enum Within {
     Statement,
     /// A statement of a batch, which is one transaction.
     Batch,
+    /// A statement of a transaction that goes on from call to call, and that is not the statement's to end.
+    Transaction,
     /// A statement that SQLite itself runs for one that is being run.
     Run,
 }
@@ -85,6 +87,9 @@ pub(crate) fn refused(within: Within, action: i32, first: &str, second: Option<&
         sqlite::SQLITE_ATTACH => Some("ATTACH (or VACUUM INTO)".to_owned()),
         sqlite::SQLITE_DETACH => Some("DETACH".to_owned()),
         sqlite::SQLITE_TRANSACTION if within == Within::Batch => Some(format!("{first} within a batch, which is one transaction,")),
+        sqlite::SQLITE_TRANSACTION if within == Within::Transaction => {
+            Some(format!("{first} within a message, which is one transaction,"))
+        }
         sqlite::SQLITE_PRAGMA => refused_pragma(first, second),
         sqlite::SQLITE_FUNCTION => {
             let name = second.unwrap_or_default().to_ascii_lowercase();

@@ -12,10 +12,13 @@ enum Do {
     Exec(&'static str),
     Execute(&'static str, Vec<Value>),
     Batch(&'static [&'static str]),
+    Begin,
+    Commit,
+    RollBack,
     /// Open the database anew from what was committed.
     Reopen,
 }
-use Do::{Batch, Exec, Execute, Reopen};
+use Do::{Batch, Begin, Commit, Exec, Execute, Reopen, RollBack};
 
 fn told(execution: &Execution) -> String {
     let mut text = format!("{} [{}]", execution.columns.join(","), shown(&execution.rows)).trim_start().to_owned();
@@ -39,6 +42,9 @@ fn run(database: &mut Database, call: &Do) -> String {
                 statements.iter().map(|sql| Statement { sql: (*sql).to_owned(), params: Vec::new() }).collect();
             database.execute_batch(&statements).map(|all| all.iter().map(told).collect::<Vec<_>>().join(" / "))
         }
+        Begin => database.begin().map(|()| "begun".to_owned()),
+        Commit => database.commit().map(|()| "committed".to_owned()),
+        RollBack => database.roll_back().map(|()| "rolled back".to_owned()),
         Reopen => Ok("reopened".to_owned()),
     }
     .unwrap_or_else(|error| refused(&error));
@@ -251,6 +257,63 @@ fn extensions_that_are_compiled_in() {
             (Exec("CREATE TEMP TABLE tmp (a); INSERT INTO tmp VALUES (5); SELECT * FROM tmp"), "a [5]", false),
             (Reopen, "reopened", false),
             (Exec("SELECT body FROM f WHERE f MATCH 'dog'"), "body [a dog]", false),
+        ],
+    );
+}
+
+#[test]
+fn a_transaction_that_goes_on_from_call_to_call() {
+    let denied = |what: &str| {
+        let text = format!(
+            "denied: {what} within a message, which is one transaction, is not available here; the engine decides how the database is kept (open)"
+        );
+        &*text.leak()
+    };
+    let (begin, commit, rollback) = (denied("BEGIN"), denied("COMMIT"), denied("ROLLBACK"));
+    check(
+        "committed",
+        &[
+            (Begin, "begun (open)", false),
+            (
+                Exec("CREATE TABLE t (a PRIMARY KEY); CREATE TABLE u (a REFERENCES t DEFERRABLE INITIALLY DEFERRED)"),
+                "[] (open)",
+                false,
+            ),
+            (Execute("INSERT INTO t VALUES (1), (2)", vec![]), "[] changes 2 id 2 (open)", false),
+            (Execute("SELECT sum(a) FROM t", vec![]), "sum(a) [3] changes 0 id 2 (open)", false),
+            (Exec("BEGIN"), begin, false),
+            (Exec("SELECT 1; COMMIT"), commit, false),
+            (Exec("END"), commit, false),
+            (Execute("ROLLBACK", vec![]), rollback, false),
+            (Batch(&["SELECT 1"]), begin, false),
+            (Exec("SAVEPOINT s; DELETE FROM t; ROLLBACK TO s; RELEASE s"), "[] (open)", false),
+            (Exec("INSERT INTO t VALUES (1)"), "constraint_failed: UNIQUE constraint failed: t.a (open)", false),
+            (Commit, "committed", true),
+            (Reopen, "reopened", false),
+            (Exec("SELECT a FROM t"), "a [1; 2]", false),
+            (Exec("BEGIN; SELECT 1"), "1 [1] (open)", false),
+            (Exec("COMMIT"), "[]", false),
+        ],
+    );
+    check(
+        "not committed",
+        &[
+            (Exec("CREATE TABLE t (a PRIMARY KEY); CREATE TABLE u (a REFERENCES t DEFERRABLE INITIALLY DEFERRED)"), "[]", true),
+            (Begin, "begun (open)", false),
+            (Exec("INSERT INTO t VALUES (1)"), "[] (open)", false),
+            (RollBack, "rolled back", false),
+            (RollBack, "rolled back", false),
+            (Begin, "begun (open)", false),
+            (Commit, "committed", false),
+            (Begin, "begun (open)", false),
+            (Exec("INSERT INTO t VALUES (1); INSERT INTO u VALUES (9)"), "[] (open)", false),
+            (Commit, "constraint_failed: FOREIGN KEY constraint failed", false),
+            (Begin, "begun (open)", false),
+            (Begin, "statement_failed: cannot start a transaction within a transaction (open)", false),
+            (Exec("INSERT INTO t VALUES (1)"), "[] (open)", false),
+            (Exec("INSERT OR ROLLBACK INTO t VALUES (1)"), "constraint_failed: UNIQUE constraint failed: t.a", false),
+            (RollBack, "rolled back", false),
+            (Exec("SELECT count(*) FROM t"), "count(*) [0]", false),
         ],
     );
 }

@@ -386,6 +386,41 @@ fn the_entries_of_an_actor() {
 }
 
 #[test]
+fn the_entries_that_a_runner_keeps_for_an_actor_are_beside_its_own() {
+    for world in worlds() {
+        let (record, other) = (actor(1, "a", Some("k")), actor(2, "a", None).id);
+        let own = |actor, changes| Change::Kv { actor, space: KvSpace::Runner, now_ms: 6, changes };
+        let put = |key: &'static str, value: &'static str| KvChange::Put { key: key.into(), value: value.into() };
+        world.commit(&[create(&record), kv(record.id, 5, &[("a", "1"), ("b", "2")])]);
+        world.commit(&[own(record.id, vec![put("a", "9"), put("c", "8")]), own(other, vec![put("a", "7")])]);
+        let seen = |actor, space| {
+            let found = world.state.kv_list(space, actor, &KvRange::all(), false, 9, false).expect("a read").expect("a short list");
+            let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
+            found.iter().map(|entry| format!("{}={}", text(&entry.key), text(&entry.value))).collect::<Vec<_>>().join(" ")
+        };
+        let both = || (seen(record.id, KvSpace::Actor), seen(record.id, KvSpace::Runner));
+        let pair = |actors: &str, runners: &str| (actors.to_owned(), runners.to_owned());
+        assert_eq!(both(), pair("a=1 b=2", "a=9 c=8"), "{}", world.backend);
+        let get = |space| world.state.kv_get(space, record.id, &["c".into()]).expect("a read").pop().flatten();
+        assert!(get(KvSpace::Actor).is_none() && get(KvSpace::Runner).is_some());
+        // What the API shows.
+        assert_eq!(world.state.kv_entry(record.id, b"a"), Ok(Some((Bytes::from_static(b"1"), 5))));
+        assert_eq!(world.state.kv_entry(record.id, b"c"), Ok(None));
+
+        let all = || vec![KvChange::DeleteRange { range: KvRange::all() }];
+        world.commit(&[own(record.id, vec![KvChange::Delete { key: "b".into() }, KvChange::Delete { key: "c".into() }])]);
+        assert_eq!(both(), pair("a=1 b=2", "a=9"));
+        world.commit(&[Change::Kv { actor: record.id, space: KvSpace::Actor, now_ms: 7, changes: all() }]);
+        assert_eq!(both(), pair("", "a=9"));
+        world.commit(&[kv(record.id, 8, &[("a", "1")]), own(record.id, all()), own(record.id, vec![put("d", "5")])]);
+        assert_eq!(both(), pair("a=1", "d=5"));
+        world.commit(&[destroy(&destroyed(&record, 10))]);
+        assert_eq!(both(), pair("", ""));
+        assert_eq!(seen(other, KvSpace::Runner), "a=7");
+    }
+}
+
+#[test]
 fn ranges_of_an_actors_entries_are_deleted() {
     for world in worlds() {
         let (one, other) = (actor(1, "a", None).id, actor(2, "a", None).id);

@@ -1,7 +1,7 @@
 //! What clients do: requests, sockets, calls of the API.
 
 use engine_core::action::Answer;
-use engine_core::input::{CallId, Create, Input, Operation, RequestKind, Target};
+use engine_core::input::{CallId, Callee, Create, Input, Operation, RequestKind, Target};
 use engine_core::record::{CrashPolicy, PoolKind, Rate, RunnerConfigRecord, ServerlessConfig};
 use engine_core::refusal::Refusal;
 use protocol::id::{ActorId, RequestId};
@@ -86,6 +86,31 @@ impl World {
         self.input(Input::Request { request, target, kind, skip_ready_wait });
     }
 
+    /// An actor of a component calls another one, perhaps one that waits for it, perhaps itself.
+    pub fn actor_calls(&mut self, actor: ActorId, request: RequestId) {
+        let (Some(runner), Some(running)) = (self.runner, self.actors.get(&actor)) else { return };
+        let generation = running.generation;
+        let (name, pool) = NAMES[self.rng.usize(..NAMES.len()).saturating_sub(1)];
+        let callee = match self.rng.u8(..4) {
+            0 => Callee::Id(self.anyone().unwrap_or(actor)),
+            kind => {
+                let create = (kind > 1).then(|| Box::new(self.how(pool)));
+                Callee::Key { name: name.into(), key: format!("k{}", self.rng.u64(..KEYS)), create }
+            }
+        };
+        self.tally.count(Happened::Called);
+        self.open.insert(request, Open { kind: RequestKind::Http, sent_ms: None, opened: None, hibernates: false, wakes: false });
+        self.input(Input::ActorCalls { request, runner, actor, generation, callee });
+    }
+
+    /// The actor that waited for it is gone.
+    pub fn abandon(&mut self, request: RequestId) {
+        self.tally.count(Happened::CallAbandoned);
+        if self.open.remove(&request).is_some() {
+            self.input(Input::RequestAborted { request });
+        }
+    }
+
     /// The client is gone.
     fn leave(&mut self, request: RequestId) {
         self.open.remove(&request);
@@ -154,12 +179,13 @@ impl World {
         self.tally.count(Happened::SocketHibernated);
     }
 
-    pub fn refused(&mut self, request: RequestId, refusal: Refusal) {
-        if let Refusal::Failed { actor, .. } = &refusal {
+    pub fn refused(&mut self, request: RequestId, refusal: &Refusal) {
+        if let Refusal::Failed { actor, .. } = refusal {
             assert!(!self.is_component(*actor), "{request:?} failed, but only its runner may say so: {refusal}");
         }
         assert!(self.open.remove(&request).is_some(), "{request:?} was refused and had ended before");
-        self.tally.count(Happened::Refused);
+        let circle = matches!(refusal, Refusal::CallCycle { .. });
+        self.tally.count(if circle { Happened::CircleRefused } else { Happened::Refused });
     }
 
     /// An answer of an actor of a pool has arrived.

@@ -21,13 +21,14 @@
 //! has something for its actor reaches it, nobody runs who should not, nothing is left in memory that nobody wants.
 //!
 //! In reading order: [`world`], time, disk and the runner of components; [`runner`], what runs on that; [`pools`], the server between
-//! the core and other runners; [`envoy`], one of those; [`clients`]; [`model`], what must hold; [`tally`], what happened.
+//! the core and other runners; [`envoy`], one of those; [`sql`], who runs statements; [`clients`]; [`model`], what must hold; [`tally`], what happened.
 
 mod clients;
 mod envoy;
 mod model;
 mod pools;
 mod runner;
+mod sql;
 mod tally;
 mod world;
 

@@ -219,10 +219,10 @@ pub fn pages(value: u64, generation: Generation, size_pages: u32) -> Vec<Page> {
     PAGES.into_iter().filter(|page| *page <= size_pages).map(|page| (page, bytes.clone())).collect()
 }
 
-fn value_of(page: &Bytes) -> (u64, Generation) {
+pub fn value_of(page: &Bytes) -> (u64, Generation) {
     (number(&page.slice(..8)), u32::from_be_bytes(page[8..12].try_into().expect("four bytes")))
 }
 
-fn number(bytes: &Bytes) -> u64 {
+pub fn number(bytes: &Bytes) -> u64 {
     u64::from_be_bytes(bytes[..].try_into().expect("eight bytes"))
 }

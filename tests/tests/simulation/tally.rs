@@ -37,9 +37,14 @@ pub enum Happened {
     KvOfNobody,
     Migrating,
     HeldBack,
+    Sealed,
+    SealForgotten,
+    Called,
+    CircleRefused,
+    CallAbandoned,
 }
 
-const NAMES: [&str; 33] = [
+const NAMES: [&str; 38] = [
     "requests answered",
     "requests refused",
     "actors started",
@@ -73,6 +78,11 @@ const NAMES: [&str; 33] = [
     "KV writes to nobody",
     "migrations",
     "actors held back",
+    "messages sealed",
+    "seals forgotten",
+    "actors called by actors",
+    "circles refused",
+    "calls abandoned",
 ];
 
 pub struct Tally([u64; NAMES.len()]);

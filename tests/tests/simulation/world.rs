@@ -10,14 +10,16 @@ use engine_core::settings::SettingsPatch;
 use engine_core::{Config, Core};
 use engine_store::{Memory, Persist, State, Store};
 use protocol::component::{ComponentHash, ComponentInfo, ComponentRefusal, ComponentRefusalKind, Handler};
+use protocol::database::{DatabaseQuestion, MessageStep};
 use protocol::id::{ActorId, Generation, RequestId, RunnerId};
 use protocol::message::{Command, Deployed, Event, FromRunner, KvSpace, Outcome, RunnerProfile, Serves, StopReason, ToRunner};
 
 use crate::clients::Open;
 use crate::envoy::Envoy;
-use crate::model::Model;
+use crate::model::{Model, number, value_of};
 use crate::pools::UrlCall;
 use crate::runner::{Running, Said, Version, Work};
+use crate::sql::Sql;
 use crate::tally::{Happened, Tally};
 
 const STEPS_WITH_FAULTS: u32 = 2_500;
@@ -37,10 +39,15 @@ pub struct World {
     writes: VecDeque<(CommitId, Vec<Change>)>,
     /// Reads on their way: answered in any order.
     reads: Vec<Read>,
-    runner: Option<RunnerId>,
+    pub runner: Option<RunnerId>,
     /// It cannot run what others can.
     runner_refuses: bool,
-    actors: BTreeMap<ActorId, Running>,
+    pub actors: BTreeMap<ActorId, Running>,
+    pub sql: BTreeMap<ActorId, Sql>,
+    /// Where requests of actors went.
+    pub called: BTreeMap<RequestId, ActorId>,
+    /// Of actors that were given up, about requests that may have been refused by then.
+    last_words: Vec<(ActorId, Vec<Said>)>,
     /// From the runner to the core, in order.
     link: VecDeque<FromRunner>,
     next: u64,
@@ -89,6 +96,9 @@ impl World {
             runner: None,
             runner_refuses: false,
             actors: BTreeMap::new(),
+            sql: BTreeMap::new(),
+            called: BTreeMap::new(),
+            last_words: Vec::new(),
             link: VecDeque::new(),
             next: 0,
             inputs: VecDeque::new(),
@@ -129,7 +139,8 @@ impl World {
             60..90 => self.write(),
             90..110 => self.read(),
             110..135 => self.deliver(),
-            135..165 => self.act(),
+            135..160 => self.act(),
+            160..165 => self.run_sql(),
             165..245 => self.pools(),
             245..251 => self.join_runner(),
             251 if self.faults => self.lose_runner(),
@@ -161,6 +172,7 @@ impl World {
         assert!(alarms.is_empty(), "an alarm was never fired: {alarms:?}");
         let awake = self.state.boot().expect("memory does not fail").awake;
         assert!(awake.is_empty(), "nobody runs, and on disk these do: {awake:?}");
+        assert!(self.sql.is_empty(), "connections are left of actors that sleep: {:?}", self.sql.keys());
         self.model.check_all();
         for (actor, value) in &self.told {
             if !self.model.gone.contains(actor) {
@@ -177,11 +189,15 @@ impl World {
             self.all_are_fresh();
             self.settle();
             self.act();
+            self.run_sql();
             self.settle_pools();
             let busy = !self.writes.is_empty()
                 || !self.reads.is_empty()
                 || !self.link.is_empty()
-                || !self.actors.is_empty()
+                // One that waits for another may wait for time to pass.
+                || self.actors.values().any(|running| running.calling.is_none())
+                || self.sql_waits()
+                || !self.last_words.is_empty()
                 || self.pools_are_busy();
             let core_ms = self.core.wait_ms(self.now_ms).map(|wait_ms| self.now_ms + wait_ms);
             match core_ms.into_iter().chain(self.answer_due_ms()).min() {
@@ -194,7 +210,7 @@ impl World {
                 None => return,
             }
         }
-        panic!("it does not come to rest");
+        panic!("it does not come to rest: {:?}", self.actors);
     }
 
     /// Everything that is on its way arrives.
@@ -269,18 +285,22 @@ impl World {
 
     /// Every actor may do something.
     fn act(&mut self) {
+        for (actor, said) in std::mem::take(&mut self.last_words) {
+            self.said(actor, said);
+        }
         let actors: Vec<ActorId> = self.actors.keys().copied().collect();
         for actor in actors {
             if self.rng.bool() {
                 continue;
             }
             let Some(running) = self.actors.get_mut(&actor) else { continue };
-            let said = running.step(actor, self.now_ms, self.faults, &mut self.rng);
+            running.calling.take_if(|request| !self.open.contains_key(request));
+            let said = running.step(actor, self.now_ms, self.faults, &mut self.next, &mut self.rng);
             self.said(actor, said);
         }
     }
 
-    fn said(&mut self, actor: ActorId, said: Vec<Said>) {
+    pub fn said(&mut self, actor: ActorId, said: Vec<Said>) {
         for said in said {
             match said {
                 Said::Event(checkpoint, event) => {
@@ -302,8 +322,17 @@ impl World {
                     self.link.push_back(FromRunner::RequestReturned { request });
                 }
                 Said::Answer(request, value) => self.counted(actor, request, value),
+                Said::Seal(call) => self.message(actor, call, MessageStep::Seal),
+                Said::RollBack(call) => self.message(actor, call, MessageStep::RollBack),
+                Said::Calls(request) => self.actor_calls(actor, request),
             }
         }
+    }
+
+    fn message(&mut self, actor: ActorId, call: u64, step: MessageStep) {
+        let Some(running) = self.actors.get(&actor) else { return };
+        let question = DatabaseQuestion::Message { generation: running.generation.into(), step };
+        self.link.push_back(FromRunner::Database { actor, call, question });
     }
 
     /// The answer goes past the core to the client; the core hears that the request is over.
@@ -318,9 +347,23 @@ impl World {
         self.answered(request);
     }
 
+    /// Actors of components handle nothing while they wait for another one.
+    fn nobody_waits_for_itself(&self, actor: ActorId) {
+        let waits_for = |actor: &ActorId| {
+            let calling = self.actors.get(actor)?.calling.filter(|request| self.open.contains_key(request))?;
+            self.called.get(&calling).copied()
+        };
+        let mut next = waits_for(&actor);
+        while let Some(at) = next {
+            assert_ne!(at, actor, "{actor} waits for itself");
+            next = waits_for(&at);
+        }
+    }
+
     fn lose_runner(&mut self) {
         let Some(runner) = self.runner.take() else { return };
         self.actors.clear();
+        self.last_words.clear();
         self.link.clear();
         self.tally.count(Happened::RunnerLost);
         self.input(Input::RunnerLeft { runner });
@@ -349,6 +392,8 @@ impl World {
         self.writes.clear();
         self.reads.clear();
         self.actors.clear();
+        self.last_words.clear();
+        self.sql.clear();
         self.link.clear();
         self.open.clear();
         self.calls.clear();
@@ -435,6 +480,8 @@ impl World {
             }
             Action::Dispatch { request, runner, actor, generation } if self.is_component(actor) => {
                 assert_eq!(Some(runner), self.runner, "a request went to a runner that is gone");
+                self.called.insert(request, actor);
+                self.nobody_waits_for_itself(actor);
                 self.dispatched(request);
                 match self.actors.get_mut(&actor).filter(|running| running.generation == generation) {
                     Some(running) if running.stopping.is_none() => running.mailbox.push_back(Work::Request(request)),
@@ -443,7 +490,7 @@ impl World {
                 }
             }
             Action::Dispatch { request, runner, actor, generation } => self.dispatch_to_envoy(runner, request, actor, generation),
-            Action::Refuse { request, refusal } => self.refused(request, refusal),
+            Action::Refuse { request, refusal } => self.refused(request, &refusal),
             Action::Reply { call, result } => self.replied(call, result),
             // Nothing is said on a socket here.
             Action::HoldBack { .. } => {}
@@ -452,7 +499,12 @@ impl World {
             Action::ForgetRunner { runner } => self.forget(runner),
             Action::CallOut { checkpoint, start, .. } => self.call_out(checkpoint, start),
             Action::EndCallOut { actor, generation } => self.end_call_out(actor, generation),
-            Action::RunSql { .. } => unreachable!("nobody asks for it"),
+            Action::RunSql { runner, actor, generation, call, question } => {
+                self.take_sql(runner, actor, generation, call, question)
+            }
+            Action::SqlSettled { actor, generation, call, committed } => self.sql_settled(actor, generation, call, committed),
+            Action::EndSql { actor, generation } => self.sql_ends(actor, generation),
+            Action::Abandon { request } => self.abandon(request),
             Action::ToRunner { runner, message } if Some(runner) == self.runner => self.runner_hears(message),
             Action::ToRunner { runner, message } => self.say_to_envoy(runner, message),
         }
@@ -477,7 +529,10 @@ impl World {
             ToRunner::Command(checkpoint, Command::Stop(reason)) => {
                 let current = |running: &&mut Running| running.generation == checkpoint.generation;
                 match self.actors.get_mut(&checkpoint.actor).filter(current) {
-                    Some(_) if reason == StopReason::Lost => drop(self.actors.remove(&checkpoint.actor)),
+                    Some(_) if reason == StopReason::Lost => {
+                        let said = self.actors.remove(&checkpoint.actor).map(Running::give_up).unwrap_or_default();
+                        self.last_words.push((checkpoint.actor, said));
+                    }
                     Some(running) => running.mailbox.push_back(Work::Stop),
                     None => {}
                 }
@@ -496,6 +551,7 @@ impl World {
                     self.said(actor, said);
                 }
             }
+            ToRunner::Database { actor, call, result } => self.hear_sealed(actor, call, result),
             ToRunner::Prepare { component } => {
                 let info =
                     ComponentInfo { handlers: vec![Handler::Http], imports: vec![], bytes: 1, compiled_bytes: 1, compile_ms: 1 };
@@ -538,8 +594,13 @@ impl World {
         let entries = self.state.kv_get(KvSpace::Actor, actor, &["count".into(), "again".into()]).expect("memory does not fail");
         let values: Vec<_> = entries.iter().map(|entry| entry.as_ref().map(|entry| &entry.value)).collect();
         assert_eq!(values[0], values[1], "{actor}: half of a message is on disk");
-        let value = values[0].map(|bytes| bytes[..].try_into().expect("eight bytes"));
-        value.map_or(0, u64::from_be_bytes)
+        let own = self.state.kv_get(KvSpace::Runner, actor, &["own".into()]).expect("memory does not fail").pop().flatten();
+        assert_eq!(own.as_ref().map(|entry| &entry.value), values[0], "{actor}: half of a message is on disk");
+        let pages = self.state.kv_get(KvSpace::Actor, actor, &["pages".into()]).expect("memory does not fail").pop().flatten();
+        let page = self.state.pages(actor, &[1]).expect("memory does not fail").1.pop().flatten();
+        let in_database = page.map(|page| value_of(&page).0);
+        assert_eq!(pages.map(|entry| number(&entry.value)), in_database, "{actor}: the database is not that of its entries");
+        values[0].map_or(0, number)
     }
 }
 

@@ -3,11 +3,13 @@
 //! A line of a script is one input (see [`World::step`]); the transcript is the actions that follow. Reads are answered at once from
 //! a disk of maps, commits become durable at once unless the script holds them, and time moves only where the script says so.
 
+mod actor_calls;
 mod alarms;
 mod components;
 mod database;
 mod deployments;
 mod life;
+mod messages;
 mod pools;
 mod requests;
 mod runners;
@@ -19,9 +21,13 @@ use expect_test::Expect;
 use world::World;
 
 pub fn check(script: &str, expected: Expect) {
+    expected.assert_eq(&transcript(script));
+}
+
+pub fn transcript(script: &str) -> String {
     let mut world = World::new();
     for line in script.lines() {
         world.step(line.trim());
     }
-    expected.assert_eq(&world.transcript);
+    world.transcript
 }

@@ -1,9 +1,10 @@
 //! A world for the core: a disk of maps, names for ids, and a transcript.
 
 mod deployments;
+mod messages;
 mod pools;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
 
 use bytes::Bytes;
@@ -11,7 +12,8 @@ use protocol::component::{ComponentHash, ComponentInfo, ComponentRefusal, Compon
 use protocol::database::DatabaseAnswer;
 use protocol::id::{ActorId, Id, RequestId, RunnerId};
 use protocol::message::{
-    AlarmChange, Checkpoint, Command, Commit, Event, FromRunner, KvAnswer, KvChange, Outcome, RunnerProfile, Serves, ToRunner,
+    AlarmChange, Checkpoint, Command, Commit, Event, FromRunner, KvAnswer, KvChange, KvSpace, Outcome, RunnerProfile, Serves,
+    ToRunner,
 };
 use rivet_engine_core::action::{Action, Answer};
 use rivet_engine_core::input::{Boot, CallId, CommitId, Create, Input, KeyRef, LoadedActor, Operation, RequestKind, Target};
@@ -30,8 +32,10 @@ const COMPONENTS: [(&str, ComponentHash); 3] =
 #[derive(Default)]
 struct Disk {
     actors: BTreeMap<ActorId, LoadedActor>,
+    /// Keys only.
+    kv: BTreeSet<(ActorId, bool, Bytes)>,
     keys: BTreeMap<KeyRef, ActorId>,
-    alarms: std::collections::BTreeSet<(u64, ActorId)>,
+    alarms: BTreeSet<(u64, ActorId)>,
     namespaces: Vec<NamespaceRecord>,
     deployments: BTreeMap<String, DeploymentRecord>,
     runner_configs: BTreeMap<String, RunnerConfigRecord>,
@@ -59,7 +63,13 @@ impl Disk {
             }
             Change::PutAlarm { fire_ms, actor } => assert!(self.alarms.insert((fire_ms, actor))),
             Change::DeleteAlarm { fire_ms, actor } => assert!(self.alarms.remove(&(fire_ms, actor))),
-            Change::Kv { .. } | Change::PutActorName { .. } => {}
+            Change::Kv { actor, space, changes, .. } => {
+                for change in changes {
+                    let KvChange::Put { key, .. } = change else { continue };
+                    self.kv.insert((actor, space == KvSpace::Runner, key));
+                }
+            }
+            Change::PutActorName { .. } => {}
             Change::Database { actor, head, .. } => {
                 self.actors.get_mut(&actor).expect("it was created").database = Some(head);
             }
@@ -96,6 +106,8 @@ pub struct World {
     created: u64,
     held_commits: Option<VecDeque<(CommitId, Vec<Change>)>>,
     held_loads: Option<VecDeque<Action>>,
+    /// The core is told of their end with the next input.
+    abandoned: Vec<RequestId>,
 }
 
 impl World {
@@ -112,6 +124,7 @@ impl World {
             created: 0,
             held_commits: None,
             held_loads: None,
+            abandoned: Vec::new(),
         }
     }
 
@@ -251,13 +264,13 @@ impl World {
                 let checkpoint = Checkpoint { actor, generation, index: index.parse().expect("a number") };
                 self.runner_says(FromRunner::Event(checkpoint, event));
             }
-            ["write", actor, commit, ref what @ ..] => self.write(actor, commit, what),
+            ["write", actor, commit, ref what @ ..] => self.write(self.runner_of(self.generation(actor).0), actor, commit, what),
             ["show", key] => self.show(key),
             ["memory"] => {
                 let line = format!("memory: {} actors, {} requests", self.core.actors_in_memory(), self.core.requests_in_flight());
                 self.say(&line);
             }
-            _ if self.pool_step(&words) => {}
+            _ if self.pool_step(&words) || self.message_step(&words) => {}
             _ => panic!("the script says {line:?}, which means nothing"),
         }
     }
@@ -274,19 +287,21 @@ impl World {
         Create { random, pool: "default".into(), crash_policy, input: Some(Bytes::from_static(b"in")) }
     }
 
-    fn write(&mut self, actor: &str, commit: &str, what: &[&str]) {
+    fn write(&mut self, runner: RunnerId, actor: &str, commit: &str, what: &[&str]) {
         let (actor, generation) = self.generation(actor);
         let mut message = commit_of(actor, generation, commit.parse().expect("a number"));
         for word in what {
             match word.split_once('=') {
                 Some(("alarm", ms)) => message.alarm = AlarmChange::Set(ms.parse().expect("a number")),
+                Some(("own", key)) => message.own = vec![KvChange::Put { key: key.to_string().into(), value: "v".into() }],
+                Some(("pages", pages)) => message.database = Some(messages::pages_of(pages)),
                 Some(("fired", ms)) => message.fired_ms = Some(ms.parse().expect("a number")),
                 None if *word == "clear" => message.alarm = AlarmChange::Clear,
                 None if *word == "failed" => message.alarm_failed = true,
                 _ => panic!("a commit does not know {word:?}"),
             }
         }
-        self.says(self.runner_of(actor), FromRunner::Commit(message));
+        self.says(runner, FromRunner::Commit(message));
     }
 
     fn event(&mut self, actor: &str, event: Event) {
@@ -330,6 +345,9 @@ impl World {
         }
         self.core.check();
         assert_ne!(self.core.wait_ms(self.now_ms), Some(0), "time stands still and the core does not rest");
+        if let Some(request) = self.abandoned.pop() {
+            self.input(Input::RequestAborted { request });
+        }
     }
 
     fn perform(&mut self, action: Action) {
@@ -375,6 +393,20 @@ impl World {
             Action::RunSql { actor, generation, .. } => {
                 let line = format!("sql <- {}@{generation}", self.name(actor));
                 self.say(&line);
+            }
+            Action::SqlSettled { actor, generation, call, committed } => {
+                let what = if committed { "is committed" } else { "is thrown away" };
+                let line = format!("sql <- {what}: call {call} of {}@{generation}", self.name(actor));
+                self.say(&line);
+            }
+            Action::EndSql { actor, generation } => {
+                let line = format!("sql <- end {}@{generation}", self.name(actor));
+                self.say(&line);
+            }
+            Action::Abandon { request } => {
+                let line = format!("{} <- abandoned", name_of(request));
+                self.say(&line);
+                self.abandoned.push(request);
             }
             Action::EvictRunner { runner } => {
                 let line = format!("{} <- evicted", self.runner_name(runner));
@@ -460,6 +492,7 @@ impl World {
                 DatabaseAnswer::Committed { head_txid } => format!("db committed {head_txid}"),
                 DatabaseAnswer::Staging { txid } => format!("db staging {txid}"),
                 DatabaseAnswer::Staged { bytes } => format!("db staged {bytes}"),
+                DatabaseAnswer::Sealed { pages, size_pages } => format!("db sealed {} of {size_pages} pages", pages.len()),
                 other => format!("{other:?}"),
             },
             ToRunner::Database { result: Err(error), .. } => format!("db {}.{}: {}", error.group, error.code, error.message),

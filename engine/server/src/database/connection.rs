@@ -12,7 +12,7 @@ use engine_core::input::DatabaseChanges;
 use engine_core::record::DatabaseHead;
 use engine_sql::{Database, Limits, Pages, PagesError};
 use engine_store::State;
-use protocol::database::{DatabaseAnswer, DatabaseError, DatabaseQuestion};
+use protocol::database::{DatabaseAnswer, DatabaseError, DatabaseQuestion, MessageStep};
 use protocol::id::ActorId;
 
 use super::pages::unreadable;
@@ -93,10 +93,35 @@ impl Connection {
         let result = words::ask(&mut self.database, question);
         // Whether it failed or not: of several statements the first ones may have been committed.
         let changes = self.database.take_changes().map(|changes| words::changes(changes, self.head.txid));
-        match self.moved.load(Ordering::Relaxed) {
-            NOT_MOVED => Ok((result.map_err(|error| words::error(&error)), changes)),
-            current => Err(head_moved(self.head.txid, current)),
+        match self.moved() {
+            None => Ok((result.map_err(|error| words::error(&error)), changes)),
+            Some(error) => Err(error),
         }
+    }
+
+    pub fn begin(&mut self) -> Result<(), DatabaseError> {
+        self.database.begin().map_err(|error| words::message_error(&error))
+    }
+
+    /// Statements of the transaction that was begun.
+    pub fn run_within(&mut self, statements: MessageStep) -> Result<DatabaseAnswer, DatabaseError> {
+        words::ask_within(&mut self.database, statements).map_err(|error| words::message_error(&error))
+    }
+
+    /// Ends the transaction that was begun: what it has changed, if that is anything.
+    pub fn seal(&mut self) -> Result<Option<DatabaseChanges>, DatabaseError> {
+        self.database.commit().map_err(|error| words::message_error(&error))?;
+        Ok(self.database.take_changes().map(|changes| words::changes(changes, self.head.txid)))
+    }
+
+    pub fn roll_back(&mut self) -> Result<(), DatabaseError> {
+        self.database.roll_back().map_err(|error| words::message_error(&error))
+    }
+
+    /// Why this is of no use any more, if somebody else has written.
+    pub fn moved(&self) -> Option<DatabaseError> {
+        let current = self.moved.load(Ordering::Relaxed);
+        (current != NOT_MOVED).then(|| head_moved(self.head.txid, current))
     }
 }
 

@@ -6,10 +6,12 @@
 //! In reading order:
 //! - [`pages`]: answers to who asks for pages.
 //! - [`statements`]: whose statement runs next, and on which connection.
+//! - [`message`]: the transaction that one message of an actor is.
 //! - [`connection`]: one open database, and the head that it stands on.
 //! - [`words`]: what the protocol says, in the words of `engine_sql`, and back.
 
 mod connection;
+mod message;
 mod pages;
 mod statements;
 #[cfg(test)]

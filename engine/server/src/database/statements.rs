@@ -6,7 +6,8 @@
 //!
 //! What a statement has written is the core's to commit. Until the core has answered, the actor's next statement waits: so it sees
 //! what was written, tells of nothing that may still be lost, and a connection never stands on more than one commit that may be
-//! refused. A connection that stands on another head than the one on disk, because the actor's runner has committed pages itself,
+//! refused. What a message of a component has written is the core's to commit only when the message's commit brings it: its connection
+//! waits for that in the same way. A connection that stands on another head than the one on disk, because the actor's runner has committed pages itself,
 //! is closed, and the next statement opens another.
 
 use std::collections::{HashMap, VecDeque};
@@ -17,11 +18,12 @@ use std::time::{Duration, Instant};
 
 use engine_core::Input;
 use engine_store::State;
-use protocol::database::{DatabaseAnswer, DatabaseError, DatabaseQuestion};
+use protocol::database::{DatabaseAnswer, DatabaseError, DatabaseQuestion, MessageStep};
 use protocol::id::{ActorId, Generation, RunnerId};
 use protocol::limits::MIB;
 
 use super::connection::{Connection, Ran, Time, transaction_lost};
+use super::message::Message;
 use super::{failed, words};
 use crate::engine::Engine;
 use crate::lock::lock;
@@ -56,6 +58,8 @@ struct Inner {
     ready: VecDeque<ActorId>,
     waiting_bytes: usize,
     swept: Option<Instant>,
+    /// To be closed by a thread; at most as many as may be open.
+    closing: Vec<Entry>,
     stopped: bool,
 }
 
@@ -65,6 +69,7 @@ struct Entry {
     phase: Phase,
     connection: Option<Connection>,
     in_transaction: bool,
+    message: Message,
     /// Its transaction is gone, and the next call is told so.
     lost: Option<DatabaseError>,
     /// Whether what the connection wrote last is committed; until the connection has been told.
@@ -76,7 +81,8 @@ struct Entry {
 /// ```text
 /// Idle --call--> Ready --thread--> Running --wrote nothing--> Ready if calls wait, otherwise Idle
 ///                  ^                  | wrote
-///                  `--- answered --- Committing
+///                  |--- answered --- Committing
+///                  `--- settled ---- Sealed
 /// ```
 enum Phase {
     /// Nothing to do. Next: Ready, with the next call.
@@ -88,6 +94,9 @@ enum Phase {
     /// What this call wrote is with the core; if it is committed, the call is answered with this error or none. Next: Ready, when the
     /// core has answered.
     Committing { call: u64, error: Option<DatabaseError> },
+    /// What a message wrote, sealed by this call, is with the runner, on its way into the message's commit. Next: Ready, when the
+    /// core says what became of it.
+    Sealed { call: u64 },
 }
 
 struct Call {
@@ -109,6 +118,7 @@ struct Job {
     actor: ActorId,
     generation: Generation,
     connection: Option<Connection>,
+    message: Message,
     lost: Option<DatabaseError>,
     committed: Option<bool>,
     /// None if the connection is only to be told that it is committed.
@@ -117,6 +127,7 @@ struct Job {
 
 enum Next {
     Run(Box<Job>),
+    Close(Box<Entry>),
     Sweep,
     Stop,
 }
@@ -149,12 +160,44 @@ impl Databases {
     pub fn answered(&self, actor: ActorId, call: u64, result: &Result<DatabaseAnswer, DatabaseError>) {
         let mut inner = lock(&self.queue.inner);
         let Some(entry) = inner.actors.get_mut(&actor) else { return };
-        if let Phase::Committing { call: committing, error } = &entry.phase
-            && *committing == call
-        {
-            entry.committed = Some(result.as_ref().err() == error.as_ref());
-            entry.phase = Phase::Ready;
-            self.queue.ready(inner, actor);
+        let committed = match &entry.phase {
+            Phase::Committing { call: committing, error } if *committing == call => result.as_ref().err() == error.as_ref(),
+            // It goes to the runner, unless the core has refused it at once.
+            Phase::Sealed { call: sealed } if *sealed == call && result.is_err() => false,
+            Phase::Idle | Phase::Ready | Phase::Running | Phase::Committing { .. } | Phase::Sealed { .. } => return,
+        };
+        entry.committed = Some(committed);
+        entry.phase = Phase::Ready;
+        self.queue.ready(inner, actor);
+    }
+
+    /// What this call sealed is durable, or will not be committed.
+    pub fn settled(&self, actor: ActorId, generation: Generation, call: u64, committed: bool) {
+        let mut inner = lock(&self.queue.inner);
+        let entry = inner.actors.get_mut(&actor).filter(|entry| entry.generation == generation);
+        let Some(entry) = entry.filter(|entry| matches!(entry.phase, Phase::Sealed { call: sealed } if sealed == call)) else {
+            return;
+        };
+        entry.committed = Some(committed);
+        entry.phase = Phase::Ready;
+        self.queue.ready(inner, actor);
+    }
+
+    /// The generation is over, and what it had open with it.
+    pub fn end(&self, actor: ActorId, generation: Generation) {
+        let mut inner = lock(&self.queue.inner);
+        if inner.actors.get(&actor).is_none_or(|entry| entry.generation != generation) {
+            return;
+        }
+        let ended = inner.remove(actor);
+        // Closing takes a while, and this is not the thread to wait for it.
+        if inner.closing.len() < CONNECTIONS_MAX {
+            inner.closing.extend(ended);
+            drop(inner);
+            self.queue.filled.notify_one();
+        } else {
+            drop(inner);
+            ended.into_iter().for_each(Entry::close);
         }
     }
 
@@ -168,8 +211,10 @@ impl Databases {
                 tracing::error!("a thread that runs SQL ended by a panic");
             }
         }
-        let actors = std::mem::take(&mut lock(&self.queue.inner).actors);
-        drop(actors);
+        let mut inner = lock(&self.queue.inner);
+        let (actors, closing) = (std::mem::take(&mut inner.actors), std::mem::take(&mut inner.closing));
+        drop(inner);
+        drop((actors, closing));
     }
 }
 
@@ -177,6 +222,11 @@ impl Queue {
     fn enter(&self, call: Call) {
         let mut inner = lock(&self.inner);
         let actor = call.asker.actor;
+        if call.ends_message() && !inner.actors.contains_key(&actor) {
+            // It has run no statement, or none was taken.
+            drop(inner);
+            return call.asker.answer((Ok(DatabaseAnswer::Unchanged), None));
+        }
         let closed = inner.make_room(&call.asker);
         match inner.refusal(&call) {
             None => {
@@ -193,7 +243,7 @@ impl Queue {
             }
             Some(error) => {
                 drop(inner);
-                call.asker.answer((Err(error), None));
+                call.refuse("busy", error);
             }
         }
         // Without the lock: closing takes a while.
@@ -210,6 +260,7 @@ impl Queue {
         loop {
             match self.next(Instant::now()) {
                 Next::Run(job) => self.run(state, *job),
+                Next::Close(entry) => entry.close(),
                 Next::Sweep => self.sweep(Instant::now()),
                 Next::Stop => return,
             }
@@ -225,6 +276,9 @@ impl Queue {
             if !inner.actors.is_empty() && inner.swept.is_none_or(|swept| swept + SWEEP_EVERY <= now) {
                 inner.swept = Some(now);
                 return Next::Sweep;
+            }
+            if let Some(entry) = inner.closing.pop() {
+                return Next::Close(Box::new(entry));
             }
             while let Some(actor) = inner.ready.pop_front() {
                 if let Some(job) = inner.take(actor) {
@@ -243,7 +297,11 @@ impl Queue {
         job.refresh();
         let Some(Call { asker, question, .. }) = job.call.take() else { return self.give_back(job, None) };
         let ran = job.ask(state, &self.time, question).unwrap_or_else(|error| (Err(error), None));
-        let committing = ran.1.is_some().then(|| Phase::Committing { call: asker.call, error: ran.0.as_ref().err().cloned() });
+        let committing = match &ran {
+            (_, None) => None,
+            (Ok(DatabaseAnswer::Sealed { .. }), Some(_)) => Some(Phase::Sealed { call: asker.call }),
+            (result, Some(_)) => Some(Phase::Committing { call: asker.call, error: result.as_ref().err().cloned() }),
+        };
         if committing.is_some() {
             // The core's answer may come at once.
             self.give_back(job, committing);
@@ -264,6 +322,7 @@ impl Queue {
         };
         entry.in_transaction = job.connection.as_ref().is_some_and(Connection::in_transaction);
         entry.connection = job.connection;
+        entry.message = job.message;
         entry.lost = job.lost;
         entry.used = Instant::now();
         entry.phase = match committing {
@@ -283,14 +342,21 @@ impl Queue {
         for (actor, entry) in &mut inner.actors {
             let unused = now.saturating_duration_since(entry.used);
             match entry.phase {
+                // A message may wait for long between two statements. Its entry stays to its end, so that it learns what it has lost.
+                Phase::Idle if entry.message.is_open() && unused >= KEPT_MAX => {
+                    entry.message.lose(&format!("there was no statement for {} s", KEPT_MAX.as_secs()));
+                    entry.in_transaction = false;
+                    closed.extend(entry.connection.take());
+                }
+                Phase::Idle if !entry.message.is_none() => {}
                 Phase::Idle if entry.in_transaction && unused >= IDLE_MAX => {
                     entry.lost = Some(transaction_lost(&format!("there was no statement for {} s", IDLE_MAX.as_secs())));
                     entry.in_transaction = false;
                     closed.extend(entry.connection.take());
                 }
                 Phase::Idle if entry.lost.is_none() && unused >= IDLE_MAX => over.push(*actor),
-                Phase::Idle | Phase::Committing { .. } if unused >= KEPT_MAX => over.push(*actor),
-                Phase::Idle | Phase::Ready | Phase::Running | Phase::Committing { .. } => {}
+                Phase::Idle | Phase::Committing { .. } | Phase::Sealed { .. } if unused >= KEPT_MAX => over.push(*actor),
+                Phase::Idle | Phase::Ready | Phase::Running | Phase::Committing { .. } | Phase::Sealed { .. } => {}
             }
         }
         let over: Vec<Entry> = over.into_iter().filter_map(|actor| inner.remove(actor)).collect();
@@ -309,7 +375,7 @@ impl Inner {
             Some(_) => None,
             None if self.actors.len() < CONNECTIONS_MAX => None,
             None => {
-                let idle = self.actors.iter().filter(|(_, entry)| matches!(entry.phase, Phase::Idle) && !entry.in_transaction);
+                let idle = self.actors.iter().filter(|(_, entry)| entry.is_free());
                 // Those who have yet to be told that they lost something last.
                 let oldest = idle.min_by_key(|(_, entry)| (entry.lost.is_some(), entry.used)).map(|(actor, _)| *actor)?;
                 self.remove(oldest)
@@ -340,8 +406,9 @@ impl Inner {
         entry.phase = Phase::Running;
         let call = entry.calls.pop_front();
         self.waiting_bytes -= call.as_ref().map_or(0, |call| call.bytes);
-        let (connection, lost, committed) = (entry.connection.take(), entry.lost.take(), entry.committed.take());
-        Some(Job { actor, generation: entry.generation, connection, lost, committed, call })
+        let (connection, message) = (entry.connection.take(), std::mem::take(&mut entry.message));
+        let (lost, committed) = (entry.lost.take(), entry.committed.take());
+        Some(Job { actor, generation: entry.generation, connection, message, lost, committed, call })
     }
 
     fn remove(&mut self, actor: ActorId) -> Option<Entry> {
@@ -358,6 +425,7 @@ impl Entry {
             phase: Phase::Idle,
             connection: None,
             in_transaction: false,
+            message: Message::None,
             lost: None,
             committed: None,
             calls: VecDeque::new(),
@@ -365,10 +433,30 @@ impl Entry {
         }
     }
 
+    /// Nothing is lost with it but time.
+    fn is_free(&self) -> bool {
+        matches!(self.phase, Phase::Idle) && !self.in_transaction && self.message.is_none()
+    }
+
     fn close(self) {
         for call in self.calls {
-            call.asker.answer((Err(failed("the connection to the database was closed before the statement ran")), None));
+            call.refuse("aborted", failed("the connection to the database was closed before the statement ran"));
         }
+    }
+}
+
+impl Call {
+    fn ends_message(&self) -> bool {
+        matches!(&self.question, DatabaseQuestion::Message { step: MessageStep::Seal | MessageStep::RollBack, .. })
+    }
+
+    /// It will not be run. Messages of components have codes of their own.
+    fn refuse(self, code: &'static str, error: DatabaseError) {
+        let error = match self.question {
+            DatabaseQuestion::Message { .. } => words::message_failed(code, error.message),
+            _ => error,
+        };
+        self.asker.answer((Err(error), None));
     }
 }
 
@@ -390,7 +478,15 @@ impl Job {
     /// `Err`: nothing is to be committed, and there is no connection any more.
     fn ask(&mut self, state: &State, time: &Arc<Time>, question: DatabaseQuestion) -> Result<Ran, DatabaseError> {
         let connection = self.connection.take();
-        if let Some(error) = self.lost.take() {
+        let lost = self.lost.take();
+        if let DatabaseQuestion::Message { step, .. } = question {
+            self.connection = connection;
+            if let Some(error) = lost {
+                self.message.lose(&error.message);
+            }
+            return Ok(self.message.step(step, &mut self.connection, || Connection::open(state, self.actor, time)));
+        }
+        if let Some(error) = lost {
             return Err(error);
         }
         let mut open = match connection {

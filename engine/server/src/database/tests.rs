@@ -1,5 +1,7 @@
 //! Statements and pages against a store, with a core that says yes to everything but what the test says no to.
 
+mod message;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use engine_core::Input;
 use engine_core::action::Answer;
-use engine_core::input::{Create, DatabaseChanges, Operation};
+use engine_core::input::{Create, DatabaseChanges, Operation, RequestKind, Target};
 use engine_core::record::{Change, CrashPolicy, DatabaseHead, PoolKind, Rate, RunnerConfigRecord};
 use engine_store::{Memory, Persist, Rocks, State, Store};
 use protocol::database::{

@@ -6,6 +6,11 @@ use protocol::database::{DatabaseAnswer, DatabaseError, DatabaseQuestion, Execut
 
 use super::failed;
 
+/// SQLite's result codes, as far as they have a code of their own.
+const BUSY: i32 = 5;
+const LOCKED: i32 = 6;
+const CONSTRAINT: i32 = 19;
+
 /// What one bound value takes in memory beside its content.
 const VALUE_BYTES: usize = 40;
 
@@ -24,13 +29,25 @@ pub fn ask(database: &mut Database, question: DatabaseQuestion) -> Result<Databa
             let done = database.execute_batch(&statements)?;
             Ok(DatabaseAnswer::ExecutedBatch(done.into_iter().map(executed).collect()))
         }
+        // Those of a message are taken apart before, those about pages are the core's.
         DatabaseQuestion::Message { .. } => Err(SqlError::Denied { what: "a message".to_string() }),
-        // About pages, and so the core's.
         DatabaseQuestion::GetPages { .. }
         | DatabaseQuestion::Commit { .. }
         | DatabaseQuestion::StageBegin { .. }
         | DatabaseQuestion::StageSegment { .. }
         | DatabaseQuestion::StageFinalize { .. } => Err(SqlError::Denied { what: "a page".to_string() }),
+    }
+}
+
+/// The same for what a message runs.
+pub fn ask_within(database: &mut Database, statements: MessageStep) -> Result<DatabaseAnswer, SqlError> {
+    match statements {
+        MessageStep::Execute(Statement { sql, parameters }) => {
+            let parameters: Vec<Value> = parameters.into_iter().map(value).collect();
+            database.execute(&sql, &parameters).map(|done| DatabaseAnswer::Executed(executed(done)))
+        }
+        MessageStep::Script(sql) => database.exec(&sql).map(|_| DatabaseAnswer::Executed(Executed::default())),
+        MessageStep::Seal | MessageStep::RollBack => Err(SqlError::Denied { what: "the end of a message".to_string() }),
     }
 }
 
@@ -60,6 +77,34 @@ pub fn question_bytes(question: &DatabaseQuestion) -> usize {
 /// The original has one code for all of these; SQLite's own sentence is what clients show.
 pub fn error(error: &SqlError) -> DatabaseError {
     failed(error.to_string())
+}
+
+/// What the guest of a component sees, whose codes are part of the contract.
+pub fn message_error(error: &SqlError) -> DatabaseError {
+    let code = match error {
+        SqlError::Statement { sqlite_code, .. } => match sqlite_code & 0xff {
+            CONSTRAINT => "constraint",
+            BUSY | LOCKED => "busy",
+            _ => "error",
+        },
+        SqlError::MultipleStatements | SqlError::ZeroByte { .. } | SqlError::TooManyParameters { .. } => "invalid_argument",
+        SqlError::ParameterTooLarge { .. }
+        | SqlError::SqlTooLarge { .. }
+        | SqlError::ValueTooLarge { .. }
+        | SqlError::ResultTooLarge { .. }
+        | SqlError::HeapExhausted { .. }
+        | SqlError::HeldExhausted { .. } => "too_large",
+        SqlError::TooManySteps { .. } | SqlError::TookTooLong { .. } => "interrupted",
+        SqlError::DatabaseFull { .. } => "full",
+        SqlError::Denied { .. } => "denied",
+        SqlError::Corrupt { .. } | SqlError::Unsupported { .. } => "corrupt",
+        SqlError::Pages(_) | SqlError::Setup { .. } => "unavailable",
+    };
+    message_failed(code, error.to_string())
+}
+
+pub fn message_failed(code: &'static str, message: String) -> DatabaseError {
+    DatabaseError { group: SqlError::GROUP, code, message }
 }
 
 pub fn changes(changes: Changes, base_txid: u64) -> DatabaseChanges {

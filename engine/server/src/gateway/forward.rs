@@ -19,6 +19,7 @@ use serde_json::json;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+use crate::actor_calls::X_RIVET_CALLER;
 use crate::body::{Body, Client, Streamed};
 use crate::engine::Engine;
 use crate::error::{ApiError, WAITING};
@@ -136,8 +137,9 @@ pub fn target(wanted: Wanted) -> Target {
     }
 }
 
-/// All that the client sent, and the ray id. HTTP/2 has the host in the address only.
+/// All that the client sent but what only the engine says, and the ray id. HTTP/2 has the host in the address only.
 pub fn request_headers(mut headers: HeaderMap, authority: Option<&str>, ray: &HeaderValue) -> HeaderMap {
+    headers.remove(X_RIVET_CALLER);
     headers.insert(X_RIVET_RAY_ID, ray.clone());
     if let Some(Ok(host)) = authority.map(HeaderValue::from_str) {
         headers.entry(header::HOST).or_insert(host);
@@ -207,6 +209,18 @@ mod tests {
             }
             Err(error) => format!("{}.{}", error.group, error.code),
         }
+    }
+
+    #[test]
+    fn nobody_outside_says_that_an_actor_calls() {
+        let mut sent = HeaderMap::new();
+        for (name, value) in [("x-rivet-caller", "a"), ("X-Rivet-Caller", "b"), ("x-rivet-callers", "c"), ("host", "h")] {
+            sent.append(HeaderName::from_bytes(name.as_bytes()).expect("a name"), HeaderValue::from_static(value));
+        }
+        let headers = request_headers(sent, Some("other"), &HeaderValue::from_static("r"));
+        let mut left: Vec<_> = headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().expect("text"))).collect();
+        left.sort();
+        assert_eq!(left, ["host: h", "x-rivet-callers: c", "x-rivet-ray-id: r"]);
     }
 
     #[test]

@@ -125,6 +125,12 @@ impl Connection {
         unsafe { sqlite::sqlite3_changes64(self.db.as_ptr()) }
     }
 
+    /// Since the connection was opened.
+    pub fn total_changes(&self) -> i64 {
+        // SAFETY: the connection is open.
+        unsafe { sqlite::sqlite3_total_changes64(self.db.as_ptr()) }
+    }
+
     pub fn last_insert_row_id(&self) -> i64 {
         // SAFETY: the connection is open.
         unsafe { sqlite::sqlite3_last_insert_rowid(self.db.as_ptr()) }

@@ -64,7 +64,6 @@ pub fn say_deployed(deployed: &Deployed) -> String {
     let values = settings.config.iter().chain(&settings.secrets).map(|(name, value)| format!(" {name}={value}"));
     let limits = settings.limits.cpu_ms.map(|cpu_ms| format!(" cpu {cpu_ms}"));
     let from = deployed.migrate_from.map(|from| format!(" from version {from}"));
-    assert_eq!(deployed.namespace, "default");
     [component_name(deployed.component).to_string()].into_iter().chain(values).chain(limits).chain(from).collect()
 }
 

@@ -218,6 +218,7 @@ impl World {
             },
             other => panic!("a database does not know {other:?}"),
         };
-        self.says(self.envoys[key], FromRunner::Database { actor, call: 5, question });
+        let runner = self.envoys.get(key).copied().unwrap_or(RUNNER);
+        self.says(runner, FromRunner::Database { actor, call: 5, question });
     }
 }
