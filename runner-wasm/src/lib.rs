@@ -11,11 +11,13 @@
 //! - `state`: what an actor has written and may read. Pure; the consistency model is stated there.
 //! - `host`: what a guest can call, one file per interface.
 //! - `http`: requests in, responses out, whole or streamed.
+//! - `client`: what RivetKit's clients say and hear, in their three encodings. Pure.
 //! - `component`: from bytes to something that can be instantiated; the cache.
 //! - `sandbox`: the engine that compiles and runs guests; time, memory and room for them.
 
 mod actor;
 mod bindings;
+mod client;
 mod clock;
 mod component;
 pub mod config;
