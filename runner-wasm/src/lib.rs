@@ -11,6 +11,7 @@
 //! - `state`: what an actor has written and may read. Pure; the consistency model is stated there.
 //! - `host`: what a guest can call, one file per interface.
 //! - `http`: requests in, responses out, whole or streamed.
+//! - `sockets`: RivetKit's connections, and other WebSockets.
 //! - `client`: what RivetKit's clients say and hear, in their three encodings. Pure.
 //! - `component`: from bytes to something that can be instantiated; the cache.
 //! - `sandbox`: the engine that compiles and runs guests; time, memory and room for them.
@@ -25,6 +26,7 @@ mod host;
 mod http;
 mod runner;
 mod sandbox;
+mod sockets;
 mod state;
 
 pub use config::{Config, Grant, StartError};

@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use protocol::limits::{FAILURE_TEXT_BYTES_MAX, cut};
-use protocol::message::{Event, Failure, FailureKind, Outcome};
+use protocol::message::{Event, Failure, FailureKind, FromRunner, Outcome};
 
 use super::instance::Turn;
 use super::{Actor, Instance, Mail, lock};
@@ -62,6 +62,7 @@ async fn begin(actor: &Arc<Actor>) -> Result<Instance, Failure> {
 }
 
 async fn serve(actor: &Arc<Actor>, mut instance: Instance) -> Result<(), Failure> {
+    instance.restore_sockets().await?;
     instance.start().await?;
     actor.settle().await;
     actor.event(Event::Running);
@@ -98,6 +99,9 @@ async fn next_mail(actor: &Actor) -> Mail {
     let idle_at = actor.idle_at();
     let mut told = false;
     loop {
+        if let Some(ended) = actor.books().sockets.next_ended() {
+            return Mail::SocketEnded(ended);
+        }
         if let Some(mail) = lock(&actor.mailbox).pop() {
             return mail;
         }
@@ -121,16 +125,22 @@ async fn end_of(actor: &Arc<Actor>, outcome: Outcome) {
     actor.flush_log();
     actor.settle().await;
     let never_begun = lock(&actor.mailbox).close();
-    for request in never_begun {
+    for request in never_begun.requests {
         request.route.return_to_engine();
     }
-    // Out of the map first: the engine may start the next generation before its `send` returns.
+    for request in never_begun.sockets {
+        actor.forget_socket(request);
+        actor.send(FromRunner::RequestReturned { request });
+    }
+    // Out of the maps first: the engine may start the next generation before its `send` returns.
     actor.shared.forget(actor);
     actor.event(Event::Stopped(outcome));
 }
 
 fn vanish(actor: &Arc<Actor>) {
-    lock(&actor.mailbox).close();
+    for request in lock(&actor.mailbox).close().sockets {
+        actor.forget_socket(request);
+    }
     actor.books().gate.take_held();
     actor.shared.routes.forget_actor(actor.id, actor.generation);
     actor.shared.forget(actor);

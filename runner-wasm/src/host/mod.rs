@@ -5,6 +5,7 @@
 
 mod alarm;
 mod config;
+mod connections;
 mod context;
 mod kv;
 mod logging;
@@ -49,6 +50,7 @@ fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     actor::context::add_to_linker::<_, Own>(linker, |host| host)?;
     actor::kv::add_to_linker::<_, Own>(linker, |host| host)?;
     actor::alarm::add_to_linker::<_, Own>(linker, |host| host)?;
+    actor::connections::add_to_linker::<_, Own>(linker, |host| host)?;
     actor::config::add_to_linker::<_, Own>(linker, |host| host)?;
     actor::logging::add_to_linker::<_, Own>(linker, |host| host)?;
     v0_1::add_to_linker(linker)?;
@@ -91,6 +93,7 @@ impl From<Refusal> for types::Error {
         match refusal {
             Refusal::Invalid(text) => types::Error::InvalidArgument(text),
             Refusal::TooLarge(text) => types::Error::TooLarge(text),
+            Refusal::QuotaExceeded(text) => types::Error::QuotaExceeded(text),
             Refusal::Other(text) => types::Error::Other(text),
         }
     }

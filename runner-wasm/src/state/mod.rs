@@ -35,7 +35,17 @@ use crate::config::{PENDING_BYTES_MAX, PENDING_CHANGES_MAX};
 pub enum Refusal {
     Invalid(String),
     TooLarge(String),
+    /// The actor has as much of this as it may have.
+    QuotaExceeded(String),
     Other(String),
+}
+
+impl Refusal {
+    pub fn text(&self) -> &str {
+        match self {
+            Refusal::Invalid(text) | Refusal::TooLarge(text) | Refusal::QuotaExceeded(text) | Refusal::Other(text) => text,
+        }
+    }
 }
 
 /// What is known of a key without asking the engine.
@@ -192,6 +202,11 @@ impl State {
 
     pub fn is_sealed(&self) -> bool {
         self.sealed
+    }
+
+    /// Whether the running message has something to commit so far; of a database it may turn out that it has not.
+    pub fn has_changes(&self) -> bool {
+        self.has_written() || self.uses_database || self.alarm_change != AlarmChange::Keep
     }
 
     /// The message has succeeded. `None` when it wrote nothing and `force` does not ask for a commit all the same.
