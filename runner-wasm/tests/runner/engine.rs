@@ -32,6 +32,10 @@ pub enum Answer {
 #[derive(Default)]
 pub struct Seen {
     pub stored: BTreeMap<Bytes, Bytes>,
+    /// The runner's own entries for the actor.
+    pub own: BTreeMap<Bytes, Bytes>,
+    /// What was said about sockets, in order.
+    pub said: Vec<FromRunner>,
     pub alarm_ms: Option<u64>,
     pub commits: Vec<Commit>,
     pub events: Vec<(ActorId, Generation, u64, Event)>,
@@ -87,9 +91,9 @@ impl Engine {
             FromRunner::RequestWindow { request, consumed_bytes } => {
                 seen.windows.insert(request, consumed_bytes);
             }
-            FromRunner::Kv { actor, generation, call, question, .. } => {
-                seen.reads += 1;
-                return Some(ToRunner::Kv { actor, generation, call, result: Ok(seen.read(question)) });
+            FromRunner::Kv { actor, generation, call, space, question } => {
+                seen.reads += usize::from(space == KvSpace::Actor);
+                return Some(ToRunner::Kv { actor, generation, call, result: Ok(seen.read(space, question)) });
             }
             FromRunner::Commit(commit) => {
                 let (actor, generation, number) = (commit.actor, commit.generation, commit.commit);
@@ -116,13 +120,13 @@ impl Engine {
             | FromRunner::AckCommands(_)
             | FromRunner::Stopping
             | FromRunner::RequestBodyCancel { .. }
-            | FromRunner::SocketOpened { .. }
-            | FromRunner::SocketMessage { .. }
-            | FromRunner::SocketAck { .. }
-            | FromRunner::SocketClose { .. }
             | FromRunner::CallActor { .. }
             | FromRunner::KvWrite { .. }
             | FromRunner::Database { .. } => panic!("components say no such thing: {message:?}"),
+            FromRunner::SocketOpened { .. }
+            | FromRunner::SocketMessage { .. }
+            | FromRunner::SocketAck { .. }
+            | FromRunner::SocketClose { .. } => seen.said.push(message),
             FromRunner::Log { lines, .. } => seen.lines.extend(lines.into_iter().map(|line| line.text)),
         }
         None
@@ -183,7 +187,7 @@ impl Engine {
         })
     }
 
-    fn next_request(&self) -> RequestId {
+    pub fn next_request(&self) -> RequestId {
         let mut requests = self.requests.lock().expect("nobody panics here");
         *requests += 1;
         RequestId(*requests)
@@ -210,11 +214,13 @@ impl Seen {
     }
 
     fn apply(&mut self, commit: &Commit) {
-        for change in &commit.changes {
-            match change {
-                KvChange::Put { key, value } => drop(self.stored.insert(key.clone(), value.clone())),
-                KvChange::Delete { key } => drop(self.stored.remove(key)),
-                KvChange::DeleteRange { range } => self.stored.retain(|key, _| !range.contains(key)),
+        for (changes, stored) in [(&commit.changes, &mut self.stored), (&commit.own, &mut self.own)] {
+            for change in changes {
+                match change {
+                    KvChange::Put { key, value } => drop(stored.insert(key.clone(), value.clone())),
+                    KvChange::Delete { key } => drop(stored.remove(key)),
+                    KvChange::DeleteRange { range } => stored.retain(|key, _| !range.contains(key)),
+                }
             }
         }
         match (commit.alarm, commit.fired_ms) {
@@ -225,13 +231,17 @@ impl Seen {
         }
     }
 
-    fn read(&self, question: KvQuestion) -> KvAnswer {
+    fn read(&self, space: KvSpace, question: KvQuestion) -> KvAnswer {
+        let stored = match space {
+            KvSpace::Actor => &self.stored,
+            KvSpace::Runner => &self.own,
+        };
         match question {
             KvQuestion::Get { keys } => {
-                KvAnswer::Get(keys.iter().map(|key| Some(entry(key, self.stored.get(key)?.clone()))).collect())
+                KvAnswer::Get(keys.iter().map(|key| Some(entry(key, stored.get(key)?.clone()))).collect())
             }
             KvQuestion::List { range, reverse, limit, keys_only } => {
-                let mut pairs: Vec<_> = self.stored.iter().filter(|(key, _)| range.contains(key)).collect();
+                let mut pairs: Vec<_> = stored.iter().filter(|(key, _)| range.contains(key)).collect();
                 if reverse {
                     pairs.reverse();
                 }

@@ -6,5 +6,6 @@ mod actors;
 mod components;
 mod engine;
 mod gate;
+mod sockets;
 mod streams;
 mod traps;
