@@ -1,6 +1,7 @@
 //! The one place that reads the wall clock.
 //!
-//! Only for the time on a log line. Nothing here decides by it: alarms are the engine's, and waits use the runtime's timer.
+//! For the time on a log line, and for moments that are told to the engine: when something that failed is to be tried again, the next
+//! of a cron schedule. Whether a moment has come is the engine's to say, and waits use the runtime's timer.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

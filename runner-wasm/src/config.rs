@@ -6,8 +6,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 use protocol::limits::{
-    BODY_CHUNK_BYTES_MAX, KIB, KV_LIST_BYTES_MAX, KV_VALUE_BYTES_MAX, KV_WRITE_BYTES_MAX, MIB, REQUEST_BODY_BYTES_MAX,
-    REQUESTS_PER_ACTOR_MAX, SOCKET_UNACKED_MESSAGES_MAX, SOCKETS_PER_ACTOR_MAX,
+    BODY_CHUNK_BYTES_MAX, KIB, KV_LIST_BYTES_MAX, KV_LIST_ENTRIES_MAX, KV_VALUE_BYTES_MAX, KV_WRITE_BYTES_MAX, MIB,
+    REQUEST_BODY_BYTES_MAX, SOCKET_UNACKED_MESSAGES_MAX, SOCKETS_PER_ACTOR_MAX,
 };
 
 pub const MEMORY_PER_ACTOR_BYTES: usize = 128 * MIB;
@@ -47,8 +47,11 @@ pub(crate) const MEMORIES_MAX: usize = 16;
 pub(crate) const RESOURCES_MAX: usize = 10_000;
 pub(crate) const RANDOM_BYTES_MAX: u64 = 64 * KIB as u64;
 
-/// Requests, and what else may stand in line: an alarm that is sent again, a stop.
-pub(crate) const MAILBOX_MAX: usize = REQUESTS_PER_ACTOR_MAX + 16;
+/// What may stand in line beside requests: an alarm that is sent again, a stop.
+pub(crate) const MAILBOX_SPARE: usize = 16;
+/// How long an action of another actor may take if the guest does not say, and if it does.
+pub(crate) const CALL_MS: u64 = 60_000;
+pub(crate) const CALL_MS_MAX: u64 = MESSAGE_MS;
 /// What one message may write of the entries that the runner keeps for an actor: schedules, queued messages, connections.
 pub(crate) const OWN_WRITE_BYTES_MAX: usize = 4 * MIB;
 pub(crate) const OWN_WRITE_CHANGES_MAX: usize = 16_384;
@@ -74,6 +77,18 @@ pub(crate) const CONNECTIONS_BYTES_MAX: usize = 64 * MIB;
 pub(crate) const CONNECTION_RECORDS_PER_READ: usize = 128;
 /// So many messages of one socket may go by before it is written down that they were handled: their numbers have 16 bits and wrap.
 pub(crate) const SOCKET_INDEX_STEP: u16 = 8192;
+pub(crate) const SCHEDULES_MAX: usize = 1024;
+/// Ids, actions and arguments of one actor's schedules; they are in memory while it is awake.
+pub(crate) const SCHEDULES_BYTES_MAX: usize = MIB;
+pub(crate) const SCHEDULE_ID_BYTES_MAX: usize = 256;
+/// Names of actions and of queues.
+pub(crate) const NAME_BYTES_MAX: usize = 256;
+/// Messages that wait in one actor's queue, and the bytes of their names and bodies.
+pub(crate) const QUEUE_MESSAGES_MAX: u64 = 10_000;
+pub(crate) const QUEUE_BYTES_MAX: u64 = 64 * MIB as u64;
+pub(crate) const QUEUE_MESSAGE_BYTES_MAX: usize = MIB;
+/// How long a client may wait for its message of the queue to be handled; gateways wait 300 s for a response to begin.
+pub(crate) const QUEUE_WAIT_MS_MAX: u64 = 290_000;
 /// What writes on their way to the disk may hold in memory before the next message waits for them.
 pub(crate) const PENDING_BYTES_MAX: usize = 4 * KV_WRITE_BYTES_MAX;
 pub(crate) const PENDING_CHANGES_MAX: usize = 16_384;
@@ -107,6 +122,9 @@ const _: () = assert!(SOCKETS_PER_ACTOR_MAX + SOCKET_UNACKED_MESSAGES_MAX <= SOC
 const _: () = assert!(OUTGOING_BYTES_MAX <= SAID_BYTES_MAX, "one message must fit");
 const _: () = assert!(CONNECTION_RECORDS_PER_READ * (CONNECTION_META_BYTES_MAX + KIB) <= KV_LIST_BYTES_MAX, "a page must be answered");
 const _: () = assert!(CONNECTION_META_BYTES_MAX <= KV_VALUE_BYTES_MAX && CONNECTION_STATE_BYTES_MAX <= KV_VALUE_BYTES_MAX);
+const _: () = assert!(QUEUE_MESSAGE_BYTES_MAX + NAME_BYTES_MAX < OWN_WRITE_BYTES_MAX, "one message of the queue must fit");
+const _: () = assert!(SCHEDULES_BYTES_MAX + 64 * SCHEDULES_MAX < KV_LIST_BYTES_MAX, "an agenda is read by one list");
+const _: () = assert!(SCHEDULES_MAX + 2 < KV_LIST_ENTRIES_MAX, "an agenda is read by one list");
 const _: () = assert!(REQUEST_BODY_BYTES_MAX as usize <= GATHERED_BYTES_MAX, "one request must fit");
 
 /// How a [`crate::Runner`] is set up.

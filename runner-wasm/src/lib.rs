@@ -9,6 +9,7 @@
 //! - [`runner`]: the door; routes each message to the actor it is for.
 //! - `actor`: one actor in memory: its mailbox, its task, its output gate.
 //! - `state`: what an actor has written and may read. Pure; the consistency model is stated there.
+//! - `agenda`: the moments that an actor wants to be woken at, and how the runner keeps them.
 //! - `host`: what a guest can call, one file per interface.
 //! - `http`: requests in, responses out, whole or streamed.
 //! - `sockets`: RivetKit's connections, and other WebSockets.
@@ -17,6 +18,7 @@
 //! - `sandbox`: the engine that compiles and runs guests; time, memory and room for them.
 
 mod actor;
+mod agenda;
 mod bindings;
 mod client;
 mod clock;

@@ -1,9 +1,11 @@
-//! What an actor asks the engine for: its entries, and steps of its database's transaction.
+//! What an actor asks the engine for: its entries, steps of its database's transaction, other actors.
 
 use bytes::Bytes;
 use protocol::database::{DatabaseAnswer, DatabaseError, DatabaseQuestion, MessageStep};
 use protocol::limits::{FAILURE_TEXT_BYTES_MAX, KV_LIST_ENTRIES_MAX, cut};
-use protocol::message::{DatabaseCommit, Failure, FailureKind, FromRunner, KvAnswer, KvQuestion, KvRange, KvSpace};
+use protocol::message::{
+    Ask, CallError, CallTarget, DatabaseCommit, Failure, FailureKind, FromRunner, KvAnswer, KvQuestion, KvRange, KvSpace,
+};
 
 use super::Actor;
 use super::questions::Answer;
@@ -63,7 +65,7 @@ impl Actor {
         let (call, answer) = self.question(|call| self.database_step(call, step)).await;
         match answer {
             Some(Answer::Database(answer)) => (call, answer),
-            _ => (call, Err(no_answer())),
+            _ => (call, Err(no_database_answer())),
         }
     }
 
@@ -79,8 +81,23 @@ impl Actor {
         match self.ask_database(MessageStep::Seal).await {
             (call, Ok(DatabaseAnswer::Sealed { pages, size_pages })) => Ok(Some(DatabaseCommit { call, pages, size_pages })),
             (_, Ok(DatabaseAnswer::Unchanged)) => Ok(None),
-            (_, Ok(_)) => failed("the engine's answer does not fit the question".to_string()),
+            (_, Ok(_)) => failed(no_database_answer().message),
             (_, Err(error)) => failed(format!("{} ({})", error.message, error.code)),
+        }
+    }
+
+    /// Calls another actor, once what this one has committed is durable: what it hears must not be lost.
+    pub async fn call(&self, target: CallTarget, ask: Ask, timeout_ms: u64) -> Result<String, CallError> {
+        self.durable().await;
+        let (actor, generation) = (self.id, self.generation);
+        match self.question(|call| FromRunner::CallActor { actor, generation, call, target, ask, timeout_ms }).await.1 {
+            Some(Answer::Call(answer)) => answer,
+            _ => Err(CallError {
+                group: "core".to_string(),
+                code: "internal_error".to_string(),
+                message: "the engine's answer does not fit the question".to_string(),
+                metadata: None,
+            }),
         }
     }
 
@@ -95,7 +112,7 @@ impl Actor {
         FromRunner::Database { actor: self.id, call, question }
     }
 
-    pub(super) async fn question(&self, message: impl FnOnce(u64) -> FromRunner) -> (u64, Option<Answer>) {
+    async fn question(&self, message: impl FnOnce(u64) -> FromRunner) -> (u64, Option<Answer>) {
         let (call, answer) = self.books().questions.ask();
         self.send(message(call));
         (call, answer.await.ok())
@@ -106,6 +123,6 @@ fn unexpected_answer() -> Refusal {
     Refusal::Other("the engine's answer does not fit the question".to_string())
 }
 
-fn no_answer() -> DatabaseError {
+pub fn no_database_answer() -> DatabaseError {
     DatabaseError { group: "sqlite", code: "no_answer", message: "the engine's answer does not fit the question".to_string() }
 }

@@ -12,7 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::Store;
 
 use super::calls::{deadline, guarded};
-use super::{Actor, Fired, Mail, Request, trap};
+use super::{Actor, Mail, Request, trap};
 use crate::bindings::exports::rivet::actor::{start_handler, stop_handler};
 use crate::component::Prepared;
 use crate::component::handlers::Bound;
@@ -39,7 +39,7 @@ pub enum Turn {
 impl Instance {
     pub async fn new(actor: &Arc<Actor>, prepared: Arc<Prepared>, place: OwnedSemaphorePermit) -> Result<Instance, Failure> {
         let shared = &actor.shared;
-        let limiter = Limiter::new(Arc::clone(&shared.room), Arc::clone(&actor.refused), shared.limits.memory_per_actor_bytes);
+        let limiter = Limiter::new(Arc::clone(&shared.room), Arc::clone(&actor.refused), actor.limits.memory_bytes);
         let mut store = host::store(&shared.engine, Arc::clone(actor), limiter, Arc::clone(&shared.grants));
         // A component may run code of its own while it is instantiated; it writes nothing then.
         actor.books().state.begin();
@@ -59,6 +59,21 @@ impl Instance {
             Mail::SocketEnded(ended) => self.socket_ends(ended).await.map(|()| Turn::Next),
             Mail::Alarm { scheduled_ms, attempt } => self.alarm(scheduled_ms, attempt).await.map(|()| Turn::Next),
             Mail::Stop(reason) => self.stop(reason).await.map(|()| Turn::Stopped),
+        }
+    }
+
+    /// What another version of the component wrote becomes this one's. An error has left it as it was.
+    pub async fn migrate(&mut self) -> Result<(), Failure> {
+        let from_version = self.actor.start.component.as_ref().and_then(|deployed| deployed.migrate_from);
+        let Some(from_version) = from_version.filter(|_| self.has(Handler::Migrate)) else { return Ok(()) };
+        match self.call_migrate(from_version).await? {
+            Ok(()) => self.actor.commit().await,
+            Err(text) => {
+                self.actor.drop_writes();
+                let message = format!("the migrate handler refused what version {from_version} wrote: {text}");
+                self.actor.log(LogLevel::Error, message.clone());
+                Err(Failure { kind: FailureKind::StartFailed, message })
+            }
         }
     }
 
@@ -95,27 +110,6 @@ impl Instance {
         };
         self.call_stop(reason).await?;
         self.actor.commit().await
-    }
-
-    async fn alarm(&mut self, scheduled_ms: u64, attempt: u32) -> Result<(), Failure> {
-        // It has been set to another moment, or cleared, since the engine sent this.
-        if self.actor.books().state.alarm_ms() != Some(scheduled_ms) {
-            return Ok(());
-        }
-        let done = Fired { scheduled_ms, failed: false };
-        if !self.has(Handler::Alarm) {
-            self.actor.log(LogLevel::Warn, "the alarm went off, and the component has no alarm-handler".to_string());
-            self.actor.books().state.begin_alarm();
-            return self.actor.commit_fired(Some(done)).await;
-        }
-        match self.call_alarm(scheduled_ms, attempt).await? {
-            Ok(()) => self.actor.commit_fired(Some(done)).await,
-            Err(text) => {
-                self.actor.log(LogLevel::Error, format!("the alarm handler refused, attempt {attempt}: {text}"));
-                self.actor.drop_writes();
-                self.actor.commit_fired(Some(Fired { failed: true, ..done })).await
-            }
-        }
     }
 
     /// Of a component with both HTTP handlers, ours is called: it says more about actors, and costs less.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use protocol::id::RequestId;
 use protocol::message::{RequestStart, SocketOpen, StopReason};
 
-use crate::config::{MAILBOX_MAX, SOCKET_MAIL_MAX};
+use crate::config::{MAILBOX_SPARE, SOCKET_MAIL_MAX};
 use crate::http::{Gathered, Route};
 use crate::sockets::serve::Received;
 use crate::sockets::table::Ended;
@@ -27,11 +27,11 @@ pub struct Request {
     pub gathered: Option<Gathered>,
 }
 
-#[derive(Default)]
 pub struct Mailbox {
     line: VecDeque<Mail>,
-    /// How many of them are about sockets.
+    /// How many of them are about sockets, and how many others there may be.
     sockets: usize,
+    max: usize,
     closed: bool,
 }
 
@@ -57,13 +57,18 @@ pub enum Refused {
 }
 
 impl Mailbox {
+    /// For so many requests, and what else may stand in line.
+    pub fn new(requests_max: usize) -> Mailbox {
+        Mailbox { line: VecDeque::new(), sockets: 0, max: requests_max + MAILBOX_SPARE, closed: false }
+    }
+
     pub fn push(&mut self, mail: Mail) -> Result<(), Refused> {
         if self.closed {
             return Err(Refused::Closed(mail));
         }
         let is_full = match mail.is_about_socket() {
             true => self.sockets >= SOCKET_MAIL_MAX,
-            false => self.line.len() - self.sockets >= MAILBOX_MAX,
+            false => self.line.len() - self.sockets >= self.max,
         };
         if is_full {
             return Err(Refused::Full(mail));
@@ -79,7 +84,7 @@ impl Mailbox {
     }
 
     pub fn push_front(&mut self, request: Box<Request>) -> Result<(), Box<Request>> {
-        if self.closed || self.line.len() - self.sockets >= MAILBOX_MAX {
+        if self.closed || self.line.len() - self.sockets >= self.max {
             return Err(request);
         }
         self.line.push_front(Mail::Request(request));

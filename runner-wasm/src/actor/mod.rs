@@ -9,19 +9,24 @@
 //! - [`task`]: the life, from start to stopped.
 //! - [`instance`]: the guest, and what it does with each message.
 //! - [`calls`]: its handlers.
+//! - [`due`], [`queue`]: what it does by itself.
 //! - [`asking`], [`questions`]: what it asks the engine.
 //! - [`trap`]: what a guest's end says to people.
 //! - [`log`]: what it logged and printed.
 
 mod asking;
 mod calls;
+mod due;
 mod instance;
+mod limits;
 mod log;
 mod mailbox;
 mod questions;
+mod queue;
 mod task;
 mod trap;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -33,12 +38,15 @@ use protocol::message::{Checkpoint, Commit, DatabaseCommit, Event, Failure, Fail
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 
+pub use self::asking::no_database_answer;
 pub use self::calls::guarded;
 pub use self::instance::Instance;
+pub use self::limits::Limits;
 use self::log::LogBuffer;
 pub use self::mailbox::{Mail, Mailbox, Refused, Request};
 use self::mailbox::NeverBegun;
 pub use self::questions::Answer;
+pub use self::queue::Completion;
 use self::questions::Questions;
 pub use self::task::run;
 use crate::client::Speaker;
@@ -49,7 +57,7 @@ use crate::sandbox::room;
 use crate::sandbox::ticker::Meter;
 use crate::sockets::{self, Said, Table};
 use crate::state::gate::Gate;
-use crate::state::{Sealed, State};
+use crate::state::{AlarmEnd, Sealed, State};
 
 /// Nothing that is done under a lock of ours leaves half a change behind, so a panic elsewhere need not spread.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -63,6 +71,7 @@ pub struct Actor {
     pub meter: Meter,
     pub refused: Arc<room::Refused>,
     pub shared: Arc<Shared>,
+    pub limits: Limits,
     /// Room for bodies that were returned whole and are still being sent, in KiB.
     pub outbox: Arc<Semaphore>,
     /// Responses that are being sent, piece by piece.
@@ -78,6 +87,8 @@ pub struct Actor {
     /// The engine has given this generation up.
     lost: Notify,
     log: Mutex<LogBuffer>,
+    /// Who waits for what becomes of a message of the queue, by its number.
+    completions: Mutex<BTreeMap<u64, oneshot::Sender<Option<String>>>>,
     events: AtomicU64,
     wants_sleep: AtomicBool,
     wants_end: AtomicBool,
@@ -95,20 +106,21 @@ pub struct Books {
     questions: Questions,
 }
 
-/// The running message was the alarm's, scheduled for this moment.
+/// The running message is about the engine's alarm, scheduled for this moment.
 #[derive(Clone, Copy)]
 pub struct Fired {
     pub scheduled_ms: u64,
-    /// It stays, and the engine sends it again, later.
-    pub failed: bool,
+    pub end: AlarmEnd,
 }
 
 /// An output that waits for the gate.
 pub enum Held {
     Response(Arc<Route>, Response),
     Abort(Arc<Route>, Failure),
-    /// The head of a streamed response, and with it all of its body.
-    Stream(oneshot::Sender<()>),
+    /// Somebody goes on with something when this may leave: a streamed response, a request to elsewhere.
+    Signal(oneshot::Sender<()>),
+    /// What a message of the queue was answered with.
+    Completed(oneshot::Sender<Option<String>>, Option<String>),
     Sockets(Vec<Said>),
 }
 
@@ -116,33 +128,37 @@ impl Held {
     fn said_bytes(&self) -> usize {
         match self {
             Held::Sockets(said) => said.iter().map(Said::bytes).sum(),
-            Held::Response(..) | Held::Abort(..) | Held::Stream(_) => 0,
+            Held::Response(..) | Held::Abort(..) | Held::Signal(_) | Held::Completed(..) => 0,
         }
     }
 }
 
 impl Actor {
     pub fn new(shared: Arc<Shared>, checkpoint: Checkpoint, start: Start) -> Actor {
+        let deployed = start.component.as_ref().map(|deployed| deployed.settings.limits);
+        let limits = Limits::new(&shared.limits, deployed.unwrap_or_default());
         Actor {
             id: checkpoint.actor,
             generation: checkpoint.generation,
-            meter: Meter::new(Arc::clone(&shared.ticker), shared.limits.cpu_per_message_ms),
+            meter: Meter::new(Arc::clone(&shared.ticker), limits.cpu_ms),
             refused: Arc::default(),
             outbox: Arc::new(Semaphore::new(OUTBOX_BYTES_MAX / KIB_PERMIT)),
             sending: AtomicUsize::new(0),
             gathered_bytes: AtomicUsize::new(0),
             books: Mutex::new(Books {
-                state: State::new(start.alarm_ms),
+                state: State::new(checkpoint.generation, start.alarm_ms),
                 sockets: Table::default(),
                 gate: Gate::default(),
                 said_bytes: 0,
                 questions: Questions::new(checkpoint.generation),
             }),
             moved: Notify::new(),
-            mailbox: Mutex::default(),
+            mailbox: Mutex::new(Mailbox::new(limits.mailbox)),
             arrived: Notify::new(),
             lost: Notify::new(),
             log: Mutex::default(),
+            completions: Mutex::default(),
+            limits,
             events: AtomicU64::new(0),
             wants_sleep: AtomicBool::new(false),
             wants_end: AtomicBool::new(false),
@@ -302,7 +318,7 @@ impl Actor {
                 return Err(failure);
             }
         };
-        let sealed = self.books().state.commit(fired.is_some() || database.is_some());
+        let sealed = self.books().state.commit(fired.map(|fired| fired.end), database.is_some());
         if let Some(sealed) = sealed {
             self.send_commit(sealed, database, fired);
         }
@@ -341,7 +357,7 @@ impl Actor {
             database,
             alarm: sealed.alarm,
             fired_ms: fired.map(|fired| fired.scheduled_ms),
-            alarm_failed: fired.is_some_and(|fired| fired.failed),
+            alarm_failed: fired.is_some_and(|fired| fired.end == AlarmEnd::Failed),
         }));
     }
 
@@ -363,8 +379,20 @@ impl Actor {
         match output {
             Held::Response(route, response) => route.respond(response),
             Held::Abort(route, failure) => route.abort_with(failure),
-            Held::Stream(head) => drop(head.send(())),
+            Held::Signal(tell) => drop(tell.send(())),
+            Held::Completed(tell, answer) => drop(tell.send(answer)),
             Held::Sockets(said) => said.into_iter().for_each(|said| sockets::serve::send(self, said)),
+        }
+    }
+
+    /// Waits until everything that was committed so far is durable. For whoever lets something leave by another way than
+    /// [`Actor::say`].
+    pub async fn durable(&self) {
+        let (tell, told) = oneshot::channel();
+        self.say(Held::Signal(tell));
+        // An actor that is given up lets nothing leave any more.
+        if told.await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 
@@ -373,11 +401,6 @@ impl Actor {
         let in_flight_max = COMMITS_IN_FLIGHT_PER_ACTOR_MAX as u64;
         let has_room = |books: &Books| books.state.has_room() && books.said_bytes <= SAID_HELD_BYTES_MAX;
         self.until(|books| books.gate.in_flight() < in_flight_max && has_room(books)).await;
-    }
-
-    /// Waits until everything that was written is durable.
-    pub async fn until_durable(&self) {
-        self.until(|books| books.gate.in_flight() == 0).await;
     }
 
     /// Waits until everything is durable and everything said has left, to its last piece.

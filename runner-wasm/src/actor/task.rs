@@ -4,6 +4,7 @@
 //! admitted -> component ready -> instance -> start handler -> Running -> messages -> stop handler -> settled -> Stopped(Ok)
 //!     |             |               |             |                          | a trap
 //!     +-------------+---------------+-------------+--------------------------+--> settled -> Stopped(Error)
+//! between instance and start handler, if another version wrote its state: migrate handler; refused or trapped: NotMigrated
 //! given up by the engine, at any moment: everything is dropped, nothing is said
 //! ```
 //!
@@ -12,17 +13,21 @@
 
 use std::sync::Arc;
 
-use protocol::limits::{FAILURE_TEXT_BYTES_MAX, cut};
-use protocol::message::{Event, Failure, FailureKind, FromRunner, Outcome};
+use protocol::limits::{FAILURE_TEXT_BYTES_MAX, KV_LIST_ENTRIES_MAX, cut};
+use protocol::message::{Event, Failure, FailureKind, FromRunner, KvSpace, Outcome};
 
 use super::instance::Turn;
 use super::{Actor, Instance, Mail, lock};
+use crate::agenda::{Agenda, records};
 use crate::component::Prepared;
 
 pub async fn run(actor: Arc<Actor>) {
     let life = async {
         let outcome = match begin(&actor).await {
-            Ok(instance) => outcome_of(serve(&actor, instance).await),
+            Ok(mut instance) => match instance.migrate().await {
+                Ok(()) => outcome_of(serve(&actor, instance).await),
+                Err(failure) => Outcome::NotMigrated(cut(failure.message, FAILURE_TEXT_BYTES_MAX)),
+            },
             Err(failure) if failure.kind == FailureKind::NoRoom => Outcome::NoRoom(cut(failure.message, FAILURE_TEXT_BYTES_MAX)),
             Err(failure) => outcome_of(Err(failure)),
         };
@@ -58,25 +63,52 @@ impl Drop for Guard<'_> {
 async fn begin(actor: &Arc<Actor>) -> Result<Instance, Failure> {
     let place = actor.shared.room.admit()?;
     let prepared = component(actor).await?;
-    Instance::new(actor, prepared, place).await
+    load_agenda(actor).await?;
+    let mut instance = Instance::new(actor, prepared, place).await?;
+    instance.restore_sockets().await?;
+    Ok(instance)
 }
 
 async fn serve(actor: &Arc<Actor>, mut instance: Instance) -> Result<(), Failure> {
-    instance.restore_sockets().await?;
     instance.start().await?;
     actor.settle().await;
     actor.event(Event::Running);
+    let mut queue_was_last = false;
     loop {
         actor.flush_log();
         actor.tell_wishes();
         actor.room_for_message().await;
-        let mail = next_mail(actor).await;
+        // While both wait, the mailbox and the queue take turns.
+        let mail = match instance.queue_is_ready() {
+            true if queue_was_last => waiting_mail(actor),
+            true => None,
+            false => Some(next_mail(actor).await),
+        };
+        queue_was_last = mail.is_none();
         lock(&actor.log).begin();
-        match instance.take(mail).await? {
+        let turn = match mail {
+            Some(mail) => instance.take(mail).await?,
+            None => instance.serve_queue(None).await.map(|()| Turn::Next)?,
+        };
+        match turn {
             Turn::Next => {}
             Turn::Stopped => return Ok(()),
         }
     }
+}
+
+/// What is on the actor's agenda. Nothing, if the engine has no alarm: then it need not be asked.
+async fn load_agenda(actor: &Arc<Actor>) -> Result<(), Failure> {
+    if actor.start.alarm_ms.is_none() {
+        return Ok(());
+    }
+    let failed = |what: &str| Failure { kind: FailureKind::StartFailed, message: format!("its agenda cannot be read: {what}") };
+    let stored = actor.list(KvSpace::Runner, records::agenda(), false, KV_LIST_ENTRIES_MAX, false).await;
+    let stored = stored.map_err(|refusal| failed(refusal.text()))?;
+    let agenda = Agenda::new(actor.generation, actor.start.alarm_ms, &stored);
+    let agenda = agenda.map_err(|key| failed(&format!("the entry {key:?} is damaged, or of another version of the engine")))?;
+    actor.books().state.load(agenda);
+    Ok(())
 }
 
 async fn component(actor: &Arc<Actor>) -> Result<Arc<Prepared>, Failure> {
@@ -95,14 +127,17 @@ async fn component(actor: &Arc<Actor>) -> Result<Arc<Prepared>, Failure> {
     prepared.map_err(|refusal| failed(format!("its component cannot be run: {}", refusal.message)))
 }
 
+/// The end of a socket does not stand in line: what is behind it may be about a new one.
+fn waiting_mail(actor: &Actor) -> Option<Mail> {
+    let ended = actor.books().sockets.next_ended();
+    ended.map(Mail::SocketEnded).or_else(|| lock(&actor.mailbox).pop())
+}
+
 async fn next_mail(actor: &Actor) -> Mail {
     let idle_at = actor.idle_at();
     let mut told = false;
     loop {
-        if let Some(ended) = actor.books().sockets.next_ended() {
-            return Mail::SocketEnded(ended);
-        }
-        if let Some(mail) = lock(&actor.mailbox).pop() {
+        if let Some(mail) = waiting_mail(actor) {
             return mail;
         }
         if told {
@@ -124,6 +159,7 @@ fn outcome_of(end: Result<(), Failure>) -> Outcome {
 async fn end_of(actor: &Arc<Actor>, outcome: Outcome) {
     actor.flush_log();
     actor.settle().await;
+    lock(&actor.completions).clear();
     let never_begun = lock(&actor.mailbox).close();
     for request in never_begun.requests {
         request.route.return_to_engine();
@@ -142,6 +178,7 @@ fn vanish(actor: &Arc<Actor>) {
         actor.forget_socket(request);
     }
     actor.books().gate.take_held();
+    lock(&actor.completions).clear();
     actor.shared.routes.forget_actor(actor.id, actor.generation);
     actor.shared.forget(actor);
 }

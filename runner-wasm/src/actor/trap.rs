@@ -31,13 +31,13 @@ pub fn failure(actor: &Actor, handler: &str, error: &wasmtime::Error) -> Failure
 }
 
 fn classify(actor: &Actor, error: &wasmtime::Error, frames: usize) -> (FailureKind, String) {
-    let limits = &actor.shared.limits;
+    let limits = &actor.limits;
     if error.downcast_ref::<CpuTimeExceeded>().is_some() {
-        let text = format!("it used up the {} ms of processor time that one message has", limits.cpu_per_message_ms);
+        let text = format!("it used up the {} ms of processor time that one message has", limits.cpu_ms);
         return (FailureKind::CpuTimeExceeded, text);
     }
     // A guest that is refused memory usually gives up by a trap of its own choice.
-    if let Some(refused) = actor.refused.failure(limits.memory_per_actor_bytes) {
+    if let Some(refused) = actor.refused.failure(limits.memory_bytes) {
         return (refused.kind, refused.message);
     }
     match error.downcast_ref::<Trap>() {

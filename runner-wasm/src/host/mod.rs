@@ -3,12 +3,17 @@
 //! [`Host`] is what an instance's calls find: its actor, its limits, and what WASI needs. It must stay small, there is one per
 //! actor in memory; the WASI part exists only once the guest uses it.
 
+mod actors;
 mod alarm;
 mod config;
 mod connections;
 mod context;
+pub mod json;
 mod kv;
 mod logging;
+mod queue;
+mod schedule;
+mod sql;
 mod v0_1;
 mod wasi;
 
@@ -49,8 +54,12 @@ fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     actor::types::add_to_linker::<_, Own>(linker, |host| host)?;
     actor::context::add_to_linker::<_, Own>(linker, |host| host)?;
     actor::kv::add_to_linker::<_, Own>(linker, |host| host)?;
+    actor::sql::add_to_linker::<_, Own>(linker, |host| host)?;
     actor::alarm::add_to_linker::<_, Own>(linker, |host| host)?;
     actor::connections::add_to_linker::<_, Own>(linker, |host| host)?;
+    actor::schedule::add_to_linker::<_, Own>(linker, |host| host)?;
+    actor::queue::add_to_linker::<_, Own>(linker, |host| host)?;
+    actor::actors::add_to_linker::<_, Own>(linker, |host| host)?;
     actor::config::add_to_linker::<_, Own>(linker, |host| host)?;
     actor::logging::add_to_linker::<_, Own>(linker, |host| host)?;
     v0_1::add_to_linker(linker)?;

@@ -7,12 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::{Bytes, BytesMut};
-use protocol::limits::REQUEST_BODY_BYTES_MAX;
 use protocol::message::{Failure, FailureKind, RequestStart};
 
 use super::route::Piece;
 use super::{Response, Route, response};
-use crate::actor::{Actor, Held, Instance, Request, Sending, stopped};
+use crate::actor::{Actor, Held, Instance, Limits, Request, Sending, stopped};
 use crate::bindings::exports::rivet::actor::http_handler;
 use crate::bindings::rivet::actor::types::Header;
 use crate::config::{GATHERED_BYTES_MAX, KIB_PERMIT, RESPONSE_WHOLE_BYTES_MAX};
@@ -20,10 +19,8 @@ use crate::config::{GATHERED_BYTES_MAX, KIB_PERMIT, RESPONSE_WHOLE_BYTES_MAX};
 pub async fn serve(instance: &mut Instance, request: Box<Request>) -> Result<(), Failure> {
     let actor = Arc::clone(&instance.actor);
     let Some((head, route, body)) = whole(&actor, request) else { return Ok(()) };
-    let memory = actor.shared.limits.memory_per_actor_bytes;
-    if body.len() > memory / 2 {
-        let message = format!("the request's body has {} bytes, too many for an actor with {memory} bytes of memory", body.len());
-        route.abort_with(Failure { kind: FailureKind::RequestTooLarge, message });
+    if let Err(failure) = check_size(&actor, body.len()) {
+        route.abort_with(failure);
         return Ok(());
     }
     let method = head.method.clone();
@@ -67,6 +64,19 @@ pub async fn say(actor: &Arc<Actor>, route: Arc<Route>, answered: Result<Respons
     }
 }
 
+/// Whether the guest may be given a body of so many bytes.
+fn check_size(actor: &Actor, bytes: usize) -> Result<(), Failure> {
+    let Limits { memory_bytes, message_bytes, .. } = actor.limits;
+    let message = if bytes > message_bytes {
+        format!("the request's body has more than the {message_bytes} bytes that this actor takes")
+    } else if bytes > memory_bytes / 2 {
+        format!("the request's body has {bytes} bytes, too many for an actor with {memory_bytes} bytes of memory")
+    } else {
+        return Ok(());
+    };
+    Err(Failure { kind: FailureKind::RequestTooLarge, message })
+}
+
 fn argument(head: RequestStart, body: Bytes) -> http_handler::Request {
     let (path, query) = match head.path.split_once('?') {
         Some((path, query)) => (path.to_string(), Some(query.to_string())),
@@ -99,9 +109,7 @@ impl Gathered {
 
     fn add(&mut self, piece: &[u8]) -> Result<(), Failure> {
         let too_large = |message: String| Err(Failure { kind: FailureKind::RequestTooLarge, message });
-        if (self.bytes.len() + piece.len()) as u64 > REQUEST_BODY_BYTES_MAX {
-            return too_large(format!("the request's body has more than {REQUEST_BODY_BYTES_MAX} bytes"));
-        }
+        check_size(&self.actor, self.bytes.len() + piece.len())?;
         if self.actor.gathered_bytes.fetch_add(piece.len(), Relaxed) + piece.len() > GATHERED_BYTES_MAX {
             self.actor.gathered_bytes.fetch_sub(piece.len(), Relaxed);
             return too_large(format!("the actor is taking {GATHERED_BYTES_MAX} bytes of other requests' bodies; try again later"));

@@ -1,17 +1,22 @@
 //! The paths that RivetKit's clients ask for, and every actor answers that was built against version 0.2: actions, the queue, health.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use percent_encoding::percent_decode_str;
+use protocol::component::Handler;
 use protocol::message::Failure;
 
-use super::{Response, buffered};
-use crate::actor::{Instance, Request};
+use super::{Response, Route, buffered};
+use crate::actor::{Actor, Completion, Instance, Request};
 use crate::bindings::exports::rivet::actor::action_handler::Origin;
-use crate::client::{Broken, ClientError, Encoding, call, handshake};
+use crate::client::call::{Push, Pushed};
+use crate::client::{Broken, ClientError, Encoding, call, handshake, json};
+use crate::config::{OUTGOING_BYTES_MAX, QUEUE_WAIT_MS_MAX};
 use crate::sockets::serve::without_prefix;
+use crate::state::Refusal;
 
 /// Set by the engine, never by a client: the actor that calls.
 const CALLER: &str = "x-rivet-caller";
@@ -20,6 +25,7 @@ const CALLER: &str = "x-rivet-caller";
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Surface {
     Action(String),
+    Queue(String),
     Health,
     /// The guest's own, under the path that the guest is to see.
     Raw(String),
@@ -38,6 +44,9 @@ pub fn surface(method: &Method, target: &str) -> Surface {
     if let Some(name) = named("/action/") {
         return only(Method::POST, Surface::Action(name));
     }
+    if let Some(name) = named("/queue/") {
+        return only(Method::POST, Surface::Queue(name));
+    }
     if path == "/health" {
         return only(Method::GET, Surface::Health);
     }
@@ -53,6 +62,22 @@ pub async fn serve(instance: &mut Instance, request: Box<Request>, surface: Surf
     let encoding = handshake::encoding(&head.headers);
     let answered = match surface {
         Surface::Health => Ok(plain("ok")),
+        Surface::Queue(name) => {
+            let pushed = match read(instance, &body, |bytes_max| call::read_push(encoding, &body, bytes_max)) {
+                Ok(push) => enqueue(&actor, instance.has(Handler::Queue), name, &push).await.map(|number| (number, push)),
+                Err(error) => Err(error),
+            };
+            match pushed {
+                Ok((number, push)) if push.wait => {
+                    let completion = actor.completion(number);
+                    let wait_ms = push.timeout_ms.unwrap_or(u64::MAX).min(QUEUE_WAIT_MS_MAX);
+                    tokio::spawn(complete(route, encoding, completion, Duration::from_millis(wait_ms)));
+                    return Ok(());
+                }
+                Ok(_) => Ok(pushed_response(encoding, &Pushed::Completed(None))),
+                Err(error) => Ok(refused(instance, encoding, &error)),
+            }
+        }
         Surface::Action(name) => {
             let outcome = match read(instance, &body, |bytes_max| call::read_action(encoding, &body, bytes_max)) {
                 Ok(args) => instance.act(name, args, origin(&head.headers)).await,
@@ -80,6 +105,43 @@ fn read<T>(instance: &Instance, body: &[u8], read: impl FnOnce(usize) -> Result<
     }
     // What CBOR says in few bytes can be longer in JSON.
     read(2 * bytes_max).map_err(ClientError::of)
+}
+
+async fn enqueue(actor: &Actor, has_handler: bool, name: String, push: &Push) -> Result<u64, ClientError> {
+    if !has_handler {
+        let message = "the actor takes no messages: its component exports no rivet:actor/queue-handler".to_string();
+        return Err(ClientError::new("queue", "not_handled", message));
+    }
+    actor.enqueue(name, push.body.clone()).await.map_err(|refusal| {
+        let text = refusal.text().to_string();
+        match refusal {
+            Refusal::QuotaExceeded(_) => ClientError::new("queue", "full", text),
+            Refusal::TooLarge(_) => ClientError::new("queue", "message_too_large", text),
+            Refusal::Invalid(_) => ClientError::new("queue", "invalid_payload", text),
+            Refusal::Other(_) => ClientError::new("core", "internal_error", text),
+        }
+    })
+}
+
+/// Answers when the message has been handled, which is durable then. It stays in the queue if nobody waits any more.
+async fn complete(route: Arc<Route>, encoding: Encoding, completion: Completion, wait: Duration) {
+    let completed = tokio::select! {
+        completed = tokio::time::timeout(wait, completion) => completed,
+        () = route.gone() => return,
+    };
+    // Closed without a word: the actor has left memory, and goes on with it when it is back.
+    let pushed = match completed.ok().and_then(Result::ok) {
+        // The handler's text, which nobody has looked at.
+        Some(said) => Pushed::Completed(said.filter(|said| said.len() <= OUTGOING_BYTES_MAX && json::check(said).is_ok())),
+        None => Pushed::TimedOut,
+    };
+    route.respond(pushed_response(encoding, &pushed));
+}
+
+fn pushed_response(encoding: Encoding, pushed: &Pushed) -> Response {
+    // It may be nested too deep for CBOR.
+    let body = call::write_push(encoding, pushed).or_else(|_| call::write_push(encoding, &Pushed::Completed(None)));
+    response(StatusCode::OK, encoding.content_type(), body.unwrap_or_default())
 }
 
 fn origin(headers: &HeaderMap) -> Origin {
@@ -128,6 +190,8 @@ mod tests {
             ("POST", "/action/", Surface::Other),
             ("POST", "/action/a/b", Surface::Other),
             ("POST", "/action/%ff", Surface::Other),
+            ("POST", "/queue/jobs", Surface::Queue("jobs".to_string())),
+            ("PUT", "/queue/jobs", Surface::WrongMethod),
             ("GET", "/health", Surface::Health),
             ("POST", "/health", Surface::WrongMethod),
             ("GET", "/healthy", Surface::Other),

@@ -134,7 +134,7 @@ impl<'a> Pending<'a> {
                 outgoing.send().await;
             }
         });
-        self.actor.say(Held::Stream(open));
+        self.actor.say(Held::Signal(open));
     }
 
     fn refuse(&mut self, code: &ErrorCode) {

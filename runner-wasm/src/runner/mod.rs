@@ -10,7 +10,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use protocol::component::ComponentHash;
 use protocol::id::{ActorId, Generation, RequestId};
-use protocol::limits::REQUESTS_PER_ACTOR_MAX;
 use protocol::link::{FromRunnerLink, ToRunnerLink};
 use protocol::message::{
     Checkpoint, Command, Failure, FailureKind, FromRunner, RequestStart, RunnerProfile, Serves, SocketOpen, Start, StopReason, ToRunner,
@@ -233,7 +232,7 @@ impl Shared {
             Err(Refused::Closed(Mail::Request(request))) => request.route.return_to_engine(),
             Err(Refused::Full(Mail::Request(request))) => request.route.abort_with(Failure {
                 kind: FailureKind::Internal,
-                message: format!("more than the {REQUESTS_PER_ACTOR_MAX} requests that were agreed wait for this actor"),
+                message: format!("{} requests wait for this actor, as many as may; try again later", actor.limits.mailbox),
             }),
             _ => {}
         }

@@ -86,7 +86,8 @@ impl Refused {
             BY_ACTOR => Some(Failure {
                 kind: FailureKind::MemoryExceeded,
                 message: format!(
-                    "the actor wanted more memory than the {memory_per_actor_bytes} bytes it may have; see --wasm-actor-memory"
+                    "the actor wanted more memory than the {memory_per_actor_bytes} bytes it may have; see --wasm-actor-memory and the limits of \
+                     its deployment"
                 ),
             }),
             BY_TOTAL => Some(Failure {

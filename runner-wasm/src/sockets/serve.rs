@@ -171,7 +171,7 @@ impl Instance {
         actor.say(Held::Sockets(vec![Said::Ack { request, index }]));
         if is_new && index.is_multiple_of(SOCKET_INDEX_STEP) {
             // What may be sent again must be far less than there are indices.
-            actor.until_durable().await;
+            actor.durable().await;
         }
         Ok(())
     }

@@ -9,9 +9,8 @@
 //!    of the earlier one, which will become durable unless the whole engine fails.
 //! 4. Therefore nothing a message says may leave before all commits up to its own are confirmed: [`gate`]. A reader's answer
 //!    waits for the writers before it as its own writes would.
-//! 5. The alarm is part of the same transaction, with the same rules; so is the actor's database, whose part of it the engine runs
+//! 5. The alarm and all else on the [agenda](crate::agenda) are part of the same transaction, with the same rules; so is the actor's database, whose part of it the engine runs
 //!    and hands over sealed, and so are the runner's own entries for the actor ([`KvSpace::Runner`]), which the guest never sees.
-//!
 //! All of it rests on one fact: within its generation an actor is the only writer of its state.
 
 pub mod gate;
@@ -21,6 +20,7 @@ pub mod read_cache;
 pub mod write_set;
 
 use bytes::Bytes;
+use protocol::id::Generation;
 use protocol::limits::{KV_KEY_BYTES_MAX, KV_VALUE_BYTES_MAX};
 use protocol::message::{AlarmChange, KvChange, KvRange, KvSpace};
 
@@ -28,6 +28,7 @@ use self::list::Listing;
 use self::pending::Pending;
 use self::read_cache::ReadCache;
 use self::write_set::{WriteLimits, WriteSet};
+use crate::agenda::Agenda;
 use crate::config::{PENDING_BYTES_MAX, PENDING_CHANGES_MAX};
 
 /// Why a write or a read was refused; the text names the limit and the size.
@@ -65,6 +66,14 @@ pub struct Sealed {
     pub alarm: AlarmChange,
 }
 
+/// What became of the engine's alarm that a message was about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AlarmEnd {
+    Done,
+    /// The engine keeps it, and sends it again, later.
+    Failed,
+}
+
 /// One of the two key spaces.
 struct Entries {
     writes: WriteSet,
@@ -91,40 +100,49 @@ pub struct State {
     own: Entries,
     /// The running message has used the actor's database.
     uses_database: bool,
-    /// The alarm as the running message sees it, and as it was before that.
-    alarm_ms: Option<u64>,
-    alarm_before_ms: Option<u64>,
-    alarm_change: AlarmChange,
+    /// As the running message sees it; and as it was before the message changed it.
+    agenda: Agenda,
+    agenda_before: Option<Agenda>,
+    /// The message has set the alarm: again, if it was set to that moment before.
+    alarm_set: bool,
+    /// The engine's alarm once it has all commits.
+    engine_alarm_ms: Option<u64>,
     /// The running message's response has begun: its transaction is over.
     sealed: bool,
     commits: u64,
 }
 
 impl State {
-    pub fn new(alarm_ms: Option<u64>) -> State {
+    /// With the alarm that the engine has; [`State::load`] follows if it has one.
+    pub fn new(generation: Generation, alarm_ms: Option<u64>) -> State {
         State {
             guest: Entries::new(&write_set::OF_GUEST),
             own: Entries::new(&write_set::OF_RUNNER),
             uses_database: false,
-            alarm_ms,
-            alarm_before_ms: alarm_ms,
-            alarm_change: AlarmChange::Keep,
+            agenda: Agenda::new(generation, alarm_ms, &[]).unwrap_or_default(),
+            agenda_before: None,
+            alarm_set: false,
+            engine_alarm_ms: alarm_ms,
             sealed: false,
             commits: 0,
         }
     }
 
+    /// What is stored of the agenda, before the first message.
+    pub fn load(&mut self, agenda: Agenda) {
+        self.agenda = agenda;
+    }
+
     /// A message begins.
     pub fn begin(&mut self) {
-        debug_assert!(!self.has_written() && self.alarm_change == AlarmChange::Keep, "the message before has ended");
-        self.alarm_before_ms = self.alarm_ms;
+        debug_assert!(!self.has_written() && self.agenda_before.is_none(), "the message before has ended");
         self.sealed = false;
     }
 
     /// The message is the alarm's: the alarm is no longer set, unless the handler sets it again.
     pub fn begin_alarm(&mut self) {
         self.begin();
-        self.alarm_ms = None;
+        self.agenda_mut().set_alarm(None);
     }
 
     pub fn known(&self, space: KvSpace, key: &[u8]) -> Known {
@@ -184,14 +202,31 @@ impl State {
         self.uses_database
     }
 
+    pub fn agenda(&self) -> &Agenda {
+        &self.agenda
+    }
+
+    /// The agenda, to be changed as part of the running message.
+    pub fn agenda_mut(&mut self) -> &mut Agenda {
+        if self.agenda_before.is_none() {
+            self.agenda_before = Some(self.agenda.clone());
+        }
+        &mut self.agenda
+    }
+
+    /// The same for the guest, which cannot once its response has begun.
+    pub fn change_agenda(&mut self) -> Result<&mut Agenda, Refusal> {
+        self.check_open()?;
+        Ok(self.agenda_mut())
+    }
+
     pub fn alarm_ms(&self) -> Option<u64> {
-        self.alarm_ms
+        self.agenda.alarm().map(|alarm| alarm.at_ms)
     }
 
     pub fn set_alarm(&mut self, alarm_ms: Option<u64>) -> Result<(), Refusal> {
-        self.check_open()?;
-        self.alarm_ms = alarm_ms;
-        self.alarm_change = alarm_ms.map_or(AlarmChange::Clear, AlarmChange::Set);
+        self.change_agenda()?.set_alarm(alarm_ms);
+        self.alarm_set = alarm_ms.is_some();
         Ok(())
     }
 
@@ -204,33 +239,56 @@ impl State {
         self.sealed
     }
 
-    /// Whether the running message has something to commit so far; of a database it may turn out that it has not.
+    /// Whether the running message has something to commit so far; it may turn out that it has not.
     pub fn has_changes(&self) -> bool {
-        self.has_written() || self.uses_database || self.alarm_change != AlarmChange::Keep
+        self.has_written() || self.uses_database || self.agenda_before.is_some()
     }
 
-    /// The message has succeeded. `None` when it wrote nothing and `force` does not ask for a commit all the same.
-    pub fn commit(&mut self, force: bool) -> Option<Sealed> {
+    /// The message has succeeded. `None` when it wrote nothing, unless the engine's alarm `fired` with it, or its database changed:
+    /// then there is a commit all the same.
+    pub fn commit(&mut self, fired: Option<AlarmEnd>, changed_database: bool) -> Option<Sealed> {
         self.uses_database = false;
-        if !force && !self.has_written() && self.alarm_change == AlarmChange::Keep {
+        let alarm = self.alarm_change(fired);
+        let agenda_before = self.agenda_before.take();
+        let agenda = agenda_before.map(|before| self.agenda.changes(&before)).unwrap_or_default();
+        let unchanged = !self.has_written() && agenda.is_empty() && alarm == AlarmChange::Keep;
+        if unchanged && fired.is_none() && !changed_database {
             return None;
         }
         self.commits += 1;
-        Some(Sealed {
-            commit: self.commits,
-            changes: self.guest.commit(self.commits),
-            own: self.own.commit(self.commits),
-            alarm: std::mem::replace(&mut self.alarm_change, AlarmChange::Keep),
-        })
+        let change = |(key, value): (Vec<u8>, Option<Vec<u8>>)| match value {
+            Some(value) => KvChange::Put { key: key.into(), value: value.into() },
+            None => KvChange::Delete { key: key.into() },
+        };
+        let mut own = self.own.commit(self.commits);
+        own.extend(agenda.into_iter().map(change));
+        Some(Sealed { commit: self.commits, changes: self.guest.commit(self.commits), own, alarm })
     }
 
-    /// The message has failed: it has written nothing, and the alarm is as it was. Whether the engine must drop a transaction of
-    /// the database.
+    /// What the running message, as it ends, makes of the engine's alarm: it is the earliest of the agenda.
+    fn alarm_change(&mut self, fired: Option<AlarmEnd>) -> AlarmChange {
+        if fired == Some(AlarmEnd::Done) {
+            self.engine_alarm_ms = None;
+        }
+        let earliest_ms = self.agenda.earliest().map(|(at_ms, _)| at_ms);
+        let is_set_again = std::mem::take(&mut self.alarm_set) && earliest_ms == self.alarm_ms();
+        let before_ms = std::mem::replace(&mut self.engine_alarm_ms, earliest_ms);
+        match earliest_ms {
+            Some(at_ms) if before_ms != Some(at_ms) || is_set_again => AlarmChange::Set(at_ms),
+            None if before_ms.is_some() => AlarmChange::Clear,
+            _ => AlarmChange::Keep,
+        }
+    }
+
+    /// The message has failed: it has written nothing, and the agenda is as it was. Whether the engine must drop a transaction of the
+    /// database.
     pub fn drop_writes(&mut self) -> bool {
         self.guest.writes.take();
         self.own.writes.take();
-        self.alarm_change = AlarmChange::Keep;
-        self.alarm_ms = self.alarm_before_ms;
+        if let Some(before) = self.agenda_before.take() {
+            self.agenda = before;
+        }
+        self.alarm_set = false;
         std::mem::take(&mut self.uses_database)
     }
 

@@ -82,7 +82,7 @@ fn list(map: &Map, range: &KvRange, reverse: bool, limit: usize, keys_only: bool
 fn reads_see_a_plain_map_whatever_is_durable() {
     for seed in 0..400 {
         let mut dice = Dice(seed);
-        let (mut engine, mut state, mut model) = (Engine::default(), State::new(None), Map::new());
+        let (mut engine, mut state, mut model) = (Engine::default(), State::new(1, None), Map::new());
         for message in 0..30u64 {
             let before = model.clone();
             state.begin();
@@ -92,7 +92,7 @@ fn reads_see_a_plain_map_whatever_is_durable() {
             if dice.roll(4) == 0 {
                 state.drop_writes();
                 model = before;
-            } else if let Some(sealed) = state.commit(false) {
+            } else if let Some(sealed) = state.commit(None, false) {
                 engine.waiting.push(sealed);
             }
         }
@@ -149,7 +149,7 @@ fn step(dice: &mut Dice, engine: &mut Engine, state: &mut State, model: &mut Map
 
 #[test]
 fn limits_are_refused_and_named() {
-    let mut state = State::new(None);
+    let mut state = State::new(1, None);
     let too_large = |refused: Result<(), Refusal>, number: usize| match refused {
         Err(Refusal::TooLarge(text)) => assert!(text.contains(&number.to_string()), "{text}"),
         other => panic!("{other:?}"),
@@ -168,40 +168,40 @@ fn limits_are_refused_and_named() {
         assert_eq!(state.put(key.to_be_bytes().to_vec(), vec![]), Ok(()));
     }
     too_large(state.delete(vec![1]), KV_WRITE_CHANGES_MAX);
-    assert_eq!(state.commit(false).map(|sealed| sealed.changes.len()), Some(KV_WRITE_CHANGES_MAX));
+    assert_eq!(state.commit(None, false).map(|sealed| sealed.changes.len()), Some(KV_WRITE_CHANGES_MAX));
 }
 
 #[test]
 fn after_the_response_has_begun_nothing_is_written() {
-    let mut state = State::new(Some(5));
+    let mut state = State::new(1, Some(5));
     state.begin();
     assert_eq!(state.put(vec![1], vec![1]), Ok(()));
     state.seal();
-    let sealed = state.commit(false).expect("it wrote");
+    let sealed = state.commit(None, false).expect("it wrote");
     assert_eq!((sealed.commit, sealed.changes.len(), sealed.alarm), (1, 1, AlarmChange::Keep));
     assert!(matches!(state.put(vec![1], vec![1]), Err(Refusal::Other(_))));
     assert!(matches!(state.delete(vec![1]), Err(Refusal::Other(_))));
     assert!(matches!(state.set_alarm(None), Err(Refusal::Other(_))));
-    assert_eq!((state.alarm_ms(), state.commit(false)), (Some(5), None));
+    assert_eq!((state.alarm_ms(), state.commit(None, false)), (Some(5), None));
     state.begin();
     assert_eq!(state.put(vec![1], vec![1]), Ok(()));
 }
 
 #[test]
 fn the_alarm_is_part_of_the_message() {
-    let mut state = State::new(Some(5));
+    let mut state = State::new(1, Some(5));
     state.begin();
     assert_eq!(state.set_alarm(Some(9)), Ok(()));
     assert_eq!(state.alarm_ms(), Some(9));
     state.drop_writes();
-    assert_eq!((state.alarm_ms(), state.commit(false)), (Some(5), None));
+    assert_eq!((state.alarm_ms(), state.commit(None, false)), (Some(5), None));
 
     state.begin_alarm();
     assert_eq!(state.alarm_ms(), None);
-    assert_eq!(state.commit(true).map(|sealed| sealed.alarm), Some(AlarmChange::Keep));
+    assert_eq!(state.commit(Some(AlarmEnd::Done), false).map(|sealed| sealed.alarm), Some(AlarmChange::Keep));
     state.begin();
     assert_eq!(state.set_alarm(Some(7)), Ok(()));
-    assert_eq!(state.commit(false).map(|sealed| (sealed.commit, sealed.alarm)), Some((2, AlarmChange::Set(7))));
+    assert_eq!(state.commit(None, false).map(|sealed| (sealed.commit, sealed.alarm)), Some((2, AlarmChange::Set(7))));
     state.begin_alarm();
     state.drop_writes();
     assert_eq!(state.alarm_ms(), Some(7));
