@@ -120,7 +120,8 @@ const _: () = assert!(RESPONSE_BODY_BYTES_MAX < HOSTCALL_BYTES_MAX, "a permitted
 const _: () = assert!(RESPONSE_BODY_BYTES_MAX <= OUTBOX_BYTES_MAX, "a permitted response must fit, or it never leaves");
 const _: () = assert!(SOCKETS_PER_ACTOR_MAX + SOCKET_UNACKED_MESSAGES_MAX <= SOCKET_MAIL_MAX, "all that one client may send fits");
 const _: () = assert!(OUTGOING_BYTES_MAX <= SAID_BYTES_MAX, "one message must fit");
-const _: () = assert!(CONNECTION_RECORDS_PER_READ * (CONNECTION_META_BYTES_MAX + KIB) <= KV_LIST_BYTES_MAX, "a page must be answered");
+const _: () =
+    assert!(CONNECTION_RECORDS_PER_READ * (CONNECTION_META_BYTES_MAX + KIB) <= KV_LIST_BYTES_MAX, "a page must be answered");
 const _: () = assert!(CONNECTION_META_BYTES_MAX <= KV_VALUE_BYTES_MAX && CONNECTION_STATE_BYTES_MAX <= KV_VALUE_BYTES_MAX);
 const _: () = assert!(QUEUE_MESSAGE_BYTES_MAX + NAME_BYTES_MAX < OWN_WRITE_BYTES_MAX, "one message of the queue must fit");
 const _: () = assert!(SCHEDULES_BYTES_MAX + 64 * SCHEDULES_MAX < KV_LIST_BYTES_MAX, "an agenda is read by one list");

@@ -24,11 +24,24 @@ pub enum FromClient {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ToClient<'a> {
     /// The first of all.
-    Init { actor: &'a str, connection: &'a str },
+    Init {
+        actor: &'a str,
+        connection: &'a str,
+    },
     /// Without the number of a call it is about the connection.
-    Error { call: Option<u64>, error: &'a ClientError, actor: &'a Speaker },
-    Answer { call: u64, output: &'a str },
-    Event { name: &'a str, args: &'a str },
+    Error {
+        call: Option<u64>,
+        error: &'a ClientError,
+        actor: &'a Speaker,
+    },
+    Answer {
+        call: u64,
+        output: &'a str,
+    },
+    Event {
+        name: &'a str,
+        args: &'a str,
+    },
 }
 
 pub fn read(encoding: Encoding, message: &[u8], bytes_max: usize) -> Result<FromClient, Broken> {
@@ -61,7 +74,10 @@ fn read_json(text: &[u8]) -> Result<FromClient, Broken> {
                 subscribe: json::flag("subscribe", subscribe)?.ok_or_else(|| missing("`subscribe`"))?,
             })
         }
-        other => Err(Broken::Malformed(format!("`body.tag` is {:?}, not a message of a client", other.chars().take(64).collect::<String>()))),
+        other => Err(Broken::Malformed(format!(
+            "`body.tag` is {:?}, not a message of a client",
+            other.chars().take(64).collect::<String>()
+        ))),
     }
 }
 

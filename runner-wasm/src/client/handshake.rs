@@ -23,7 +23,9 @@ pub fn socket_encoding(headers: &HeaderMap) -> Encoding {
 /// What a client passes when it connects: JSON text.
 pub fn params(headers: &HeaderMap) -> Result<Option<String>, Broken> {
     let Some(value) = item(headers, PARAMS_ITEM) else { return Ok(None) };
-    let text = percent_decode_str(value).decode_utf8().map_err(|_| Broken::Malformed("the connection's parameters are not UTF-8".to_string()))?;
+    let text = percent_decode_str(value)
+        .decode_utf8()
+        .map_err(|_| Broken::Malformed("the connection's parameters are not UTF-8".to_string()))?;
     json::check(&text)?;
     Ok(Some(text.into_owned()))
 }

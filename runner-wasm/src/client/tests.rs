@@ -49,20 +49,12 @@ fn arguments_of_the_npm_client() {
             "b90001646172677381c249400000000000000000",
             "04002181826724426967496e747631313830353931363230373137343131333033343234",
         ),
-        (
-            r#"{"args":[["$Uint8Array","AQID"]]}"#,
-            "b90001646172677381d84043010203",
-            "04001381826b2455696e743841727261796441514944",
-        ),
+        (r#"{"args":[["$Uint8Array","AQID"]]}"#, "b90001646172677381d84043010203", "04001381826b2455696e743841727261796441514944"),
         (r#"{"args":[["$$foo",1]]}"#, "b90001646172677381826424666f6f01", "0400098182652424666f6f01"),
         (r#"{"args":["$$foo",1]}"#, "b900016461726773826424666f6f01", "04000882652424666f6f01"),
         (r#"{"args":[["$BigInt",1,2]]}"#, "b90001646172677381836724426967496e740102", "04000c81836724426967496e740102"),
         (r#"{"args":[{"a":[{}]}]}"#, "b90001646172677381b90001616181b90000", "04000a81b90001616181b90000"),
-        (
-            r#"{"args":["2023-11-14T22:13:20.123Z"]}"#,
-            "b90001646172677381c1fb41d954fc4007df3b",
-            "04000b81c1fb41d954fc4007df3b",
-        ),
+        (r#"{"args":["2023-11-14T22:13:20.123Z"]}"#, "b90001646172677381c1fb41d954fc4007df3b", "04000b81c1fb41d954fc4007df3b"),
     ];
     for (json, cbor, bare) in rows {
         let args = &json[r#"{"args":"#.len()..json.len() - 1];
@@ -110,18 +102,10 @@ fn queued_messages_of_the_npm_client() {
     let big = Push { name: Some("jobs".to_string()), body: r#"["$BigInt","5"]"#.to_string(), wait: false, timeout_ms: None };
     let rows = [
         (Encoding::Json, hex(br#"{"body":{"n":1},"name":"jobs","wait":true,"timeout":1500}"#), &waits),
-        (
-            Encoding::Cbor,
-            "b9000464626f6479b90001616e01646e616d65646a6f62736477616974f56774696d656f75741905dc".to_string(),
-            &waits,
-        ),
+        (Encoding::Cbor, "b9000464626f6479b90001616e01646e616d65646a6f62736477616974f56774696d656f75741905dc".to_string(), &waits),
         (Encoding::Bare, "040006b90001616e0101046a6f6273010101dc05000000000000".to_string(), &waits),
         (Encoding::Json, hex(br#"{"body":["$BigInt","5"],"name":"jobs","wait":false}"#), &big),
-        (
-            Encoding::Cbor,
-            "b9000464626f64791b0000000000000005646e616d65646a6f62736477616974f46774696d656f7574f7".to_string(),
-            &big,
-        ),
+        (Encoding::Cbor, "b9000464626f64791b0000000000000005646e616d65646a6f62736477616974f46774696d656f7574f7".to_string(), &big),
         (Encoding::Bare, "04000b826724426967496e74613501046a6f6273010000".to_string(), &big),
     ];
     for (encoding, body, expected) in rows {
@@ -168,7 +152,8 @@ fn messages_of_a_connected_npm_client() {
 fn what_clients_are_sent() {
     let actor = Speaker { id: "id1".to_string(), generation: 3, key: Some("k".to_string()) };
     let keyless = Speaker { key: None, ..actor.clone() };
-    let error = ClientError { metadata: Some(r#"{"a":1}"#.to_string()), ..ClientError::new("user", "no", "not \"now\"".to_string()) };
+    let error =
+        ClientError { metadata: Some(r#"{"a":1}"#.to_string()), ..ClientError::new("user", "no", "not \"now\"".to_string()) };
     let plain = ClientError::new("actor", "x", "m".to_string());
     let text = |written: Result<Vec<u8>, Broken>| String::from_utf8(written.expect("it can be written")).expect("JSON is text");
     let json = Encoding::Json;
@@ -401,7 +386,11 @@ fn any_bytes_are_read_or_refused() {
 fn a_socket_says_its_encoding_and_parameters() {
     let rows = [
         ("rivet, rivet_encoding.bare", Encoding::Bare, Ok(None)),
-        ("rivet,rivet_encoding.cbor,rivet_conn_params.%7B%22user%22%3A%22ada%20%C3%B6%22%7D", Encoding::Cbor, Ok(Some(r#"{"user":"ada ö"}"#))),
+        (
+            "rivet,rivet_encoding.cbor,rivet_conn_params.%7B%22user%22%3A%22ada%20%C3%B6%22%7D",
+            Encoding::Cbor,
+            Ok(Some(r#"{"user":"ada ö"}"#)),
+        ),
         ("rivet", Encoding::Json, Ok(None)),
         ("rivet, rivet_encoding.xml", Encoding::Json, Ok(None)),
         ("rivet, rivet_conn_params.%7", Encoding::Json, Err("JSON")),

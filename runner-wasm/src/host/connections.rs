@@ -90,7 +90,9 @@ impl Host {
         check_open(&books)?;
         let Some((to, connection)) = books.sockets.find(id).filter(|(_, found)| !found.is_over) else { return Ok(()) };
         if connection.is_client() {
-            return Err(Refusal::Invalid(format!("the connection {id} is a RivetKit client, which takes events: call `send-event`")));
+            return Err(Refusal::Invalid(format!(
+                "the connection {id} is a RivetKit client, which takes events: call `send-event`"
+            )));
         }
         let (data, binary) = match message {
             types::Message::Text(text) => (text.into_bytes(), false),
@@ -111,7 +113,9 @@ impl Host {
         }
         if reason.len() > CLOSE_REASON_BYTES_MAX {
             let bytes = reason.len();
-            return Err(Refusal::TooLarge(format!("the reason of a close has at most {CLOSE_REASON_BYTES_MAX} bytes, this has {bytes}")));
+            return Err(Refusal::TooLarge(format!(
+                "the reason of a close has at most {CLOSE_REASON_BYTES_MAX} bytes, this has {bytes}"
+            )));
         }
         let Some((request, _)) = books.sockets.find(id) else { return Ok(()) };
         books.sockets.close(request, code, reason)

@@ -84,7 +84,9 @@ pub async fn serve(instance: &mut Instance, request: Box<Request>, surface: Surf
                 Err(error) => Ok(Err(error)),
             };
             match outcome {
-                Ok(outcome) => actor.commit().await.map(|()| outcome.and_then(|output| write(encoding, call::write_action(encoding, &output)))),
+                Ok(outcome) => {
+                    actor.commit().await.map(|()| outcome.and_then(|output| write(encoding, call::write_action(encoding, &output))))
+                }
                 Err(failure) => Err(failure),
             }
             .map(|outcome| outcome.unwrap_or_else(|error| refused(instance, encoding, &error)))

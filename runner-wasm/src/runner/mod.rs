@@ -12,7 +12,8 @@ use protocol::component::ComponentHash;
 use protocol::id::{ActorId, Generation, RequestId};
 use protocol::link::{FromRunnerLink, ToRunnerLink};
 use protocol::message::{
-    Checkpoint, Command, Failure, FailureKind, FromRunner, RequestStart, RunnerProfile, Serves, SocketOpen, Start, StopReason, ToRunner,
+    Checkpoint, Command, Failure, FailureKind, FromRunner, RequestStart, RunnerProfile, Serves, SocketOpen, Start, StopReason,
+    ToRunner,
 };
 use tokio::runtime::Handle;
 use wasmtime::Engine;

@@ -14,3 +14,6 @@ pub mod serve;
 pub mod table;
 
 pub use self::table::{Said, Table};
+
+#[cfg(test)]
+mod tests;

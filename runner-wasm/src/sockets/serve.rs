@@ -302,7 +302,9 @@ impl Instance {
         let called = self.call_action(name.clone(), args, origin).await?;
         Ok(match called {
             Ok(output) => match json::check(&output) {
-                Ok(()) if output.len() > OUTGOING_BYTES_MAX => Err(ClientError::outgoing_too_long(output.len(), OUTGOING_BYTES_MAX)),
+                Ok(()) if output.len() > OUTGOING_BYTES_MAX => {
+                    Err(ClientError::outgoing_too_long(output.len(), OUTGOING_BYTES_MAX))
+                }
                 Ok(()) => Ok(output),
                 Err(broken) => {
                     self.actor.log(LogLevel::Error, format!("the action {name} returned what is no JSON: {broken}"));

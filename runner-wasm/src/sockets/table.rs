@@ -11,9 +11,7 @@ use protocol::id::RequestId;
 
 use super::record;
 use crate::client::Encoding;
-use crate::config::{
-    CONNECTION_META_BYTES_MAX, CONNECTION_STATE_BYTES_MAX, CONNECTIONS_BYTES_MAX, SAID_BYTES_MAX, SAID_MAX,
-};
+use crate::config::{CONNECTION_META_BYTES_MAX, CONNECTION_STATE_BYTES_MAX, CONNECTIONS_BYTES_MAX, SAID_BYTES_MAX, SAID_MAX};
 use crate::state::{Refusal, State};
 
 /// What a thing that is said costs beside its bytes.
@@ -56,11 +54,25 @@ pub struct Connection {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Said {
     Opened(RequestId),
-    Message { to: RequestId, data: Bytes, binary: bool },
+    Message {
+        to: RequestId,
+        data: Bytes,
+        binary: bool,
+    },
     /// The same for many, in up to three encodings.
-    Event { to: Vec<(RequestId, Encoding)>, frames: BTreeMap<u8, Bytes> },
-    Ack { request: RequestId, index: u16 },
-    Close { request: RequestId, code: u16, reason: String },
+    Event {
+        to: Vec<(RequestId, Encoding)>,
+        frames: BTreeMap<u8, Bytes>,
+    },
+    Ack {
+        request: RequestId,
+        index: u16,
+    },
+    Close {
+        request: RequestId,
+        code: u16,
+        reason: String,
+    },
 }
 
 impl Said {
@@ -69,7 +81,9 @@ impl Said {
             + match self {
                 Said::Opened(_) | Said::Ack { .. } => 0,
                 Said::Message { data, .. } => data.len(),
-                Said::Event { to, frames } => to.len() * size_of::<(RequestId, Encoding)>() + frames.values().map(Bytes::len).sum::<usize>(),
+                Said::Event { to, frames } => {
+                    to.len() * size_of::<(RequestId, Encoding)>() + frames.values().map(Bytes::len).sum::<usize>()
+                }
                 Said::Close { reason, .. } => reason.len(),
             }
     }
@@ -162,7 +176,9 @@ impl Table {
             }
         }
         let about = |said: &Said| match said {
-            Said::Opened(to) | Said::Message { to, .. } | Said::Ack { request: to, .. } | Said::Close { request: to, .. } => *to == request,
+            Said::Opened(to) | Said::Message { to, .. } | Said::Ack { request: to, .. } | Said::Close { request: to, .. } => {
+                *to == request
+            }
             Said::Event { .. } => false,
         };
         self.said.retain(|said| !about(said));
@@ -265,12 +281,14 @@ impl Table {
         }
     }
 
-    /// The message has succeeded: what it says.
+    /// The message has succeeded: what it says. Closes come last: who is closed by its own call hears the answer before.
     pub fn commit(&mut self) -> Vec<Said> {
         self.before.clear();
         self.said_bytes = 0;
         self.ended.extend(self.ending.drain(..));
-        std::mem::take(&mut self.said)
+        let mut said = std::mem::take(&mut self.said);
+        said.sort_by_key(|said| matches!(said, Said::Close { .. }));
+        said
     }
 
     /// The message has failed: nothing has changed, nothing is said.

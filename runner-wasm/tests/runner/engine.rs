@@ -237,9 +237,7 @@ impl Seen {
             KvSpace::Runner => &self.own,
         };
         match question {
-            KvQuestion::Get { keys } => {
-                KvAnswer::Get(keys.iter().map(|key| Some(entry(key, stored.get(key)?.clone()))).collect())
-            }
+            KvQuestion::Get { keys } => KvAnswer::Get(keys.iter().map(|key| Some(entry(key, stored.get(key)?.clone()))).collect()),
             KvQuestion::List { range, reverse, limit, keys_only } => {
                 let mut pairs: Vec<_> = stored.iter().filter(|(key, _)| range.contains(key)).collect();
                 if reverse {
