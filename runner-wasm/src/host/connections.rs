@@ -1,6 +1,7 @@
 //! `rivet:actor/connections`: the sockets that are open to this actor. What is said here leaves when the message is durable.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use protocol::id::RequestId;
 use protocol::limits::SOCKET_MESSAGE_BYTES_MAX;
@@ -139,10 +140,9 @@ fn shown(connection: &Connection) -> connections::Connection {
 fn encoded(event: &str, args: &str, to: Vec<(RequestId, Encoding)>) -> Result<Said, Refusal> {
     let mut frames = BTreeMap::new();
     for (_, encoding) in &to {
-        if !frames.contains_key(&(*encoding as u8)) {
-            let frame = connection::write(*encoding, ToClient::Event { name: event, args });
-            let frame = frame.map_err(|broken| Refusal::Invalid(broken.to_string()))?;
-            frames.insert(*encoding as u8, frame.into());
+        if let Entry::Vacant(frame) = frames.entry(*encoding as u8) {
+            let written = connection::write(*encoding, ToClient::Event { name: event, args });
+            frame.insert(written.map_err(|broken| Refusal::Invalid(broken.to_string()))?.into());
         }
     }
     Ok(Said::Event { to, frames })

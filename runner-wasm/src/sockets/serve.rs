@@ -162,11 +162,9 @@ impl Instance {
         if connection.is_over {
             return Ok(());
         }
-        if is_new {
-            if let Err(Vain { failure, call }) = self.takes(&connection, received).await {
-                self.taken_in_vain(request, index, &failure, call).await;
-                return Err(failure);
-            }
+        if is_new && let Err(Vain { failure, call }) = self.takes(&connection, received).await {
+            self.taken_in_vain(request, index, &failure, call).await;
+            return Err(failure);
         }
         actor.say(Held::Sockets(vec![Said::Ack { request, index }]));
         if is_new && index.is_multiple_of(SOCKET_INDEX_STEP) {
