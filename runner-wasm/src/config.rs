@@ -89,6 +89,18 @@ pub(crate) const QUEUE_BYTES_MAX: u64 = 64 * MIB as u64;
 pub(crate) const QUEUE_MESSAGE_BYTES_MAX: usize = MIB;
 /// How long a client may wait for its message of the queue to be handled; gateways wait 300 s for a response to begin.
 pub(crate) const QUEUE_WAIT_MS_MAX: u64 = 290_000;
+/// Keys of one page of `wasi:keyvalue`, and values of one batch.
+pub(crate) const KEYVALUE_PAGE_MAX: usize = 1000;
+pub(crate) const KEYVALUE_BATCH_MAX: usize = 1000;
+/// Outgoing requests of one actor that may be under way.
+pub(crate) const OUTBOUND_AT_ONCE_MAX: usize = 16;
+/// For the look-up of a name and the connection, and once more for TLS.
+pub(crate) const OUTBOUND_CONNECT_MS: u64 = 10_000;
+/// Until the response begins, and between its pieces.
+pub(crate) const OUTBOUND_WAIT_MS: u64 = 60_000;
+pub(crate) const OUTBOUND_WAIT_MS_MAX: u64 = MESSAGE_MS;
+pub(crate) const OUTBOUND_HEAD_BYTES_MAX: usize = 64 * KIB;
+pub(crate) const OUTBOUND_HEADERS_MAX: usize = 256;
 /// What writes on their way to the disk may hold in memory before the next message waits for them.
 pub(crate) const PENDING_BYTES_MAX: usize = 4 * KV_WRITE_BYTES_MAX;
 pub(crate) const PENDING_CHANGES_MAX: usize = 16_384;

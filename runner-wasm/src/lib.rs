@@ -1,8 +1,9 @@
 //! Runs actors that are WebAssembly components.
 //!
 //! A runner in the sense of `protocol`: it is told to start actors and given their requests, and answers with their responses
-//! and commits. It knows no engine, only a [`protocol::link::FromRunnerLink`] that somebody answers. It opens no socket, reads
-//! no file but its own cache of compiled components, and gives a guest nothing that its configuration does not name.
+//! and commits. It knows no engine, only a [`protocol::link::FromRunnerLink`] that somebody answers. It listens on no
+//! socket, opens one only for a request that a deployment allows, reads no file but its own cache of compiled components, and gives a
+//! guest nothing that its configuration does not name.
 //!
 //! In reading order:
 //! - [`config`]: what can be turned, and the numbers behind it.
@@ -14,6 +15,7 @@
 //! - `http`: requests in, responses out, whole or streamed.
 //! - `sockets`: RivetKit's connections, and other WebSockets.
 //! - `client`: what RivetKit's clients say and hear, in their three encodings. Pure.
+//! - `outbound`: requests of guests to elsewhere.
 //! - `component`: from bytes to something that can be instantiated; the cache.
 //! - `sandbox`: the engine that compiles and runs guests; time, memory and room for them.
 
@@ -26,6 +28,7 @@ mod component;
 pub mod config;
 mod host;
 mod http;
+mod outbound;
 mod runner;
 mod sandbox;
 mod sockets;

@@ -9,6 +9,7 @@ mod config;
 mod connections;
 mod context;
 pub mod json;
+mod keyvalue;
 mod kv;
 mod logging;
 mod queue;
@@ -27,6 +28,7 @@ use wasmtime_wasi_http::WasiHttpCtx;
 use crate::actor::Actor;
 use crate::bindings::rivet::actor::types;
 use crate::config::{Grant, HOSTCALL_BYTES_MAX, RESOURCES_MAX, StartError};
+use crate::outbound::Outgoing;
 use crate::sandbox::room::Limiter;
 use crate::state::Refusal;
 
@@ -39,10 +41,11 @@ pub struct Host {
     /// Made at the guest's first use of it.
     wasi: Option<Box<WasiCtx>>,
     wasi_http: WasiHttpCtx,
-    outgoing: wasi::Outgoing,
+    outgoing: Outgoing,
 }
 
-/// Links everything a guest may import: our interfaces, WASI 0.2 and its HTTP. Linked is not granted; see [`wasi`].
+/// Links everything a guest may import: our interfaces, WASI 0.2, its HTTP, its key-value stores and its configuration. Linked is not
+/// granted; see [`wasi`].
 pub fn linker(engine: &Engine) -> Result<Linker<Host>, StartError> {
     let mut linker = Linker::new(engine);
     link(&mut linker).map(|()| linker).map_err(|error| StartError::Sandbox(format!("{error:#}")))
@@ -63,6 +66,8 @@ fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     actor::config::add_to_linker::<_, Own>(linker, |host| host)?;
     actor::logging::add_to_linker::<_, Own>(linker, |host| host)?;
     v0_1::add_to_linker(linker)?;
+    keyvalue::add_to_linker(linker)?;
+    config::add_standard_to_linker(linker)?;
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)
 }
@@ -82,7 +87,8 @@ impl std::error::Error for CpuTimeExceeded {}
 pub fn store(engine: &Engine, actor: Arc<Actor>, limiter: Limiter, grants: Arc<[Grant]>) -> Store<Host> {
     let mut resources = ResourceTable::new();
     resources.set_max_capacity(RESOURCES_MAX);
-    let host = Host { actor, limiter, grants, resources, wasi: None, wasi_http: WasiHttpCtx::new(), outgoing: wasi::Outgoing };
+    let outgoing = Outgoing::new(Arc::clone(&actor));
+    let host = Host { actor, limiter, grants, resources, wasi: None, wasi_http: WasiHttpCtx::new(), outgoing };
     let mut store = Store::new(engine, host);
     store.limiter(|host| &mut host.limiter);
     store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);

@@ -1,10 +1,9 @@
 //! WASI, as little of it as programs need to run: clocks and random numbers, and what is printed goes to the actor's log.
 //!
 //! Languages with a large runtime import files, sockets and more whatever a program does, so all of it is linked; but nothing
-//! is behind it: no environment, no arguments, no input, no sockets, no outgoing requests, and only those folders that the
-//! operator named.
+//! is behind it: no environment, no arguments, no input, no sockets, and only those folders that the operator named. Outgoing
+//! requests go where the deployment allows; see [`crate::outbound`].
 
-use std::future::Future;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -13,7 +12,7 @@ use protocol::message::LogLevel;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
-use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
+use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use super::Host;
 use crate::actor::{Actor, lock};
@@ -45,26 +44,6 @@ impl WasiView for Host {
 impl WasiHttpView for Host {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         WasiHttpCtxView { hooks: &mut self.outgoing, table: &mut self.resources, ctx: &mut self.wasi_http }
-    }
-}
-
-/// Outgoing requests are the operator's to grant, and nobody has been granted any.
-pub struct Outgoing;
-
-type Answer<T> = Box<dyn Future<Output = Result<T, Error>> + Send>;
-
-impl WasiHttpHooks for Outgoing {
-    fn send_request(
-        &mut self,
-        _request: http::Request<WasiBody>,
-        _options: Option<RequestOptions>,
-        _processed: Answer<()>,
-    ) -> Answer<(http::Response<WasiBody>, Answer<()>)> {
-        Box::new(async { Err(Error::HttpRequestDenied) })
-    }
-
-    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
-        protocol::limits::BODY_CHUNK_BYTES_MAX
     }
 }
 

@@ -109,7 +109,10 @@ impl Gathered {
 
     fn add(&mut self, piece: &[u8]) -> Result<(), Failure> {
         let too_large = |message: String| Err(Failure { kind: FailureKind::RequestTooLarge, message });
-        check_size(&self.actor, self.bytes.len() + piece.len())?;
+        let limit = self.actor.limits.message_bytes;
+        if self.bytes.len() + piece.len() > limit {
+            return too_large(format!("the request's body has more than the {limit} bytes that this actor takes"));
+        }
         if self.actor.gathered_bytes.fetch_add(piece.len(), Relaxed) + piece.len() > GATHERED_BYTES_MAX {
             self.actor.gathered_bytes.fetch_sub(piece.len(), Relaxed);
             return too_large(format!("the actor is taking {GATHERED_BYTES_MAX} bytes of other requests' bodies; try again later"));

@@ -10,12 +10,15 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use protocol::component::{ComponentHash, ComponentInfo, ComponentRefusal};
+use protocol::database::DatabaseQuestion;
 use protocol::id::{ActorId, Generation, Id, RequestId};
 use protocol::limits::BODY_WINDOW_BYTES;
 use protocol::link::{FromRunnerLink, ToRunnerLink};
 use protocol::message::*;
 use rivet_runner_wasm::{Config, Runner};
 use sha2::{Digest, Sha256};
+
+use crate::database::Database;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -32,8 +35,12 @@ pub enum Answer {
 #[derive(Default)]
 pub struct Seen {
     pub stored: BTreeMap<Bytes, Bytes>,
-    /// The runner's own entries for the actor.
+    /// What the runner keeps for the actor.
     pub own: BTreeMap<Bytes, Bytes>,
+    /// The actor's database, from its first statement on.
+    pub database: Database,
+    /// Calls to other actors, and whether all commits were durable when they came.
+    pub calls: Vec<(CallTarget, Ask, bool)>,
     /// What was said about sockets, in order.
     pub said: Vec<FromRunner>,
     pub alarm_ms: Option<u64>,
@@ -95,6 +102,15 @@ impl Engine {
                 seen.reads += usize::from(space == KvSpace::Actor);
                 return Some(ToRunner::Kv { actor, generation, call, result: Ok(seen.read(space, question)) });
             }
+            FromRunner::Database { actor, call, question: DatabaseQuestion::Message { step, .. } } => {
+                return Some(ToRunner::Database { actor, call, result: seen.database.step(call, step) });
+            }
+            FromRunner::CallActor { actor, generation, call, target, ask, .. } => {
+                let result = answer_of(&target, &ask);
+                let all_durable = seen.held.is_empty();
+                seen.calls.push((target, ask, all_durable));
+                return Some(ToRunner::CallAnswer { actor, generation, call, result });
+            }
             FromRunner::Commit(commit) => {
                 let (actor, generation, number) = (commit.actor, commit.generation, commit.commit);
                 assert_eq!(
@@ -120,7 +136,6 @@ impl Engine {
             | FromRunner::AckCommands(_)
             | FromRunner::Stopping
             | FromRunner::RequestBodyCancel { .. }
-            | FromRunner::CallActor { .. }
             | FromRunner::KvWrite { .. }
             | FromRunner::Database { .. } => panic!("components say no such thing: {message:?}"),
             FromRunner::SocketOpened { .. }
@@ -214,7 +229,7 @@ impl Seen {
     }
 
     fn apply(&mut self, commit: &Commit) {
-        for (changes, stored) in [(&commit.changes, &mut self.stored), (&commit.own, &mut self.own)] {
+        for (stored, changes) in [(&mut self.stored, &commit.changes), (&mut self.own, &commit.own)] {
             for change in changes {
                 match change {
                     KvChange::Put { key, value } => drop(stored.insert(key.clone(), value.clone())),
@@ -223,6 +238,7 @@ impl Seen {
                 }
             }
         }
+        self.database.committed(commit.database.as_ref());
         match (commit.alarm, commit.fired_ms) {
             (AlarmChange::Set(at), _) => self.alarm_ms = Some(at),
             (AlarmChange::Clear, _) => self.alarm_ms = None,
@@ -247,6 +263,19 @@ impl Seen {
                 KvAnswer::List(pairs.into_iter().take(limit).map(|(key, text)| entry(key, value(text))).collect())
             }
         }
+    }
+}
+
+/// An actor that says what it is asked, and none else.
+fn answer_of(target: &CallTarget, ask: &Ask) -> Result<String, CallError> {
+    match (target, ask) {
+        (CallTarget::Id(id), Ask::Action { args, .. }) if id == "echo" => Ok(args.clone()),
+        _ => Err(CallError {
+            group: "actor".to_string(),
+            code: "not_found".to_string(),
+            message: "there is no such actor".to_string(),
+            metadata: None,
+        }),
     }
 }
 
