@@ -26,7 +26,7 @@
 /// and not implemented does not compile, one that is implemented and not named is never called.
 #[macro_export]
 macro_rules! export {
-    ($actor:ident : $($handler:ident)++) => {
+    ($actor:ident : $first:ident $(+ $more:ident)*) => {
         impl $crate::Instance for $actor {
             fn with<R>(call: impl FnOnce(&mut Self) -> R) -> R {
                 ::std::thread_local! {
@@ -40,7 +40,8 @@ macro_rules! export {
         }
         const _: () = {
             type Exported = $crate::Adapter<$actor>;
-            $($crate::export_handler!($handler Exported);)+
+            $crate::export_handler!($first Exported);
+            $($crate::export_handler!($more Exported);)*
         };
     };
 }
