@@ -72,7 +72,8 @@ needs_rust() { if grep -q 'path = "../../sdk/rust"' "$1/Cargo.toml"; then echo "
 
 build_rust() {
     local folder=$1 to=$2 name
-    name=$(sed -n 's/^name = "\(.*\)"/\1/p' "$folder/Cargo.toml" | head -1)
+    # The library's, if it has one of its own, stands behind the package's.
+    name=$(sed -n 's/^name = "\(.*\)"/\1/p' "$folder/Cargo.toml" | tail -1)
     (cd "$folder" && "$CARGO" build --quiet --locked --release --target "$TARGET" >&2) || return
     cp "$CARGO_TARGET_DIR/$TARGET/release/${name//-/_}.wasm" "$to"
 }

@@ -4,9 +4,9 @@
 
 use rivet_actor::actors::{self, Target};
 use rivet_actor::{
-    Action, Actions, Alarms, Connections, Failure, Http, Message, Migrate, OpenRequest, Origin, Queued, Queues, Request, Response, Start,
-    StartReason, Stop, StopReason, Value, WebSockets, alarm, clock, config, connections, context, json, kv, log, queue, reply, schedule,
-    sql,
+    Action, Actions, Alarms, Connections, Failure, Http, Message, Migrate, OpenRequest, Origin, Queued, Queues, Request, Response,
+    Start, StartReason, Stop, StopReason, Value, WebSockets, alarm, clock, config, connections, context, json, kv, log, queue,
+    reply, schedule, sql,
 };
 
 const STEP_MAX: i64 = 1_000_000;
@@ -79,7 +79,9 @@ impl Actions for Counter {
                 let open = connections::list();
                 let of = |kind| open.iter().filter(|connection| connection.kind == kind).count();
                 let left = kv::get_json::<u64>("left")?.unwrap_or(0);
-                reply(json!({ "clients": of(connections::Kind::Client), "sockets": of(connections::Kind::Websocket), "left": left }))
+                reply(
+                    json!({ "clients": of(connections::Kind::Client), "sockets": of(connections::Kind::Websocket), "left": left }),
+                )
             }
             "me" => {
                 let Origin::Connection(id) = &call.origin else { return reply(()) };

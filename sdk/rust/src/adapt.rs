@@ -7,8 +7,8 @@ use serde_json::Value;
 use crate::bindings::rivet::actor::types::{self, Message};
 use crate::bindings::{action, alarm, connection, http, migrate, queue, start, stop, websocket};
 use crate::{
-    Action, Actions, Alarms, Connections, Http, Migrate, OpenRequest, Queued, Queues, Request, Response, Start, StartReason,
-    Stop, StopReason, WebSockets, log,
+    Action, Actions, Alarms, Connections, Http, Migrate, OpenRequest, Queued, Queues, Request, Response, Start, StartReason, Stop,
+    StopReason, WebSockets, log,
 };
 
 /// An actor's one instance, as long as it is in memory. `export!` implements it.

@@ -5,8 +5,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::Failure;
-pub use crate::bindings::rivet::actor::types::Header;
 pub use crate::bindings::http::exports::rivet::actor::http_handler::{Request, Response};
+pub use crate::bindings::rivet::actor::types::Header;
 
 /// What an action answers with.
 ///
@@ -15,6 +15,11 @@ pub use crate::bindings::http::exports::rivet::actor::http_handler::{Request, Re
 /// ```
 pub fn reply(value: impl Serialize) -> Result<Value, Failure> {
     Ok(serde_json::to_value(value)?)
+}
+
+/// Something that came as JSON, such as the body of a request or the actor's input; a failure `invalid_json` if it does not fit.
+pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    Ok(serde_json::from_slice(bytes)?)
 }
 
 /// The arguments of an action, as a tuple. Those that are missing are null: `Option` takes them. More than there are is an error.
@@ -77,6 +82,12 @@ impl Response {
 
     pub fn text(status: u16, text: impl Into<String>) -> Response {
         Response::new(status, "text/plain; charset=utf-8", text.into())
+    }
+
+    /// The same with one more header, whose name is lower case.
+    pub fn header(mut self, name: &str, value: impl Into<Vec<u8>>) -> Response {
+        self.headers.push(Header { name: name.into(), value: value.into() });
+        self
     }
 
     /// Panics if the value cannot be written as JSON, which a map with keys that are not strings cannot.

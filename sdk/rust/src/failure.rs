@@ -5,10 +5,10 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::Error;
 use crate::actors::CallError;
 use crate::bindings::rivet::actor::types;
 use crate::sql::SqlError;
-use crate::Error;
 
 /// An answer that says no. A RivetKit client gets it as an `ActorError` of group `user`, with this code and message.
 ///

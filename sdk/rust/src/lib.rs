@@ -69,10 +69,12 @@ pub mod sql;
 
 #[doc(hidden)]
 pub use adapt::{Adapter, Instance, first_call};
-pub use answer::{Args, Header, Request, Response, reply};
+pub use answer::{Args, Header, Request, Response, from_json, reply};
 pub use bindings::rivet::actor::types::{Error, Message};
 pub use bindings::start::exports::rivet::actor::start_handler::StartReason;
 pub use bindings::stop::exports::rivet::actor::stop_handler::StopReason;
 pub use failure::Failure;
-pub use handlers::{Action, Actions, Alarms, Connections, Http, Migrate, OpenRequest, Origin, Queued, Queues, Start, Stop, WebSockets};
+pub use handlers::{
+    Action, Actions, Alarms, Connections, Http, Migrate, OpenRequest, Origin, Queued, Queues, Start, Stop, WebSockets,
+};
 pub use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! Lines for the actor's own log, which `rivet-engine logs ACTOR` shows. Kept even if the call's writes are dropped.
 
-use crate::bindings::rivet::actor::logging::log;
 pub use crate::bindings::rivet::actor::logging::Level;
+use crate::bindings::rivet::actor::logging::log;
 
 pub fn trace(message: &str) {
     log(Level::Trace, message);

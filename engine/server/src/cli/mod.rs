@@ -6,6 +6,7 @@
 //! In reading order:
 //! - [`start`]: runs the engine until it is told to stop. [`configured`]: says how it would.
 //! - [`deploy`], [`deployments`], [`actors`], [`logs`]: one command each.
+//! - [`new`]: writes a project; talks to nobody.
 //! - [`client`]: the way to the engine. [`print`]: tables, moments, lines.
 
 mod actors;
@@ -14,6 +15,7 @@ mod configured;
 mod deploy;
 mod deployments;
 mod logs;
+mod new;
 mod print;
 mod start;
 
@@ -60,6 +62,8 @@ enum Command {
     /// What is configured
     #[command(subcommand)]
     Config(configured::ConfigCommand),
+    /// Write a project that builds into an actor
+    New(new::NewArgs),
     /// Deploy a WebAssembly component: actors of its name run it from now on
     Deploy(deploy::DeployArgs),
     /// List what is deployed, with all versions
@@ -119,6 +123,7 @@ pub fn main() -> ExitCode {
     let outcome = match command {
         Command::Start(args) => start::run(args, &config),
         Command::Config(command) => configured::run(command, &config),
+        Command::New(args) => new::run(args),
         Command::Deploy(args) => talk(deploy::run(args)),
         Command::Deployments(args) => talk(deployments::list(args)),
         Command::Rollback(args) => talk(deployments::roll_back(args)),
@@ -153,11 +158,13 @@ mod tests {
 
     #[test]
     fn what_is_typed_wrong_is_refused() {
-        let rows: [&[&str]; 7] = [
+        let rows: [&[&str]; 9] = [
             &[],
             &["start", "--port", "70000"],
             &["start", "--durability", "fast"],
             &["deploy"],
+            &["new", "counter"],
+            &["new", "counter", "--lang", "cobol"],
             &["rollback", "counter"],
             &["actors"],
             &["frobnicate"],
