@@ -22,6 +22,11 @@ def whole(value):
     return value
 
 
+def step(by):
+    # A client may leave it out or pass null.
+    return 1 if by is None else whole(by)
+
+
 def text(value):
     if not isinstance(value, str):
         raise Failure("invalid_argument", f"a text is expected, and not {value!r}")
@@ -43,8 +48,8 @@ class Counter(Actor):
     started = None
 
     @action
-    def increment(self, by=1):
-        return add(by)
+    def increment(self, by=None):
+        return add(step(by))
 
     @action
     def get(self):
@@ -65,8 +70,8 @@ class Counter(Actor):
         return sql.execute("SELECT by, count FROM history ORDER BY id").rows
 
     @action("incrementLater")
-    def increment_later(self, ms=None, by=1):
-        return schedule.at(now_ms() + whole(ms), "increment", by)
+    def increment_later(self, ms=None, by=None):
+        return schedule.at(now_ms() + whole(ms), "increment", step(by))
 
     @action
     def cancel(self, id=None):
@@ -90,8 +95,8 @@ class Counter(Actor):
         return queue.size()
 
     @action("incrementOther")
-    def increment_other(self, key=None, by=1):
-        return actors.call(actors.get_or_create(context.info().name, text(key)), "increment", by)
+    def increment_other(self, key=None, by=None):
+        return actors.call(actors.get_or_create(context.info().name, text(key)), "increment", step(by))
 
     @action("pushOther")
     def push_other(self, key=None, by=None):

@@ -54,7 +54,7 @@ prepare_rust() {
     elif command -v apt-get >/dev/null; then
         need_packages rustc-web cargo-web rust-web-src
         unset RUSTUP_TOOLCHAIN
-        export RUSTC=/usr/bin/rustc
+        export RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc
         CARGO=/usr/bin/cargo
         TARGET=wasm32-unknown-unknown
         STD=$CACHE/wasm-std-$("$RUSTC" -vV | sed -n 's/^commit-hash: \(.\{12\}\).*/\1/p')

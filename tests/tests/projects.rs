@@ -48,22 +48,95 @@ fn files_in(project: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn a_project_in_rust() {
-    check("rust", expect![[r#""#]]);
+    check("rust", expect![[r#"
+        .gitignore
+        Cargo.lock
+        Cargo.toml
+        README.md
+        rivet-actor/Cargo.toml
+        rivet-actor/LICENSE
+        rivet-actor/README.md
+        rivet-actor/src/actors.rs
+        rivet-actor/src/adapt.rs
+        rivet-actor/src/alarm.rs
+        rivet-actor/src/answer.rs
+        rivet-actor/src/bindings.rs
+        rivet-actor/src/clock.rs
+        rivet-actor/src/config.rs
+        rivet-actor/src/connections.rs
+        rivet-actor/src/context.rs
+        rivet-actor/src/export.rs
+        rivet-actor/src/failure.rs
+        rivet-actor/src/handlers.rs
+        rivet-actor/src/kv.rs
+        rivet-actor/src/lib.rs
+        rivet-actor/src/log.rs
+        rivet-actor/src/queue.rs
+        rivet-actor/src/random.rs
+        rivet-actor/src/schedule.rs
+        rivet-actor/src/sql.rs
+        rivet-actor/wit/deps/actor.wit
+        rivet-actor/wit/deps/clocks.wit
+        rivet-actor/wit/deps/random.wit
+        rivet-actor/wit/world.wit
+        src/lib.rs
+    "#]]);
 }
 
 #[test]
 fn a_project_in_javascript() {
-    check("js", expect![[r#""#]]);
+    check("js", expect![[r#"
+        .gitignore
+        README.md
+        actor.js
+        package.json
+        rivet-actor.d.ts
+        rivet-actor.js
+        wit/deps/actor.wit
+        wit/world.wit
+    "#]]);
 }
 
 #[test]
 fn a_project_in_python() {
-    check("python", expect![[r#""#]]);
+    check("python", expect![[r#"
+        .gitignore
+        README.md
+        app.py
+        rivet_actor/__init__.py
+        rivet_actor/_actor.py
+        rivet_actor/_failure.py
+        rivet_actor/_json.py
+        rivet_actor/actors.py
+        rivet_actor/alarm.py
+        rivet_actor/config.py
+        rivet_actor/connections.py
+        rivet_actor/context.py
+        rivet_actor/kv.py
+        rivet_actor/log.py
+        rivet_actor/queue.py
+        rivet_actor/schedule.py
+        rivet_actor/sql.py
+        wit/deps/actor.wit
+        wit/world.wit
+    "#]]);
 }
 
 #[test]
 fn a_project_in_c() {
-    check("c", expect![[r#""#]]);
+    check("c", expect![[r#"
+        .gitignore
+        README.md
+        actor.c
+        build.sh
+        sdk/bindings/actor.c
+        sdk/bindings/actor.h
+        sdk/rivet.c
+        sdk/rivet.h
+        wit/deps/actor.wit
+        wit/deps/clocks.wit
+        wit/world.wit
+    "#]]);
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use futures_util::FutureExt;
 use rivet_tests::address::by_key;
 use rivet_tests::{Answer, Call, Engine, Socket, until};
 use serde_json::{Value, json};
@@ -109,7 +108,7 @@ impl Connection {
     pub async fn subscribe(&mut self, event: &str) {
         self.say("SubscriptionRequest", json!({ "eventName": event, "subscribe": true })).await;
         // An answer to what was said later: the subscription was heard.
-        self.call("get", json!([])).await;
+        self.call("get", json!([])).await.expect("an answer");
     }
 
     pub async fn call(&mut self, action: &str, args: Value) -> Result<Value, Refusal> {
@@ -148,7 +147,7 @@ fn refusal(said: &Value) -> Refusal {
 
 /// The next text of a socket.
 pub async fn next_text(socket: &mut Socket) -> String {
-    match socket.next().boxed().await {
+    match socket.next().await {
         Some(Ok(Message::Text(text))) => text.to_string(),
         other => panic!("a text expected, seen {other:?}"),
     }

@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::actor::{Actor, next_text};
 
-type Check = fn(Actor) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+type Check = fn(Actor) -> Pin<Box<dyn Future<Output = ()>>>;
 
 pub const FEATURES: &[(&str, Check)] = &[
     ("actions: arguments, defaults, results", |actor| Box::pin(actions(actor))),
@@ -18,7 +18,7 @@ pub const FEATURES: &[(&str, Check)] = &[
     ("a crash writes nothing, and its text is in the log", |actor| Box::pin(crashes(actor))),
     ("log lines", |actor| Box::pin(log_lines(actor))),
     ("context: name, key, version, input", |actor| Box::pin(contexts(actor))),
-    ("configuration", |actor| Box::pin(configuration(actor))),
+    ("configuration and secrets of the deployment", |actor| Box::pin(configuration(actor))),
     ("KV; start and stop handlers over sleep", |actor| Box::pin(sleeps(actor))),
     ("SQL, in the message's transaction", |actor| Box::pin(sql(actor))),
     ("schedules: once, cancelled", |actor| Box::pin(schedules(actor))),
@@ -94,7 +94,9 @@ async fn contexts(actor: Actor) {
 }
 
 async fn configuration(actor: Actor) {
-    assert_eq!(actor.call("setting", json!(["absent"])).await, Value::Null);
+    for (name, value) in [("COLOUR", json!("blue")), ("KEY", json!("s3cret")), ("ABSENT", Value::Null)] {
+        assert_eq!(actor.call("setting", json!([name])).await, value, "{name}");
+    }
 }
 
 async fn sleeps(actor: Actor) {

@@ -10,10 +10,12 @@ mod actor;
 mod features;
 
 use std::fmt::Write;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use expect_test::expect_file;
+use futures_util::FutureExt;
 use reqwest::Method;
 use rivet_tests::{Engine, guest};
 
@@ -22,6 +24,8 @@ use crate::features::FEATURES;
 
 /// A component with a large runtime is compiled for half a minute on a machine that does nothing else.
 const DEPLOY_WITHIN: Duration = Duration::from_secs(600);
+
+const SETTINGS: &str = r#"{"config":{"COLOUR":"blue"},"secrets":{"KEY":"s3cret"}}"#;
 
 /// How the table calls it, and which guest it is.
 const LANGUAGES: &[(&str, &str)] =
@@ -49,9 +53,9 @@ async fn every_language_has_every_feature() {
     for (row, (feature, check)) in FEATURES.iter().enumerate() {
         let mut cells = Vec::new();
         for (language, guest) in LANGUAGES {
-            let actor = Actor::new(engine.clone(), guest, format!("row-{row}"));
+            let actor = Actor::new(engine.clone(), *guest, format!("row-{row}"));
             // A panic in there is told on standard error, and a "no" in the table.
-            let passed = tokio::spawn(check(actor)).await.is_ok();
+            let passed = AssertUnwindSafe(check(actor)).catch_unwind().await.is_ok();
             eprintln!("{feature}, {language}: {}", if passed { "passed" } else { "FAILED; see above" });
             cells.push(if passed { "yes" } else { "no" });
         }
@@ -62,7 +66,8 @@ async fn every_language_has_every_feature() {
 }
 
 async fn deploy(engine: &Engine, name: &str, component: Vec<u8>) {
-    let put = engine.http(Method::PUT, &format!("/deployments/{name}?namespace=default")).timeout(DEPLOY_WITHIN).body(component);
+    let put = engine.http(Method::PUT, &format!("/deployments/{name}?namespace=default")).timeout(DEPLOY_WITHIN);
+    let put = put.header("x-rivet-settings", SETTINGS).body(component);
     let answer = put.send().await.unwrap_or_else(|error| panic!("{name}: an answer expected, seen {error}"));
     let (status, text) = (answer.status(), answer.text().await.expect("text"));
     assert!(status.is_success(), "{name}: {status} {text}");
