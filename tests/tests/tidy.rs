@@ -105,14 +105,20 @@ fn every_guest_carries_the_same_contract() {
 }
 
 #[test]
+fn the_bindings_for_c_are_of_this_contract() {
+    let checked = Command::new(root().join("scripts/bindings")).arg("--check").output().expect("a script of the project runs");
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+}
+
+#[test]
 fn every_example_is_explained_and_tested() {
     let mut tests = files(&["rs"]);
     tests.retain(|file| file.path.starts_with("tests/tests/") || file.path.starts_with("runner-wasm/tests/"));
     let mut found = Vec::new();
-    for manifest in files(&["toml"]) {
-        let Some(name) = manifest.path.strip_prefix("guest-examples/").and_then(|path| path.strip_suffix("/Cargo.toml")) else {
-            continue;
-        };
+    // By the file that a guest of its language has: see language_of in scripts/lib.sh.
+    for source in files(&["toml", "js", "py", "c"]) {
+        let example = source.path.strip_prefix("guest-examples/").and_then(|path| path.split_once('/'));
+        let Some((name, "Cargo.toml" | "actor.js" | "app.py" | "actor.c")) = example else { continue };
         if !root().join("guest-examples").join(name).join("README.md").exists() {
             found.push(format!("guest-examples/{name}: has no README.md; say what it answers and what it shows"));
         }
@@ -126,7 +132,7 @@ fn every_example_is_explained_and_tested() {
 
 #[test]
 fn nothing_compiled_is_committed() {
-    let listed = Command::new("git").args(["ls-files", "*.wasm", "*.cwasm", "*.a", "*.so"]).current_dir(root()).output();
+    let listed = Command::new("git").args(["ls-files", "*.wasm", "*.cwasm", "*.a", "*.o", "*.so"]).current_dir(root()).output();
     // Sources without their history are fine too.
     let Some(listed) = listed.ok().filter(|output| output.status.success()) else { return };
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
@@ -147,7 +153,9 @@ fn files(extensions: &[&str]) -> Vec<File> {
             let path = entry.expect("an entry of a folder that could be opened").path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             // Hidden, built, downloaded, or written by a running engine: not ours to judge.
-            let skip = name.starts_with('.') || ["target", "node_modules"].contains(&name.as_ref()) || path == root().join("data");
+            let skip = name.starts_with('.')
+                || ["target", "node_modules", "__pycache__"].contains(&name.as_ref())
+                || path == root().join("data");
             if path.is_dir() {
                 folders.extend((!skip).then_some(path));
             } else if path.extension().is_some_and(|extension| extensions.contains(&extension.to_string_lossy().as_ref())) {

@@ -7,6 +7,7 @@
 //! - [`start`]: runs the engine until it is told to stop. [`configured`]: says how it would.
 //! - [`runner`]: runs actors for an engine elsewhere. [`process`]: what both are as processes.
 //! - [`deploy`], [`deployments`], [`actors`], [`logs`]: what can be done. [`settings`]: what a deployment gives its actors.
+//! - [`new`]: writes a project; talks to nobody. [`dev`]: builds and deploys it whenever it changes.
 //! - [`client`]: the way to the engine. [`print`]: tables, moments, lines.
 
 mod actors;
@@ -14,7 +15,9 @@ mod client;
 mod configured;
 mod deploy;
 mod deployments;
+mod dev;
 mod logs;
+mod new;
 mod print;
 mod process;
 mod runner;
@@ -88,6 +91,10 @@ enum Command {
         #[command(subcommand)]
         command: configured::ConfigCommand,
     },
+    /// Write a project that builds into an actor
+    New(new::NewArgs),
+    /// Build and deploy a project, again whenever it changes, on an engine of its own if none runs
+    Dev(dev::DevArgs),
     /// Deploy a WebAssembly component: actors of its name run it from now on
     Deploy(deploy::DeployArgs),
     /// List what is deployed, with all versions
@@ -171,6 +178,8 @@ pub fn main() -> ExitCode {
             config.extend(files.config);
             configured::run(command, &config)
         }
+        Command::New(args) => new::run(args),
+        Command::Dev(args) => talk(dev::run(args)),
         Command::Deploy(args) => talk(deploy::run(args)),
         Command::Deployments(args) => talk(deployments::list(args)),
         Command::Status(args) => talk(deployments::status(args)),
@@ -212,7 +221,7 @@ mod tests {
 
     #[test]
     fn what_is_typed_wrong_is_refused() {
-        let rows: [&[&str]; 11] = [
+        let rows: [&[&str]; 14] = [
             &[],
             &["canary", "counter"],
             &["pin", "x"],
@@ -221,6 +230,9 @@ mod tests {
             &["start", "--durability", "fast"],
             &["runner", "--grace", "soon"],
             &["deploy"],
+            &["new", "counter"],
+            &["new", "counter", "--lang", "cobol"],
+            &["dev", ".", "--listen", "here"],
             &["rollback", "counter"],
             &["actors"],
             &["frobnicate"],
