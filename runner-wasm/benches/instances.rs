@@ -114,7 +114,7 @@ impl Bench {
             input: None,
             reason: StartReason::Woken,
             component: Some(Deployed {
-                component: component,
+                component,
                 version: 1,
                 migrate_from: None,
                 namespace: "default".to_string(),

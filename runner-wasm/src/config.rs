@@ -6,7 +6,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 use protocol::limits::{
-    BODY_CHUNK_BYTES_MAX, KIB, KV_LIST_BYTES_MAX, KV_LIST_ENTRIES_MAX, KV_WRITE_BYTES_MAX, MIB, REQUEST_BODY_BYTES_MAX,
+    BODY_CHUNK_BYTES_MAX, KIB, KV_LIST_BYTES_MAX, KV_LIST_ENTRIES_MAX, KV_VALUE_BYTES_MAX, KV_WRITE_BYTES_MAX, MIB,
+    REQUEST_BODY_BYTES_MAX, SOCKET_UNACKED_MESSAGES_MAX, SOCKETS_PER_ACTOR_MAX,
 };
 
 pub const MEMORY_PER_ACTOR_BYTES: usize = 128 * MIB;
@@ -54,6 +55,28 @@ pub(crate) const CALL_MS_MAX: u64 = MESSAGE_MS;
 /// What one message may write of the entries that the runner keeps for an actor: schedules, queued messages, connections.
 pub(crate) const OWN_WRITE_BYTES_MAX: usize = 4 * MIB;
 pub(crate) const OWN_WRITE_CHANGES_MAX: usize = 16_384;
+/// Messages of sockets that stand in line. The engine keeps their bytes until they are acked, and bounds those.
+pub(crate) const SOCKET_MAIL_MAX: usize = 131_072;
+/// A message of a client, unless its deployment says otherwise; and one to it.
+pub(crate) const INCOMING_BYTES_MAX: usize = MIB;
+pub(crate) const OUTGOING_BYTES_MAX: usize = MIB;
+/// Of the reason that a socket is closed with: a control frame has 125 bytes, two of them the code.
+pub(crate) const CLOSE_REASON_BYTES_MAX: usize = 123;
+/// What one message may say to sockets.
+pub(crate) const SAID_BYTES_MAX: usize = 8 * MIB;
+pub(crate) const SAID_MAX: usize = 10_000;
+/// What was said and waits for commits, before the next message waits with it.
+pub(crate) const SAID_HELD_BYTES_MAX: usize = 2 * SAID_BYTES_MAX;
+/// A connection's parameters and subscriptions, as they are stored.
+pub(crate) const CONNECTION_META_BYTES_MAX: usize = 64 * KIB;
+/// What the guest keeps with a connection.
+pub(crate) const CONNECTION_STATE_BYTES_MAX: usize = 64 * KIB;
+/// Both, of all connections of one actor: they are in memory while it is.
+pub(crate) const CONNECTIONS_BYTES_MAX: usize = 64 * MIB;
+/// Of all records of connections so many are read at a time.
+pub(crate) const CONNECTION_RECORDS_PER_READ: usize = 128;
+/// So many messages of one socket may go by before it is written down that they were handled: their numbers have 16 bits and wrap.
+pub(crate) const SOCKET_INDEX_STEP: u16 = 8192;
 pub(crate) const SCHEDULES_MAX: usize = 1024;
 /// Ids, actions and arguments of one actor's schedules; they are in memory while it is awake.
 pub(crate) const SCHEDULES_BYTES_MAX: usize = MIB;
@@ -64,6 +87,8 @@ pub(crate) const NAME_BYTES_MAX: usize = 256;
 pub(crate) const QUEUE_MESSAGES_MAX: u64 = 10_000;
 pub(crate) const QUEUE_BYTES_MAX: u64 = 64 * MIB as u64;
 pub(crate) const QUEUE_MESSAGE_BYTES_MAX: usize = MIB;
+/// How long a client may wait for its message of the queue to be handled; gateways wait 300 s for a response to begin.
+pub(crate) const QUEUE_WAIT_MS_MAX: u64 = 290_000;
 /// Keys of one page of `wasi:keyvalue`, and values of one batch.
 pub(crate) const KEYVALUE_PAGE_MAX: usize = 1000;
 pub(crate) const KEYVALUE_BATCH_MAX: usize = 1000;
@@ -105,6 +130,11 @@ pub(crate) const CACHE_BYTES_MAX: u64 = 4 * 1024 * MIB as u64;
 const _: () = assert!(FIBER_STACK_BYTES >= WASM_STACK_BYTES + 256 * KIB, "host functions need room on the guest's stack");
 const _: () = assert!(RESPONSE_BODY_BYTES_MAX < HOSTCALL_BYTES_MAX, "a permitted response must be able to leave the guest");
 const _: () = assert!(RESPONSE_BODY_BYTES_MAX <= OUTBOX_BYTES_MAX, "a permitted response must fit, or it never leaves");
+const _: () = assert!(SOCKETS_PER_ACTOR_MAX + SOCKET_UNACKED_MESSAGES_MAX <= SOCKET_MAIL_MAX, "all that one client may send fits");
+const _: () = assert!(OUTGOING_BYTES_MAX <= SAID_BYTES_MAX, "one message must fit");
+const _: () =
+    assert!(CONNECTION_RECORDS_PER_READ * (CONNECTION_META_BYTES_MAX + KIB) <= KV_LIST_BYTES_MAX, "a page must be answered");
+const _: () = assert!(CONNECTION_META_BYTES_MAX <= KV_VALUE_BYTES_MAX && CONNECTION_STATE_BYTES_MAX <= KV_VALUE_BYTES_MAX);
 const _: () = assert!(QUEUE_MESSAGE_BYTES_MAX + NAME_BYTES_MAX < OWN_WRITE_BYTES_MAX, "one message of the queue must fit");
 const _: () = assert!(SCHEDULES_BYTES_MAX + 64 * SCHEDULES_MAX < KV_LIST_BYTES_MAX, "an agenda is read by one list");
 const _: () = assert!(SCHEDULES_MAX + 2 < KV_LIST_ENTRIES_MAX, "an agenda is read by one list");

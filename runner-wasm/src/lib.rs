@@ -13,6 +13,8 @@
 //! - `agenda`: the moments that an actor wants to be woken at, and how the runner keeps them.
 //! - `host`: what a guest can call, one file per interface.
 //! - `http`: requests in, responses out, whole or streamed.
+//! - `sockets`: RivetKit's connections, and other WebSockets.
+//! - `client`: what RivetKit's clients say and hear, in their three encodings. Pure.
 //! - `outbound`: requests of guests to elsewhere.
 //! - `component`: from bytes to something that can be instantiated; the cache.
 //! - `sandbox`: the engine that compiles and runs guests; time, memory and room for them.
@@ -20,6 +22,7 @@
 mod actor;
 mod agenda;
 mod bindings;
+mod client;
 mod clock;
 mod component;
 pub mod config;
@@ -28,6 +31,7 @@ mod http;
 mod outbound;
 mod runner;
 mod sandbox;
+mod sockets;
 mod state;
 
 pub use config::{Config, Grant, StartError};

@@ -18,6 +18,7 @@ use crate::component::Prepared;
 use crate::component::handlers::Bound;
 use crate::host::{self, Host};
 use crate::http;
+use crate::http::clients::Surface;
 use crate::sandbox::room::Limiter;
 
 pub struct Instance {
@@ -53,6 +54,9 @@ impl Instance {
     pub async fn take(&mut self, mail: Mail) -> Result<Turn, Failure> {
         match mail {
             Mail::Request(request) => self.request(request).await.map(|()| Turn::Next),
+            Mail::SocketOpen(open) => self.socket_opens(*open).await.map(|()| Turn::Next),
+            Mail::SocketMessage(received) => self.socket_receives(*received).await.map(|()| Turn::Next),
+            Mail::SocketEnded(ended) => self.socket_ends(ended).await.map(|()| Turn::Next),
             Mail::Alarm { scheduled_ms, attempt } => self.alarm(scheduled_ms, attempt).await.map(|()| Turn::Next),
             Mail::Stop(reason) => self.stop(reason).await.map(|()| Turn::Stopped),
         }
@@ -109,9 +113,17 @@ impl Instance {
     }
 
     /// Of a component with both HTTP handlers, ours is called: it says more about actors, and costs less.
-    async fn request(&mut self, request: Box<Request>) -> Result<(), Failure> {
+    async fn request(&mut self, mut request: Box<Request>) -> Result<(), Failure> {
         if request.route.is_gone() {
             return Ok(());
+        }
+        if self.prepared.takes_clients {
+            let surface = http::clients::surface(&request.head.method, &request.head.path);
+            if let Surface::Raw(path) = surface {
+                request.head.path = path;
+            } else if surface != Surface::Other {
+                return http::clients::serve(self, request, surface).await;
+            }
         }
         if self.has(Handler::Http) {
             return http::buffered::serve(self, request).await;

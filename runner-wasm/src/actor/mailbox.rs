@@ -4,13 +4,18 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use protocol::id::RequestId;
-use protocol::message::{RequestStart, StopReason};
+use protocol::message::{RequestStart, SocketOpen, StopReason};
 
-use crate::config::MAILBOX_SPARE;
+use crate::config::{MAILBOX_SPARE, SOCKET_MAIL_MAX};
 use crate::http::{Gathered, Route};
+use crate::sockets::serve::Received;
+use crate::sockets::table::Ended;
 
 pub enum Mail {
     Request(Box<Request>),
+    SocketOpen(Box<SocketOpen>),
+    SocketMessage(Box<Received>),
+    SocketEnded(Ended),
     Alarm { scheduled_ms: u64, attempt: u32 },
     Stop(StopReason),
 }
@@ -24,8 +29,23 @@ pub struct Request {
 
 pub struct Mailbox {
     line: VecDeque<Mail>,
+    /// How many of them are about sockets, and how many others there may be.
+    sockets: usize,
     max: usize,
     closed: bool,
+}
+
+impl Mail {
+    fn is_about_socket(&self) -> bool {
+        matches!(self, Mail::SocketOpen(_) | Mail::SocketMessage(_) | Mail::SocketEnded(_))
+    }
+}
+
+/// What was never begun.
+#[derive(Default)]
+pub struct NeverBegun {
+    pub requests: Vec<Request>,
+    pub sockets: Vec<RequestId>,
 }
 
 /// Why something was not taken, with it.
@@ -39,16 +59,21 @@ pub enum Refused {
 impl Mailbox {
     /// For so many requests, and what else may stand in line.
     pub fn new(requests_max: usize) -> Mailbox {
-        Mailbox { line: VecDeque::new(), max: requests_max + MAILBOX_SPARE, closed: false }
+        Mailbox { line: VecDeque::new(), sockets: 0, max: requests_max + MAILBOX_SPARE, closed: false }
     }
 
     pub fn push(&mut self, mail: Mail) -> Result<(), Refused> {
         if self.closed {
             return Err(Refused::Closed(mail));
         }
-        if self.line.len() >= self.max {
+        let is_full = match mail.is_about_socket() {
+            true => self.sockets >= SOCKET_MAIL_MAX,
+            false => self.line.len() - self.sockets >= self.max,
+        };
+        if is_full {
             return Err(Refused::Full(mail));
         }
+        self.sockets += usize::from(mail.is_about_socket());
         self.line.push_back(mail);
         Ok(())
     }
@@ -59,7 +84,7 @@ impl Mailbox {
     }
 
     pub fn push_front(&mut self, request: Box<Request>) -> Result<(), Box<Request>> {
-        if self.closed || self.line.len() >= self.max {
+        if self.closed || self.line.len() - self.sockets >= self.max {
             return Err(request);
         }
         self.line.push_front(Mail::Request(request));
@@ -67,26 +92,32 @@ impl Mailbox {
     }
 
     pub fn pop(&mut self) -> Option<Mail> {
-        self.line.pop_front()
+        let mail = self.line.pop_front()?;
+        self.sockets -= usize::from(mail.is_about_socket());
+        Some(mail)
     }
 
-    /// Takes the requests out of the line; what else stands there stays.
-    pub fn take_requests(&mut self) -> Vec<Request> {
-        let mut requests = Vec::new();
+    /// Takes out of the line what clients want; what else stands there stays.
+    pub fn take_wishes(&mut self) -> NeverBegun {
+        let mut taken = NeverBegun::default();
         for mail in std::mem::take(&mut self.line) {
             match mail {
-                Mail::Request(request) => requests.push(*request),
-                other => self.line.push_back(other),
+                Mail::Request(request) => taken.requests.push(*request),
+                Mail::SocketOpen(open) => taken.sockets.push(open.request),
+                // The engine keeps what was not acked, and knows by itself who is gone.
+                Mail::SocketMessage(_) | Mail::SocketEnded(_) => {}
+                Mail::Alarm { .. } | Mail::Stop(_) => self.line.push_back(mail),
             }
         }
-        requests
+        self.sockets = 0;
+        taken
     }
 
-    /// Takes nothing more; gives back the requests that were never begun.
-    pub fn close(&mut self) -> Vec<Request> {
+    /// Takes nothing more; gives back what was never begun.
+    pub fn close(&mut self) -> NeverBegun {
         self.closed = true;
-        let requests = self.take_requests();
+        let never_begun = self.take_wishes();
         self.line.clear();
-        requests
+        never_begun
     }
 }

@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use protocol::component::Settings;
 use protocol::id::{ActorId, Generation, RequestId};
-use protocol::limits::COMMITS_IN_FLIGHT_PER_ACTOR_MAX;
+use protocol::limits::{COMMITS_IN_FLIGHT_PER_ACTOR_MAX, SOCKET_MESSAGE_BYTES_MAX, SOCKETS_PER_ACTOR_MAX};
 use protocol::message::{Checkpoint, Commit, DatabaseCommit, Event, Failure, FailureKind, FromRunner, LogLevel, Start, StopReason};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
@@ -43,15 +43,19 @@ pub use self::calls::guarded;
 pub use self::instance::Instance;
 pub use self::limits::Limits;
 use self::log::LogBuffer;
+use self::mailbox::NeverBegun;
 pub use self::mailbox::{Mail, Mailbox, Refused, Request};
 pub use self::questions::Answer;
 use self::questions::Questions;
+pub use self::queue::Completion;
 pub use self::task::run;
-use crate::config::{KEEP_AWAKE_MS_MAX, KIB_PERMIT, OUTBOX_BYTES_MAX};
+use crate::client::Speaker;
+use crate::config::{INCOMING_BYTES_MAX, KEEP_AWAKE_MS_MAX, KIB_PERMIT, OUTBOX_BYTES_MAX, SAID_HELD_BYTES_MAX};
 use crate::http::{Response, Route};
 use crate::runner::Shared;
 use crate::sandbox::room;
 use crate::sandbox::ticker::Meter;
+use crate::sockets::{self, Said, Table};
 use crate::state::gate::Gate;
 use crate::state::{AlarmEnd, Sealed, State};
 
@@ -95,7 +99,10 @@ pub struct Actor {
 /// What the guest's calls, the task and the engine's answers change.
 pub struct Books {
     pub state: State,
+    pub sockets: Table,
     gate: Gate<Held>,
+    /// What was said to sockets and waits at the gate.
+    said_bytes: usize,
     questions: Questions,
 }
 
@@ -114,6 +121,16 @@ pub enum Held {
     Signal(oneshot::Sender<()>),
     /// What a message of the queue was answered with.
     Completed(oneshot::Sender<Option<String>>, Option<String>),
+    Sockets(Vec<Said>),
+}
+
+impl Held {
+    fn said_bytes(&self) -> usize {
+        match self {
+            Held::Sockets(said) => said.iter().map(Said::bytes).sum(),
+            Held::Response(..) | Held::Abort(..) | Held::Signal(_) | Held::Completed(..) => 0,
+        }
+    }
 }
 
 impl Actor {
@@ -130,7 +147,9 @@ impl Actor {
             gathered_bytes: AtomicUsize::new(0),
             books: Mutex::new(Books {
                 state: State::new(checkpoint.generation, start.alarm_ms),
+                sockets: Table::default(),
                 gate: Gate::default(),
+                said_bytes: 0,
                 questions: Questions::new(checkpoint.generation),
             }),
             moved: Notify::new(),
@@ -158,11 +177,16 @@ impl Actor {
     pub fn post(&self, mail: Mail) -> Result<(), Refused> {
         let dropped = match &mail {
             // Nobody will see what these would do: the state they would change is about to be deleted.
-            Mail::Stop(StopReason::Destroy) => lock(&self.mailbox).take_requests(),
-            _ => Vec::new(),
+            Mail::Stop(StopReason::Destroy) => lock(&self.mailbox).take_wishes(),
+            _ => NeverBegun::default(),
         };
-        for request in dropped {
+        for request in dropped.requests {
             request.route.abort_with(stopped());
+        }
+        for request in dropped.sockets {
+            self.forget_socket(request);
+            let (code, reason) = (Some(1000), Some("actor.destroyed_while_waiting_for_ready".to_string()));
+            self.send(FromRunner::SocketClose { request, code, reason, hibernate: false });
         }
         lock(&self.mailbox).push(mail)?;
         self.arrived.notify_one();
@@ -187,10 +211,15 @@ impl Actor {
             books.state.confirmed(commit);
             books.gate.open(commit)
         };
+        let said_bytes: usize = outputs.iter().map(Held::said_bytes).sum();
         for output in outputs {
             self.release(output);
         }
-        self.books().gate.released(commit);
+        {
+            let mut books = self.books();
+            books.gate.released(commit);
+            books.said_bytes -= said_bytes;
+        }
         self.moved.notify_one();
     }
 
@@ -207,6 +236,43 @@ impl Actor {
     /// What its deployment gives it.
     pub fn settings(&self) -> Option<&Settings> {
         self.start.component.as_ref().map(|deployed| &*deployed.settings)
+    }
+
+    /// Largest message that it takes from a client.
+    pub fn message_bytes_max(&self) -> usize {
+        let set = self.settings().and_then(|settings| settings.limits.message_bytes);
+        set.map_or(INCOMING_BYTES_MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX).min(SOCKET_MESSAGE_BYTES_MAX))
+    }
+
+    pub fn sockets_max(&self) -> usize {
+        let set = self.settings().and_then(|settings| settings.limits.sockets);
+        set.map_or(SOCKETS_PER_ACTOR_MAX, |sockets| (sockets as usize).min(SOCKETS_PER_ACTOR_MAX))
+    }
+
+    /// As clients are told who it was that refused them.
+    pub fn speaker(&self) -> Speaker {
+        Speaker { id: self.id.to_string(), generation: self.generation, key: self.start.key.clone() }
+    }
+
+    pub fn on_sockets<R>(&self, change: impl FnOnce(&mut Table, &mut State) -> R) -> R {
+        let mut books = self.books();
+        let Books { sockets, state, .. } = &mut *books;
+        change(sockets, state)
+    }
+
+    /// Nothing that is said about this socket comes here any more.
+    pub fn forget_socket(&self, request: RequestId) {
+        self.shared.sockets.remove_if(&request, |actor| actor.id == self.id && actor.generation == self.generation);
+    }
+
+    /// More messages of a socket stand in line than may.
+    pub fn lose_socket(&self, request: RequestId) {
+        const REASON: &str = "actor.overloaded";
+        self.forget_socket(request);
+        self.books().sockets.lose(request, 1011, REASON.to_string());
+        let reason = Some(REASON.to_string());
+        self.send(FromRunner::SocketClose { request, code: Some(1011), reason, hibernate: false });
+        self.arrived.notify_one();
     }
 
     pub fn log(&self, level: LogLevel, text: String) {
@@ -256,12 +322,25 @@ impl Actor {
         if let Some(sealed) = sealed {
             self.send_commit(sealed, database, fired);
         }
+        let said = self.books().sockets.commit();
+        if !said.is_empty() {
+            self.say(Held::Sockets(said));
+        }
         Ok(())
     }
 
-    /// The running message has failed: it has written nothing.
+    /// A message begins that calls no handler, or none yet.
+    pub fn begin(&self) {
+        self.books().state.begin();
+    }
+
+    /// The running message has failed: it has written nothing, and says nothing to sockets.
     pub fn drop_writes(&self) {
-        let uses_database = self.books().state.drop_writes();
+        let uses_database = {
+            let mut books = self.books();
+            books.sockets.roll_back();
+            books.state.drop_writes()
+        };
         if uses_database {
             self.roll_back_database();
         }
@@ -284,7 +363,13 @@ impl Actor {
 
     /// Lets an output go once everything that it may depend on is durable.
     pub fn say(&self, output: Held) {
-        let now = self.books().gate.pass(output);
+        let said_bytes = output.said_bytes();
+        let now = {
+            let mut books = self.books();
+            let now = books.gate.pass(output);
+            books.said_bytes += if now.is_none() { said_bytes } else { 0 };
+            now
+        };
         if let Some(output) = now {
             self.release(output);
         }
@@ -296,6 +381,7 @@ impl Actor {
             Held::Abort(route, failure) => route.abort_with(failure),
             Held::Signal(tell) => drop(tell.send(())),
             Held::Completed(tell, answer) => drop(tell.send(answer)),
+            Held::Sockets(said) => said.into_iter().for_each(|said| sockets::serve::send(self, said)),
         }
     }
 
@@ -312,7 +398,9 @@ impl Actor {
 
     /// Waits until one more message may run before the engine has confirmed something.
     async fn room_for_message(&self) {
-        self.until(|books| books.gate.in_flight() < COMMITS_IN_FLIGHT_PER_ACTOR_MAX as u64 && books.state.has_room()).await;
+        let in_flight_max = COMMITS_IN_FLIGHT_PER_ACTOR_MAX as u64;
+        let has_room = |books: &Books| books.state.has_room() && books.said_bytes <= SAID_HELD_BYTES_MAX;
+        self.until(|books| books.gate.in_flight() < in_flight_max && has_room(books)).await;
     }
 
     /// Waits until everything is durable and everything said has left, to its last piece.

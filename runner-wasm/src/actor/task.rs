@@ -14,7 +14,7 @@
 use std::sync::Arc;
 
 use protocol::limits::{FAILURE_TEXT_BYTES_MAX, KV_LIST_ENTRIES_MAX, cut};
-use protocol::message::{Event, Failure, FailureKind, KvSpace, Outcome};
+use protocol::message::{Event, Failure, FailureKind, FromRunner, KvSpace, Outcome};
 
 use super::instance::Turn;
 use super::{Actor, Instance, Mail, lock};
@@ -64,7 +64,9 @@ async fn begin(actor: &Arc<Actor>) -> Result<Instance, Failure> {
     let place = actor.shared.room.admit()?;
     let prepared = component(actor).await?;
     load_agenda(actor).await?;
-    Instance::new(actor, prepared, place).await
+    let mut instance = Instance::new(actor, prepared, place).await?;
+    instance.restore_sockets().await?;
+    Ok(instance)
 }
 
 async fn serve(actor: &Arc<Actor>, mut instance: Instance) -> Result<(), Failure> {
@@ -78,7 +80,7 @@ async fn serve(actor: &Arc<Actor>, mut instance: Instance) -> Result<(), Failure
         actor.room_for_message().await;
         // While both wait, the mailbox and the queue take turns.
         let mail = match instance.queue_is_ready() {
-            true if queue_was_last => lock(&actor.mailbox).pop(),
+            true if queue_was_last => waiting_mail(actor),
             true => None,
             false => Some(next_mail(actor).await),
         };
@@ -125,11 +127,17 @@ async fn component(actor: &Arc<Actor>) -> Result<Arc<Prepared>, Failure> {
     prepared.map_err(|refusal| failed(format!("its component cannot be run: {}", refusal.message)))
 }
 
+/// The end of a socket does not stand in line: what is behind it may be about a new one.
+fn waiting_mail(actor: &Actor) -> Option<Mail> {
+    let ended = actor.books().sockets.next_ended();
+    ended.map(Mail::SocketEnded).or_else(|| lock(&actor.mailbox).pop())
+}
+
 async fn next_mail(actor: &Actor) -> Mail {
     let idle_at = actor.idle_at();
     let mut told = false;
     loop {
-        if let Some(mail) = lock(&actor.mailbox).pop() {
+        if let Some(mail) = waiting_mail(actor) {
             return mail;
         }
         if told {
@@ -153,16 +161,22 @@ async fn end_of(actor: &Arc<Actor>, outcome: Outcome) {
     actor.settle().await;
     lock(&actor.completions).clear();
     let never_begun = lock(&actor.mailbox).close();
-    for request in never_begun {
+    for request in never_begun.requests {
         request.route.return_to_engine();
     }
-    // Out of the map first: the engine may start the next generation before its `send` returns.
+    for request in never_begun.sockets {
+        actor.forget_socket(request);
+        actor.send(FromRunner::RequestReturned { request });
+    }
+    // Out of the maps first: the engine may start the next generation before its `send` returns.
     actor.shared.forget(actor);
     actor.event(Event::Stopped(outcome));
 }
 
 fn vanish(actor: &Arc<Actor>) {
-    lock(&actor.mailbox).close();
+    for request in lock(&actor.mailbox).close().sockets {
+        actor.forget_socket(request);
+    }
     actor.books().gate.take_held();
     lock(&actor.completions).clear();
     actor.shared.routes.forget_actor(actor.id, actor.generation);

@@ -33,6 +33,8 @@ pub struct Checked {
     pub pre: InstancePre<Host>,
     pub imports: Vec<String>,
     pub handlers: Handlers,
+    /// It was built against 0.2, so it answers RivetKit's clients; one of before has every path for itself.
+    pub takes_clients: bool,
 }
 
 /// What the first bytes say, so that the common mistakes get their own sentence.
@@ -84,7 +86,9 @@ pub fn component(linker: &Linker<Host>, component: &Component) -> Result<Checked
                        wasi:http/incoming-handler of version 0.2";
         return Err(refusal(Kind::NoHandler, message.to_string()));
     }
-    Ok(Checked { pre, imports, handlers })
+    let is_of_0_2 = |name: &str| name.strip_prefix("rivet:actor/").is_some_and(|rest| rest.contains("@0.2."));
+    let takes_clients = component.component_type().exports(engine).any(|(name, _)| is_of_0_2(name));
+    Ok(Checked { pre, imports, handlers, takes_clients })
 }
 
 /// What a component exports.

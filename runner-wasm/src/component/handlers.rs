@@ -37,7 +37,7 @@ impl<P: ComponentNamedList + Lower, R: ComponentNamedList + Lift> Export<P, R> {
     }
 
     fn bind(&self, store: &mut Store<Host>, instance: &Instance) -> wasmtime::Result<TypedFunc<P, R>> {
-        instance.get_typed_func(store, &self.index)
+        instance.get_typed_func(store, self.index)
     }
 }
 

@@ -29,6 +29,7 @@ use crate::host::Host;
 pub struct Prepared {
     pub pre: InstancePre<Host>,
     pub handlers: Handlers,
+    pub takes_clients: bool,
     pub info: ComponentInfo,
 }
 
@@ -170,9 +171,9 @@ impl Components {
 
     fn check(&self, component: &Component, bytes: u64, compiled_bytes: u64, compile_ms: u64) -> Outcome {
         check::component(&self.linker, component).map(|checked| {
-            let check::Checked { pre, imports, handlers } = checked;
+            let check::Checked { pre, imports, handlers, takes_clients } = checked;
             let info = ComponentInfo { handlers: handlers.list(), imports, bytes, compiled_bytes, compile_ms };
-            Arc::new(Prepared { pre, handlers, info })
+            Arc::new(Prepared { pre, handlers, takes_clients, info })
         })
     }
 }

@@ -6,6 +6,7 @@
 mod actors;
 mod alarm;
 mod config;
+mod connections;
 mod context;
 pub mod json;
 mod keyvalue;
@@ -58,6 +59,7 @@ fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     actor::kv::add_to_linker::<_, Own>(linker, |host| host)?;
     actor::sql::add_to_linker::<_, Own>(linker, |host| host)?;
     actor::alarm::add_to_linker::<_, Own>(linker, |host| host)?;
+    actor::connections::add_to_linker::<_, Own>(linker, |host| host)?;
     actor::schedule::add_to_linker::<_, Own>(linker, |host| host)?;
     actor::queue::add_to_linker::<_, Own>(linker, |host| host)?;
     actor::actors::add_to_linker::<_, Own>(linker, |host| host)?;

@@ -10,23 +10,15 @@ use bytes::{Bytes, BytesMut};
 use protocol::message::{Failure, FailureKind, RequestStart};
 
 use super::route::Piece;
-use super::{Route, response};
+use super::{Response, Route, response};
 use crate::actor::{Actor, Held, Instance, Limits, Request, Sending, stopped};
 use crate::bindings::exports::rivet::actor::http_handler;
 use crate::bindings::rivet::actor::types::Header;
 use crate::config::{GATHERED_BYTES_MAX, KIB_PERMIT, RESPONSE_WHOLE_BYTES_MAX};
 
-pub async fn serve(instance: &mut Instance, mut request: Box<Request>) -> Result<(), Failure> {
+pub async fn serve(instance: &mut Instance, request: Box<Request>) -> Result<(), Failure> {
     let actor = Arc::clone(&instance.actor);
-    let body = match (request.gathered.take(), request.route.whole_body()) {
-        (Some(gathered), _) => gathered.body(),
-        (None, Some(body)) => body,
-        (None, None) => {
-            tokio::spawn(gather(actor, request));
-            return Ok(());
-        }
-    };
-    let Request { head, route, .. } = *request;
+    let Some((head, route, body)) = whole(&actor, request) else { return Ok(()) };
     if let Err(failure) = check_size(&actor, body.len()) {
         route.abort_with(failure);
         return Ok(());
@@ -36,12 +28,30 @@ pub async fn serve(instance: &mut Instance, mut request: Box<Request>) -> Result
         Ok(response) => actor.commit().await.map(|()| response),
         Err(failure) => Err(failure),
     };
+    say(&actor, route, answered).await
+}
+
+/// The request and the whole of its body; none if that is still to be put together, and then it comes again.
+pub fn whole(actor: &Arc<Actor>, mut request: Box<Request>) -> Option<(RequestStart, Arc<Route>, Bytes)> {
+    let body = match (request.gathered.take(), request.route.whole_body()) {
+        (Some(gathered), _) => gathered.body(),
+        (None, Some(body)) => body,
+        (None, None) => {
+            tokio::spawn(gather(Arc::clone(actor), request));
+            return None;
+        }
+    };
+    Some((request.head, request.route, body))
+}
+
+/// Says what came of a message whose transaction is over.
+pub async fn say(actor: &Arc<Actor>, route: Arc<Route>, answered: Result<Response, Failure>) -> Result<(), Failure> {
     match answered {
         Ok(mut response) => {
             if response.body.len() > RESPONSE_WHOLE_BYTES_MAX {
                 let kib = u32::try_from(response.body.len().div_ceil(KIB_PERMIT)).unwrap_or(u32::MAX);
                 let room = Arc::clone(&actor.outbox).acquire_many_owned(kib).await.ok();
-                response.sending = Some(Sending::new(&actor, room));
+                response.sending = Some(Sending::new(actor, room));
             }
             actor.say(Held::Response(route, response));
             Ok(())

@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use protocol::component::ComponentHash;
-use protocol::id::{ActorId, Generation};
+use protocol::id::{ActorId, Generation, RequestId};
 use protocol::link::{FromRunnerLink, ToRunnerLink};
 use protocol::message::{
-    Checkpoint, Command, Failure, FailureKind, FromRunner, RequestStart, RunnerProfile, Serves, Start, StopReason, ToRunner,
+    Checkpoint, Command, Failure, FailureKind, FromRunner, RequestStart, RunnerProfile, Serves, SocketOpen, Start, StopReason,
+    ToRunner,
 };
 use tokio::runtime::Handle;
 use wasmtime::Engine;
@@ -24,6 +25,8 @@ use crate::config::{Config, Grant, StartError};
 use crate::http::{Route, Routes};
 use crate::sandbox::room::Room;
 use crate::sandbox::ticker::Ticker;
+use crate::sockets::serve::Received;
+use crate::sockets::table::Ended;
 use crate::{host, sandbox};
 
 /// Runs actors that are components. Give it to the engine as its [`ToRunnerLink`].
@@ -42,6 +45,8 @@ pub struct Shared {
     pub routes: Routes,
     pub grants: Arc<[Grant]>,
     pub limits: Limits,
+    /// Which actor has the client's socket.
+    pub sockets: Sharded<RequestId, Arc<Actor>>,
     actors: Sharded<ActorId, Arc<Actor>>,
 }
 
@@ -90,6 +95,7 @@ impl Runner {
                 message_ms: config.message_ms,
                 idle_before_sleep_ms: config.idle_before_sleep_ms,
             },
+            sockets: Sharded::default(),
             actors: Sharded::default(),
         };
         Ok(Arc::new(Runner { shared: Arc::new(shared) }))
@@ -130,18 +136,15 @@ impl ToRunnerLink for Runner {
                     route.credit(consumed_bytes);
                 }
             }
-            // Actors here have no handler for sockets.
-            ToRunner::SocketOpen(open) => shared.link.send(FromRunner::SocketClose {
-                request: open.request,
-                code: Some(1011),
-                reason: Some("actor.not_handled".to_string()),
-                hibernate: false,
-            }),
+            ToRunner::SocketOpen(open) => shared.socket_open(open),
+            ToRunner::SocketMessage { request, index, data, binary } => {
+                shared.on_socket(request, || Mail::SocketMessage(Box::new(Received { request, index, data, binary })));
+            }
+            ToRunner::SocketClose { request, code, reason, .. } => {
+                shared.on_socket(request, || Mail::SocketEnded(Ended { request, code, reason }));
+            }
             // Events are never sent again from here, and a response whose request's body is cut short ends by itself.
-            ToRunner::AckEvents(_)
-            | ToRunner::RequestBodyCancel { .. }
-            | ToRunner::SocketMessage { .. }
-            | ToRunner::SocketClose { .. } => {}
+            ToRunner::AckEvents(_) | ToRunner::RequestBodyCancel { .. } => {}
             ToRunner::Kv { actor, generation, call, result } => {
                 if let Some(actor) = shared.actor(actor, generation) {
                     actor.answered(call, Answer::Kv(result));
@@ -177,6 +180,10 @@ impl ToRunnerLink for Runner {
 impl Shared {
     /// The actor's task is over; messages for it are too late from now on.
     pub fn forget(&self, actor: &Arc<Actor>) {
+        let sockets = actor.books().sockets.requests();
+        for request in sockets.into_iter().chain(actor.start.hibernating.iter().copied()) {
+            actor.forget_socket(request);
+        }
         self.actors.remove_if(&actor.id, |known| Arc::ptr_eq(known, actor));
     }
 
@@ -195,6 +202,9 @@ impl Shared {
             older.give_up();
         }
         let actor = Arc::new(Actor::new(Arc::clone(self), checkpoint, start));
+        for request in &actor.start.hibernating {
+            self.sockets.insert(*request, Arc::clone(&actor));
+        }
         self.actors.insert(id, Arc::clone(&actor));
         self.runtime.spawn(actor::run(actor));
     }
@@ -226,6 +236,30 @@ impl Shared {
                 message: format!("{} requests wait for this actor, as many as may; try again later", actor.limits.mailbox),
             }),
             _ => {}
+        }
+    }
+
+    fn socket_open(&self, open: SocketOpen) {
+        let request = open.request;
+        let Some(actor) = self.actor(open.actor, open.generation) else {
+            return self.link.send(FromRunner::RequestReturned { request });
+        };
+        self.sockets.insert(request, Arc::clone(&actor));
+        match actor.post(Mail::SocketOpen(Box::new(open))) {
+            Ok(()) => {}
+            Err(Refused::Closed(_)) => {
+                actor.forget_socket(request);
+                self.link.send(FromRunner::RequestReturned { request });
+            }
+            Err(Refused::Full(_)) => actor.lose_socket(request),
+        }
+    }
+
+    /// For a generation that has ended it is too late: the engine keeps what was not acked for the next one.
+    fn on_socket(&self, request: RequestId, mail: impl FnOnce() -> Mail) {
+        let Some(actor) = self.sockets.find(&request) else { return };
+        if let Err(Refused::Full(_)) = actor.post(mail()) {
+            actor.lose_socket(request);
         }
     }
 

@@ -11,6 +11,7 @@
 //!    waits for the writers before it as its own writes would.
 //! 5. The alarm and all else on the [agenda](crate::agenda) are part of the same transaction, with the same rules; so is the actor's database, whose part of it the engine runs
 //!    and hands over sealed, and so are the runner's own entries for the actor ([`KvSpace::Runner`]), which the guest never sees.
+//!
 //! All of it rests on one fact: within its generation an actor is the only writer of its state.
 
 pub mod gate;
@@ -237,6 +238,11 @@ impl State {
 
     pub fn is_sealed(&self) -> bool {
         self.sealed
+    }
+
+    /// Whether the running message has something to commit so far; it may turn out that it has not.
+    pub fn has_changes(&self) -> bool {
+        self.has_written() || self.uses_database || self.agenda_before.is_some()
     }
 
     /// The message has succeeded. `None` when it wrote nothing, unless the engine's alarm `fired` with it, or its database changed:

@@ -66,7 +66,7 @@ fn open() -> Connection {
 fn execute(connection: &Connection, sql: &str) -> rusqlite::Result<Executed> {
     let before = connection.total_changes();
     let mut statement = connection.prepare(sql)?;
-    let columns: Vec<String> = statement.column_names().into_iter().map(String::from).collect();
+    let columns: Vec<String> = statement.column_names().map(String::from).collect();
     let mut found = statement.query([])?;
     let mut rows = Vec::new();
     while let Some(row) = found.next()? {

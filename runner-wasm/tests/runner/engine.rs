@@ -41,6 +41,8 @@ pub struct Seen {
     pub database: Database,
     /// Calls to other actors, and whether all commits were durable when they came.
     pub calls: Vec<(CallTarget, Ask, bool)>,
+    /// What was said about sockets, in order.
+    pub said: Vec<FromRunner>,
     pub alarm_ms: Option<u64>,
     pub commits: Vec<Commit>,
     pub events: Vec<(ActorId, Generation, u64, Event)>,
@@ -97,7 +99,7 @@ impl Engine {
                 seen.windows.insert(request, consumed_bytes);
             }
             FromRunner::Kv { actor, generation, call, space, question } => {
-                seen.reads += 1;
+                seen.reads += usize::from(space == KvSpace::Actor);
                 return Some(ToRunner::Kv { actor, generation, call, result: Ok(seen.read(space, question)) });
             }
             FromRunner::Database { actor, call, question: DatabaseQuestion::Message { step, .. } } => {
@@ -134,12 +136,12 @@ impl Engine {
             | FromRunner::AckCommands(_)
             | FromRunner::Stopping
             | FromRunner::RequestBodyCancel { .. }
-            | FromRunner::SocketOpened { .. }
-            | FromRunner::SocketMessage { .. }
-            | FromRunner::SocketAck { .. }
-            | FromRunner::SocketClose { .. }
             | FromRunner::KvWrite { .. }
             | FromRunner::Database { .. } => panic!("components say no such thing: {message:?}"),
+            FromRunner::SocketOpened { .. }
+            | FromRunner::SocketMessage { .. }
+            | FromRunner::SocketAck { .. }
+            | FromRunner::SocketClose { .. } => seen.said.push(message),
             FromRunner::Log { lines, .. } => seen.lines.extend(lines.into_iter().map(|line| line.text)),
         }
         None
@@ -200,7 +202,7 @@ impl Engine {
         })
     }
 
-    fn next_request(&self) -> RequestId {
+    pub fn next_request(&self) -> RequestId {
         let mut requests = self.requests.lock().expect("nobody panics here");
         *requests += 1;
         RequestId(*requests)

@@ -8,6 +8,7 @@ mod database;
 mod engine;
 mod features;
 mod gate;
+mod sockets;
 mod standard;
 mod streams;
 mod traps;
