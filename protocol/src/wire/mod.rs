@@ -16,7 +16,7 @@
 //! - [`envoy`]: the messages of an envoy.
 //! - [`actor`], [`kv`], [`sqlite`], [`tunnel`]: what they carry.
 //! - [`runner`]: the messages of a legacy runner.
-//! - [`components`]: ours.
+//! - [`components`]: those of our own protocol.
 
 mod bare;
 mod schema;

@@ -94,7 +94,7 @@ impl Pipe {
         }
     }
 
-    fn from_runner(&self, message: FromRunner) {
+    fn runner_says(&self, message: FromRunner) {
         lock(&self.uplink).as_ref().expect("the runner was started").send(message);
     }
 }
@@ -102,7 +102,7 @@ impl Pipe {
 #[tokio::test]
 async fn words_pass_both_ways_and_pieces_are_put_together() {
     let mut pipe = Pipe::open(60_000).await;
-    pipe.from_runner(FromRunner::GetComponent { component: ComponentHash([2; 32]) });
+    pipe.runner_says(FromRunner::GetComponent { component: ComponentHash([2; 32]) });
     assert!(matches!(pipe.hear().await, FromRunner::GetComponent { component: ComponentHash([2, ..]) }));
     let piece = |at: u64, bytes: &'static [u8]| {
         let part = Ok(Part { at, total: 5, bytes: bytes.into() });
@@ -158,7 +158,7 @@ fn close_frame(code: u16, reason: &str) -> tokio_tungstenite::tungstenite::proto
 async fn what_cannot_be_said_ends_the_connection() {
     let pipe = Pipe::open(60_000).await;
     let checkpoint = Checkpoint { actor: Id::new([1; 16], 1), generation: 1, index: 0 };
-    pipe.from_runner(FromRunner::Event(checkpoint, Event::SetAlarm(None)));
+    pipe.runner_says(FromRunner::Event(checkpoint, Event::SetAlarm(None)));
     assert_eq!(pipe.ended.await.expect("it does not panic"), "lost: a message could not be sent; the log says which");
 }
 
@@ -180,7 +180,7 @@ async fn one_that_is_told_to_stop_waits_until_nothing_is_left() {
     pipe.stop.take().expect("it was not told yet").send(()).expect("it runs");
     assert!(matches!(pipe.hear().await, FromRunner::Stopping));
     // What its actors still have to say leaves before it does.
-    pipe.from_runner(FromRunner::RequestReturned { request: RequestId(3) });
+    pipe.runner_says(FromRunner::RequestReturned { request: RequestId(3) });
     pipe.in_use.store(0, Ordering::SeqCst);
     assert!(matches!(pipe.hear().await, FromRunner::RequestReturned { request: RequestId(3) }));
     assert!(matches!(pipe.engine.next().await, Some(Ok(Message::Close(Some(frame)))) if frame.reason == "stopped"));
