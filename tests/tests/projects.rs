@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use expect_test::{Expect, expect};
-use rivet_tests::engine::binary;
+use rivet_tests::process::binary;
 use tempfile::TempDir;
 
 fn new(folder: &Path, arguments: &[&str]) -> Output {
