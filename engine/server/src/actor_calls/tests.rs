@@ -156,7 +156,15 @@ impl World {
         };
         let (runner, envoy) = (join(COMPONENTS, Serves::Components), join(ENVOY, pool));
         let component = ComponentHash([1; 32]);
-        let deploy = Operation::Deploy { namespace: "default".into(), name: "counter".into(), pool: "default".into(), component };
+        let deploy = Operation::Deploy {
+            namespace: "default".into(),
+            name: "counter".into(),
+            pool: "default".into(),
+            component,
+            settings: Default::default(),
+            canary: None,
+            looked_at: None,
+        };
         engine.call(deploy).await.expect("it is deployed");
         let record = RunnerConfigRecord {
             namespace: namespace.id,

@@ -273,7 +273,9 @@ mod tests {
         let args = || DevArgs { dir: dir.path().to_owned(), listen: ([127, 0, 0, 1], 1).into() };
         let told = || Project::open(&args()).err().expect("it is refused");
         assert!(told().contains("rivet-engine new"), "{}", told());
-        for (text, part) in [("{", "rivet.json"), ("{\"name\":\"a\"}", "build"), (r#"{"name":"a","build":"b","component":"c","x":1}"#, "x")] {
+        for (text, part) in
+            [("{", "rivet.json"), ("{\"name\":\"a\"}", "build"), (r#"{"name":"a","build":"b","component":"c","x":1}"#, "x")]
+        {
             fs::write(dir.path().join(MANIFEST), text).expect("a file");
             assert!(told().contains(part), "{text}: {}", told());
         }

@@ -260,7 +260,15 @@ async fn a_message_commits_pages_and_entries_together() {
     };
     let component = ComponentHash([1; 32]);
     let (namespace, name, pool) = ("default".to_owned(), "a".to_owned(), "default".to_owned());
-    let deploy = engine.call(Operation::Deploy { namespace: namespace.clone(), name: name.clone(), pool: pool.clone(), component });
+    let deploy = engine.call(Operation::Deploy {
+        namespace: namespace.clone(),
+        name: name.clone(),
+        pool: pool.clone(),
+        component,
+        settings: Default::default(),
+        canary: None,
+        looked_at: None,
+    });
     let prepare = async {
         assert!(matches!(hear().await, ToRunner::Prepare { .. }));
         let info = ComponentInfo { handlers: vec![Handler::Http], imports: vec![], bytes: 1, compiled_bytes: 1, compile_ms: 1 };
