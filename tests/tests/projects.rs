@@ -48,7 +48,9 @@ fn files_in(project: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn a_project_in_rust() {
-    check("rust", expect![[r#"
+    check(
+        "rust",
+        expect![[r#"
         .gitignore
         Cargo.lock
         Cargo.toml
@@ -80,12 +82,15 @@ fn a_project_in_rust() {
         rivet-actor/wit/deps/random.wit
         rivet-actor/wit/world.wit
         src/lib.rs
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_project_in_javascript() {
-    check("js", expect![[r#"
+    check(
+        "js",
+        expect![[r#"
         .gitignore
         README.md
         actor.js
@@ -94,12 +99,15 @@ fn a_project_in_javascript() {
         rivet-actor.js
         wit/deps/actor.wit
         wit/world.wit
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_project_in_python() {
-    check("python", expect![[r#"
+    check(
+        "python",
+        expect![[r#"
         .gitignore
         README.md
         app.py
@@ -119,12 +127,15 @@ fn a_project_in_python() {
         rivet_actor/sql.py
         wit/deps/actor.wit
         wit/world.wit
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_project_in_c() {
-    check("c", expect![[r#"
+    check(
+        "c",
+        expect![[r#"
         .gitignore
         README.md
         actor.c
@@ -136,7 +147,8 @@ fn a_project_in_c() {
         wit/deps/actor.wit
         wit/deps/clocks.wit
         wit/world.wit
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
