@@ -66,7 +66,7 @@ async fn a_chat_room_knows_who_is_who_after_it_has_slept() {
     bob.send(Message::text("")).await.expect("it is open");
     assert_eq!(heard(&mut bob).await["error"], "invalid_text");
     let mut nameless = Socket::open(&actor.engine, &actor.target("/websocket/"), "rivet").await;
-    assert_eq!(nameless.closed().await, (1011, "user.invalid_name".into()));
+    assert_eq!(nameless.closed_by_actor().await, (1011, "user.invalid_name".into()));
 }
 
 async fn heard(socket: &mut Socket) -> Value {
