@@ -47,16 +47,19 @@ impl Socket {
         next.unwrap_or_else(|_| panic!("nothing was said within {LONG:?}"))
     }
 
-    /// Reads until the other side closes it: code, and reason without the ray id, which must be there with an error.
+    /// Reads until the engine closes it: code, and reason without the ray id, which must be there with an error.
     pub async fn closed(&mut self) -> (u16, String) {
+        let (code, reason) = self.closed_by_actor().await;
+        let (coded, ray) = reason.split_once('#').unwrap_or((&reason, ""));
+        assert_eq!(coded.contains('.'), !ray.is_empty(), "group.code and a ray id go together: {reason}");
+        (code, coded.to_string())
+    }
+
+    /// Reads until the other side closes it: code, and reason as it is. What an actor says has no ray id.
+    pub async fn closed_by_actor(&mut self) -> (u16, String) {
         loop {
             match self.next().await {
-                Some(Ok(Message::Close(Some(frame)))) => {
-                    let reason = frame.reason.as_str();
-                    let (coded, ray) = reason.split_once('#').unwrap_or((reason, ""));
-                    assert_eq!(coded.contains('.'), !ray.is_empty(), "group.code and a ray id go together: {reason}");
-                    return (frame.code.into(), coded.to_string());
-                }
+                Some(Ok(Message::Close(Some(frame)))) => return (frame.code.into(), frame.reason.as_str().to_string()),
                 Some(Ok(_)) => {}
                 other => panic!("a close expected, seen {other:?}"),
             }

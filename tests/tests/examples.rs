@@ -46,8 +46,8 @@ impl Actor {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chat_room_knows_who_is_who_after_it_has_slept() {
     let actor = Actor::deployed("chat").await;
-    let mut ada = Socket::open(&actor.engine, &actor.target("/websocket/?name=ada"), "").await;
-    let mut bob = Socket::open(&actor.engine, &actor.target("/websocket/?name=bob"), "").await;
+    let mut ada = Socket::open(&actor.engine, &actor.target("/websocket/?name=ada"), "rivet").await;
+    let mut bob = Socket::open(&actor.engine, &actor.target("/websocket/?name=bob"), "rivet").await;
     let mut expected = Vec::new();
     for (id, text) in [(1, "hello"), (2, "still there?")] {
         ada.send(Message::text(text)).await.expect("it is open");
@@ -65,8 +65,8 @@ async fn a_chat_room_knows_who_is_who_after_it_has_slept() {
     assert_eq!(actor.call("history", json!([2, 10])).await, json!([expected[0]]));
     bob.send(Message::text("")).await.expect("it is open");
     assert_eq!(heard(&mut bob).await["error"], "invalid_text");
-    let mut nameless = Socket::open(&actor.engine, &actor.target("/websocket/"), "").await;
-    assert_eq!(nameless.closed().await, (1011, "user.invalid_name".into()));
+    let mut nameless = Socket::open(&actor.engine, &actor.target("/websocket/"), "rivet").await;
+    assert_eq!(nameless.closed_by_actor().await, (1011, "user.invalid_name".into()));
 }
 
 async fn heard(socket: &mut Socket) -> Value {

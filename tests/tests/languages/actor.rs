@@ -90,7 +90,7 @@ impl Actor {
     }
 
     pub async fn open(&self, path: &str) -> Socket {
-        Socket::open(&self.engine, &by_key(&self.name, &self.key, &format!("/websocket{path}")), "").await
+        Socket::open(&self.engine, &by_key(&self.name, &self.key, &format!("/websocket{path}")), "rivet").await
     }
 }
 

@@ -192,7 +192,7 @@ async fn connections(actor: Actor) {
 
     let protocols = "rivet, rivet_encoding.json, rivet_conn_params.%7B%22name%22%3A%22mallory%22%7D";
     let mut refused = Socket::open(&actor.engine, &by_key(&actor.name, &actor.key, "/connect"), protocols).await;
-    assert_eq!(refused.closed().await, (1011, "user.refused".into()));
+    assert_eq!(refused.closed_by_actor().await, (1011, "user.refused".into()));
 }
 
 async fn http(actor: Actor) {
@@ -215,9 +215,9 @@ async fn sockets(actor: Actor) {
     }
     assert_eq!(actor.call("connections", json!([])).await["sockets"], 1);
     socket.send(Message::text("close")).await.expect("it is open");
-    assert_eq!(socket.closed().await, (4000, "bye".into()));
+    assert_eq!(socket.closed_by_actor().await, (4000, "bye".into()));
     let mut refused = actor.open("/elsewhere").await;
-    assert_eq!(refused.closed().await, (1011, "user.no_such_path".into()));
+    assert_eq!(refused.closed_by_actor().await, (1011, "user.no_such_path".into()));
 }
 
 async fn hibernation(actor: Actor) {
