@@ -31,7 +31,7 @@ pub async fn serve(instance: &mut Instance, request: Request) -> Result<(), Fail
     let Request { head, route, .. } = request;
     let Instance { actor, store, handlers, .. } = instance;
     let Some(handler) = handlers.wasi_http else { return Ok(()) };
-    let incoming = match incoming(head, Arc::clone(&route)) {
+    let incoming = match incoming(head, Arc::clone(&route), actor.limits.message_bytes) {
         Ok(incoming) => incoming,
         Err(failure) => {
             route.abort_with(failure);
@@ -259,7 +259,7 @@ impl OutgoingResponse {
 }
 
 /// The request as `wasi:http` has it: with an authority, which an actor behind a gateway may not have been given.
-fn incoming(head: RequestStart, route: Arc<Route>) -> Result<http::Request<IncomingBody>, Failure> {
+fn incoming(head: RequestStart, route: Arc<Route>, bytes_left: usize) -> Result<http::Request<IncomingBody>, Failure> {
     let authority = head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
     let uri = |authority: &str| Uri::builder().scheme("http").authority(authority).path_and_query(&head.path[..]).build();
     let uri = authority.and_then(|authority| uri(authority).ok()).map_or_else(|| uri("actor.invalid"), Ok);
@@ -267,7 +267,7 @@ fn incoming(head: RequestStart, route: Arc<Route>) -> Result<http::Request<Incom
         kind: FailureKind::HandlerError,
         message: format!("the request's path cannot be given to the actor: {error}"),
     })?;
-    let mut request = http::Request::new(IncomingBody(route));
+    let mut request = http::Request::new(IncomingBody { route, bytes_left });
     *request.method_mut() = head.method;
     *request.uri_mut() = uri;
     *request.headers_mut() = head.headers;
@@ -288,16 +288,26 @@ fn deadline(actor: &Arc<Actor>, route: &Arc<Route>) -> impl Future<Output = ()> 
     }
 }
 
-/// The request's body, as the guest reads it.
-struct IncomingBody(Arc<Route>);
+/// The request's body, as the guest reads it: no more of it than the actor takes.
+struct IncomingBody {
+    route: Arc<Route>,
+    bytes_left: usize,
+}
 
 impl Body for IncomingBody {
     type Data = Bytes;
     type Error = Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        self.0.poll_piece(cx).map(|piece| match piece {
-            Piece::Bytes(bytes) => Some(Ok(Frame::data(bytes))),
+        let body = self.get_mut();
+        body.route.poll_piece(cx).map(|piece| match piece {
+            Piece::Bytes(bytes) => Some(match body.bytes_left.checked_sub(bytes.len()) {
+                Some(left) => {
+                    body.bytes_left = left;
+                    Ok(Frame::data(bytes))
+                }
+                None => Err(Error::HttpRequestBodySize(None)),
+            }),
             Piece::End => None,
             Piece::Gone => Some(Err(Error::ConnectionTerminated)),
         })

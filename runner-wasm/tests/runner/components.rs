@@ -10,11 +10,25 @@ use crate::engine::{World, guest};
 #[test]
 fn a_component_is_told_by_its_handlers() {
     let world = World::new();
-    let rows: [(&str, &[Handler]); 4] = [
+    let rows: [(&str, &[Handler]); 5] = [
         ("counter", &[Handler::Http]),
         ("reminders", &[Handler::Start, Handler::Alarm, Handler::Http]),
         ("hostile", &[Handler::Start, Handler::Stop, Handler::Alarm, Handler::Http]),
         ("wasi-http", &[Handler::WasiHttp]),
+        (
+            "every-feature",
+            &[
+                Handler::Migrate,
+                Handler::Start,
+                Handler::Stop,
+                Handler::Alarm,
+                Handler::Action,
+                Handler::Queue,
+                Handler::Connection,
+                Handler::Websocket,
+                Handler::Http,
+            ],
+        ),
     ];
     for (name, handlers) in rows {
         let info = world.prepare(guest(name)).1.expect("it is accepted");

@@ -9,5 +9,6 @@ mod engine;
 mod features;
 mod gate;
 mod sockets;
+mod standard;
 mod streams;
 mod traps;
