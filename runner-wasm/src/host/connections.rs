@@ -152,7 +152,7 @@ fn check_event(event: &str, args: &str) -> Result<(), Refusal> {
     if event.len() > EVENT_NAME_BYTES_MAX || args.len() > OUTGOING_BYTES_MAX {
         let (name, bytes) = (event.len(), args.len());
         return Err(Refusal::TooLarge(format!(
-            "an event's name has at most {EVENT_NAME_BYTES_MAX} bytes and its arguments {OUTGOING_BYTES_MAX}, these have {name} and {bytes}"
+            "an event's name has at most {EVENT_NAME_BYTES_MAX} bytes and its arguments {OUTGOING_BYTES_MAX}: here {name} and {bytes}"
         )));
     }
     if !json::is_array(args) {

@@ -1,4 +1,5 @@
-//! The paths that RivetKit's clients ask for, and every actor answers that was built against version 0.2: actions, the queue, health.
+//! The paths that RivetKit's clients ask for, answered by every actor that was built against version 0.2: actions, the queue,
+//! health.
 
 use std::sync::Arc;
 use std::time::Duration;

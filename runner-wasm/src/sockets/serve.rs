@@ -197,8 +197,8 @@ impl Instance {
         actor.commit().await.map_err(in_vain)
     }
 
-    /// Its handler has trapped: the message has written nothing and said nothing. Only that it was handled is kept, because it would
-    /// trap again.
+    /// Its handler has trapped: the message has written nothing and said nothing. Only that it was handled is kept, because it
+    /// would trap again.
     async fn taken_in_vain(&mut self, request: RequestId, index: u16, failure: &Failure, call: Option<Call>) {
         let actor = &self.actor;
         let error = of_failure(failure);

@@ -255,7 +255,7 @@ impl Table {
         let bytes = self.said_bytes + said.bytes();
         if bytes > SAID_BYTES_MAX || self.said.len() >= SAID_MAX {
             return Err(Refusal::TooLarge(format!(
-                "one message says at most {SAID_MAX} things with {SAID_BYTES_MAX} bytes to its sockets; this would be {} with {bytes}",
+                "one message says at most {SAID_MAX} things with {SAID_BYTES_MAX} bytes to sockets; this would be {} with {bytes}",
                 self.said.len() + 1
             )));
         }
@@ -304,7 +304,7 @@ impl Table {
     fn check_room(&self, more: usize) -> Result<(), Refusal> {
         match self.bytes + more > CONNECTIONS_BYTES_MAX {
             true => Err(Refusal::QuotaExceeded(format!(
-                "the connections of one actor have at most {CONNECTIONS_BYTES_MAX} bytes of states, parameters and subscriptions together"
+                "an actor's connections have at most {CONNECTIONS_BYTES_MAX} bytes of states, parameters and subscriptions together"
             ))),
             false => Ok(()),
         }

@@ -307,8 +307,8 @@ fn a_connection_calls_actions_and_hears_events() {
                 a <- {"body":{"tag":"Error","val":{"group":"message","code":"outgoing_too_long","message":"the answer has 2097154 bytes, at most 1048576 are sent","actor":{"actorId":"xo8812su5nksy47c5rn220raahal00","generation":1,"key":"a/b"},"actionId":["$BigInt","7"]}}}
                 a <- ack 7
             call a 8 kick []
-                a <- close 4000 kicked
                 a <- {"body":{"tag":"ActionResponse","val":{"id":["$BigInt","8"],"output":null}}}
+                a <- close 4000 kicked
                 a <- ack 8
             say b nonsense
                 b <- close 1011 actor.invalid_request
@@ -419,7 +419,7 @@ fn a_message_that_traps_counts_once_and_says_nothing() {
                 a <- {"body":{"tag":"ActionResponse","val":{"id":["$BigInt","0"],"output":4}}}
                 a <- ack 1
             call a 1 say-and-trap []
-                a <- 538 bytes
+                a <- {"body":{"tag":"Error","val":{"group":"actor","code":"trapped","message":"the actor's action handler failed: it panicked or aborted
                 a <- ack 2
             crashed
             again a 2 {"body":{"tag":"ActionRequest","val":{"id":1,"name":"say-and-trap","args":[]}}}
