@@ -7,6 +7,7 @@
 //! | `0x01 's'` id | a schedule |
 //! | `0x02` | the ends of the queue |
 //! | `0x03` number, 8 bytes, big-endian | a message of the queue |
+//! | `c/` … | connections; see `sockets::record` |
 //!
 //! A value begins with a byte that says which version of its layout follows.
 

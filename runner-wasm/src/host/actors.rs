@@ -17,7 +17,7 @@ impl actors::Host for Host {
         timeout_ms: Option<u32>,
     ) -> wasmtime::Result<Result<String, actors::CallError>> {
         let checked = json::check_name("an action", &action)
-            .and_then(|()| json::check_array("an action's arguments", &args, REQUEST_BODY_BYTES_MAX as usize));
+            .and_then(|()| json::check_array("the list of arguments", &args, REQUEST_BODY_BYTES_MAX as usize));
         // The guest's number: it may be u32::MAX.
         let timeout_ms = timeout_ms.map_or(CALL_MS, u64::from).min(CALL_MS_MAX);
         Ok(self.ask_actor(to, checked, Ask::Action { name: action, args }, timeout_ms).await)

@@ -50,5 +50,5 @@ impl schedule::Host for Host {
 
 fn check(action: &str, args: &str) -> Result<(), Refusal> {
     json::check_name("an action", action)?;
-    json::check_array("an action's arguments", args, SCHEDULES_BYTES_MAX)
+    json::check_array("the list of arguments", args, SCHEDULES_BYTES_MAX)
 }

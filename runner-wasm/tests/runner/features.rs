@@ -157,7 +157,7 @@ fn schedules_call_actions_once_and_again() {
         &[
             (
                 "cron tick */5_*_*_*_* act []\nat 1 act {}",
-                "()\nError::InvalidArgument(\"an action's arguments is not a JSON array: invalid type: map, expected a sequence at line 1 column 0\")",
+                "()\nError::InvalidArgument(\"the list of arguments is not a JSON array: invalid type: map, expected a sequence at line 1 column 0\")",
             ),
             ("cancel tick\ncancel tick", "true\nfalse"),
         ],
