@@ -408,7 +408,7 @@ impl Core {
     /// Where an actor goes from the end of a generation.
     fn after(&mut self, id: ActorId, was: Life, end: End, policy: CrashPolicy, returns: bool) {
         let now_ms = self.now_ms;
-        let mut changes = Vec::new();
+        let mut changes = self.note_held_back(id, &end);
         let Some(actor) = self.actors.get_mut(&id) else { return };
         let destroy = !actor.calls.is_empty()
             || matches!(was, Life::Stopping { after: After::Destroy, .. })
@@ -419,10 +419,6 @@ impl Core {
             return self.end(id, changes);
         }
         let told = matches!(end, End::Told | End::NotMigrated);
-        if let (End::NotMigrated, Some(held)) = (&end, &actor.record.held_back) {
-            let (namespace, name) = (actor.record.namespace, actor.record.name.clone());
-            changes.push(Change::PutHeldBack { actor: id, namespace, name, held: held.clone() });
-        }
         if !told && (actor.alarm_sent || matches!(was, Life::Starting { .. } | Life::Calling)) {
             // It did not live through its alarm: not again at once, or it would crash in a circle.
             self.put_due_alarm_off(id, &mut changes);

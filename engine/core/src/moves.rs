@@ -12,7 +12,7 @@ use crate::action::Answer;
 use crate::core::{ActorThen, Core};
 use crate::input::CallId;
 use crate::life::{End, Life};
-use crate::record::{After, Change, HeldBack};
+use crate::record::{ActorRecord, After, Change, HeldBack};
 use crate::refusal::Refusal;
 
 /// Actors that may be between two versions at one time.
@@ -130,6 +130,16 @@ impl Core {
             actor.record.held_back = Some(Box::new(HeldBack { version, attempt, message }));
         }
         self.ended(id, End::NotMigrated);
+    }
+
+    /// What its record says of that, in the list of those of its name.
+    pub(crate) fn note_held_back(&self, id: ActorId, end: &End) -> Vec<Change> {
+        match (end, self.actors.get(&id).map(|actor| &actor.record)) {
+            (End::NotMigrated, Some(ActorRecord { namespace, name, held_back: Some(held), .. })) => {
+                vec![Change::PutHeldBack { actor: id, namespace: *namespace, name: name.clone(), held: held.clone() }]
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// It is to run this version from now on, or what others run.

@@ -528,3 +528,47 @@ fn old_versions_go_unless_they_are_needed() {
         "#]],
     );
 }
+
+#[test]
+fn who_can_neither_be_migrated_nor_go_back_says_so() {
+    let deploys: String = (0..20).map(|number| format!("configure config.A={number}\n")).collect();
+    check(
+        &format!(
+            "up\nrequest q1 for a\nrunning a\nended q1\nsleep a\nstopped a\n{deploys}request q2 for a\nnot-migrated a no column x
+             show a\nrequest q3 for a\nretry\nrequest q4 for a\nrunning a\nshow a"
+        ),
+        expect![[r#"
+            w <- start v1 created: a@1 #1
+            w <- request q1 a@1
+            w <- stop sleep: a@1 #2
+            call 3 <- counter version 2 of 2 is live
+            call 4 <- counter version 3 of 3 is live
+            call 5 <- counter version 4 of 4 is live
+            call 6 <- counter version 5 of 5 is live
+            call 7 <- counter version 6 of 6 is live
+            call 8 <- counter version 7 of 7 is live
+            call 9 <- counter version 8 of 8 is live
+            call 10 <- counter version 9 of 9 is live
+            call 11 <- counter version 10 of 10 is live
+            call 12 <- counter version 11 of 11 is live
+            call 13 <- counter version 12 of 12 is live
+            call 14 <- counter version 13 of 13 is live
+            call 15 <- counter version 14 of 14 is live
+            call 16 <- counter version 15 of 15 is live
+            call 17 <- counter version 16 of 16 is live
+            call 18 <- counter version 17 of 17 is live
+            call 19 <- counter version 18 of 18 is live
+            call 20 <- counter version 19 of 19 is live
+            call 21 <- counter version 20 of 20 is live
+            call 22 <- counter version 21 of 20 is live
+            w <- start v1 a=19 from version 1 woken: a@2 #1
+            q2 <- actor.start_failed: actor a could not be started: its state could not be migrated to version 21 (no column x), and version 1, which wrote it, is not kept any more; deploy one that can migrate it, or try again with POST /deployments/counter/retry
+            a: generation 2, start 0, sleep 0, Crashed { message: Some("its state could not be migrated to version 21 (no column x), and version 1, which wrote it, is not kept any more; deploy one that can migrate it, or try again with POST /deployments/counter/retry") }, state of version 1, held back from version 21 attempt 0: no column x
+            q3 <- actor.start_failed: actor a could not be started: its state could not be migrated to version 21 (no column x), and version 1, which wrote it, is not kept any more; deploy one that can migrate it, or try again with POST /deployments/counter/retry
+            call 23 <- counter version 21 of 20 is live
+            w <- start v1 a=19 from version 1 woken: a@3 #1
+            w <- request q4 a@3
+            a: generation 3, start 0, connectable 0, on w, state of version 21
+        "#]],
+    );
+}
