@@ -81,6 +81,7 @@ fn a_project_in_rust() {
         rivet-actor/wit/deps/clocks.wit
         rivet-actor/wit/deps/random.wit
         rivet-actor/wit/world.wit
+        rivet.json
         src/lib.rs
     "#]],
     );
@@ -97,6 +98,7 @@ fn a_project_in_javascript() {
         package.json
         rivet-actor.d.ts
         rivet-actor.js
+        rivet.json
         wit/deps/actor.wit
         wit/world.wit
     "#]],
@@ -111,6 +113,7 @@ fn a_project_in_python() {
         .gitignore
         README.md
         app.py
+        rivet.json
         rivet_actor/__init__.py
         rivet_actor/_actor.py
         rivet_actor/_failure.py
@@ -140,6 +143,7 @@ fn a_project_in_c() {
         README.md
         actor.c
         build.sh
+        rivet.json
         sdk/bindings/actor.c
         sdk/bindings/actor.h
         sdk/rivet.c

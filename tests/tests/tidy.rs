@@ -132,7 +132,8 @@ fn every_example_is_explained_and_tested() {
 
 #[test]
 fn nothing_compiled_is_committed() {
-    let listed = Command::new("git").args(["ls-files", "*.wasm", "*.cwasm", "*.a", "*.o", "*.so"]).current_dir(root()).output();
+    let listed =
+        Command::new("git").args(["ls-files", "*.wasm", "*.cwasm", "*.a", "*.o", "*.so", "*.pyc"]).current_dir(root()).output();
     // Sources without their history are fine too.
     let Some(listed) = listed.ok().filter(|output| output.status.success()) else { return };
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();

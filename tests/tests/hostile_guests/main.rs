@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::corpus::corpus;
 
 /// Limits that a test can wait for.
+const SETTINGS: &str = r#"{"limits": {"cpu_ms": 300}}"#;
 const FLAGS: [&str; 4] = ["--wasm-actor-memory", "32", "--wasm-memory", "256"];
 /// A deploy that is refused is refused at once, and one that is compiled does not take long either: the largest row has 4 MiB.
 const DEPLOY_WITHIN: Duration = Duration::from_secs(60);
@@ -40,7 +41,9 @@ async fn each_gets_what_it_deserves_and_the_others_go_on() {
 /// What the component got: the code of the refusal or of the answer, or `ok`.
 async fn check(engine: &Engine, name: &str, bytes: Vec<u8>) -> String {
     let began = Instant::now();
-    let deployed = engine.send(Call::put(format!("/deployments/{name}?namespace=default")).body(bytes)).await;
+    let deployed = engine
+        .send(Call::put(format!("/deployments/{name}?namespace=default")).header("x-rivet-settings", SETTINGS).body(bytes))
+        .await;
     assert!(began.elapsed() < DEPLOY_WITHIN, "the deploy took {:?}", began.elapsed());
     if deployed.status != 200 {
         return format!("refused {}: {}", deployed.code(), message(&deployed.json()));

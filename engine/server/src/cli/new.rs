@@ -46,6 +46,7 @@ macro_rules! files {
 const RUST: &[File] = files! {
     "Cargo.toml": "rust/template/Cargo.toml.in",
     "README.md": "rust/template/README.md",
+    "rivet.json": "rust/template/rivet.json",
     "src/lib.rs": "rust/template/src/lib.rs",
     "rivet-actor/Cargo.toml": "rust/Cargo.toml",
     "rivet-actor/LICENSE": "rust/LICENSE",
@@ -81,6 +82,7 @@ const RUST_LOCK: &str = include_str!("../../../../sdk/rust/Cargo.lock");
 const JS: &[File] = files! {
     "package.json": "js/template/package.json",
     "README.md": "js/template/README.md",
+    "rivet.json": "js/template/rivet.json",
     "actor.js": "js/template/actor.js",
     "rivet-actor.js": "js/rivet-actor.js",
     "rivet-actor.d.ts": "js/rivet-actor.d.ts",
@@ -90,6 +92,7 @@ const JS: &[File] = files! {
 
 const PYTHON: &[File] = files! {
     "README.md": "python/template/README.md",
+    "rivet.json": "python/template/rivet.json",
     "app.py": "python/template/app.py",
     "rivet_actor/__init__.py": "python/rivet_actor/__init__.py",
     "rivet_actor/_actor.py": "python/rivet_actor/_actor.py",
@@ -111,6 +114,7 @@ const PYTHON: &[File] = files! {
 
 const C: &[File] = files! {
     "README.md": "c/template/README.md",
+    "rivet.json": "c/template/rivet.json",
     "actor.c": "c/template/actor.c",
     "build.sh": "c/template/build.sh",
     "sdk/rivet.h": "c/rivet.h",
@@ -123,7 +127,7 @@ const C: &[File] = files! {
 };
 
 /// What a build leaves behind.
-const IGNORED: &str = "/target/\n/node_modules/\n/.venv/\n__pycache__/\n*.wasm\n";
+const IGNORED: &str = "/.rivet/\n/target/\n/node_modules/\n/.venv/\n__pycache__/\n*.wasm\n";
 
 pub fn run(args: NewArgs) -> Outcome {
     check(&args.name, args.lang)?;
