@@ -60,6 +60,13 @@ export async function until(what, probe, within = 15_000) {
 	}
 }
 
+/// What becomes of a promise that may be waited for without end: a test that waits too long says for what.
+export async function soon(what, promise, within = 20_000) {
+	let timer;
+	const late = new Promise((_, failed) => (timer = setTimeout(() => failed(new Error(`not within ${within} ms: ${what}`)), within)));
+	return await Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
 export const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 /// Waits until a connection that was closed is open again, which RivetKit sees to by itself. One that is let go of while it is

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import { test as nodeTest } from "node:test";
 import { fileURLToPath } from "node:url";
-import { Engine, key, ORIGINAL, refused, test as harnessTest, until } from "./harness.mjs";
+import { Engine, key, ORIGINAL, refused, soon, test as harnessTest, until } from "./harness.mjs";
 
 const GUESTS = process.env.RIVET_GUESTS_DIR ?? fileURLToPath(new URL("../../target/guests", import.meta.url));
 const GUEST = `${GUESTS}/sockets.wasm`;
@@ -236,13 +236,18 @@ test("a client that leaves while its actor sleeps is missed", async () => {
 test("an engine that was killed: what was connected is over, and the actor hears of it", async () => {
 	const handle = chat();
 	const connection = handle.connect();
-	await connection.ready;
-	await handle.webSocket("room").then((socket) => new Promise((done) => socket.addEventListener("message", done, { once: true })));
+	await soon("the connection is open", connection.ready);
+	const room = await handle.webSocket("room");
+	await soon("the room greets", new Promise((done, failed) => {
+		room.addEventListener("message", done, { once: true });
+		room.addEventListener("close", ({ code, reason }) => failed(new Error(`closed with ${code} ${reason}`)), { once: true });
+	}));
 	await engine.crashAndRestart();
 	await written(handle, "disconnect new");
 	await written(handle, "close /room None None");
 	const next = handle.connect();
-	assert.deepEqual((await next.whoami()).slice(1), [null, "new"]);
-	await Promise.all([connection.dispose(), next.dispose()]);
+	assert.deepEqual((await soon("the next connection answers", next.whoami())).slice(1), [null, "new"]);
+	await soon(`the old connection, ${connection.connStatus}, is closed`, connection.dispose());
+	await soon("the next connection is closed", next.dispose());
 	await until("nobody is left", async () => (await handle.all()) === 0);
-}, { timeout: 90_000 });
+}, { timeout: 180_000 });

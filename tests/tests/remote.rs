@@ -211,21 +211,21 @@ async fn a_runner_that_is_drained_under_load_fails_no_call() {
     let mut second = Runner::start(&engine, "r2").await;
     let url = engine.url().to_string();
     let crowd = Crowd::gather(engine).await;
-    let half = CLIENTS as u64 / 2;
-    until("both have actors", async || {
-        // The second may have been ready a little late.
-        let seen = runners(&crowd.engine).await;
-        let moved = seen == [("r1".to_string(), half), ("r2".to_string(), half)];
-        if moved || seen == [("r1".to_string(), CLIENTS as u64), ("r2".to_string(), 0)] { Ok(()) } else { Err(format!("{seen:?}")) }
-    })
-    .await;
+    // The second may have been ready a little late: then the first has more of them, or all.
+    let seen = runners(&crowd.engine).await;
+    assert!(seen.iter().map(|(_, actors)| actors).sum::<u64>() == CLIENTS as u64 && seen[0].1 >= seen[1].1, "{seen:?}");
     for round in 0..2 {
         crowd.answered().await;
         let (going, stays) = if round == 0 { (&mut first, "r2") } else { (&mut second, "r1") };
         assert_eq!(going.stop().await, Some(0), "round {round}");
         let said = going.process().said();
         assert!(said.contains("stopped: nothing is left here"), "{said}");
-        assert_eq!(runners(&crowd.engine).await, [(stays.to_string(), CLIENTS as u64)]);
+        until("all are on the one that stays", async || {
+            // It may have been started so lately that it is not ready for them yet.
+            let seen = runners(&crowd.engine).await;
+            (seen == [(stays.to_string(), CLIENTS as u64)]).then_some(()).ok_or(format!("{seen:?}"))
+        })
+        .await;
         going.restart(&url).await;
     }
     crowd.answered().await;

@@ -78,10 +78,12 @@ pub enum Action {
         checkpoint: Checkpoint,
         start: Box<Start>,
     },
-    /// Nothing more is wanted of that call.
+    /// Nothing more is wanted of that call. `taken`: a runner of the pool has had the actor, so that the call has done what it was
+    /// made for, and whoever answers it may have something left to do.
     EndCallOut {
         actor: ActorId,
         generation: Generation,
+        taken: bool,
     },
     /// The socket's actor is told to stop: what the client sends from now on is for the next generation.
     HoldBack {

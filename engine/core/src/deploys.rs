@@ -3,6 +3,7 @@
 //! Every change is one new record of the deployment. Once that is durable it is used: for whatever starts from then on, and for
 //! those that run, which are moved (see [`crate::moves`]). Until then everything is as it was.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use protocol::component::{ComponentHash, ComponentInfo, ComponentRefusal, ComponentRefusalKind};
@@ -24,9 +25,13 @@ pub const VERSIONS_MAX: usize = 100;
 
 /// A call that waits until a runner is ready for its component.
 pub(crate) struct Deploying {
-    pub call: CallId,
+    call: CallId,
     pub component: ComponentHash,
-    pub goal: Goal,
+    goal: Goal,
+    /// Who has been asked and has not answered.
+    asked: BTreeSet<RunnerId>,
+    /// What went wrong on one that says nothing about the component: another may do better.
+    failed: Option<ComponentRefusal>,
 }
 
 pub(crate) enum Goal {
@@ -58,7 +63,7 @@ impl Core {
     pub(crate) fn call_about_deployment(&mut self, call: CallId, operation: Operation) -> Result<(), Refusal> {
         match operation {
             Operation::LookAtComponent { component } => {
-                self.deploy(Deploying { call, component, goal: Goal::Look });
+                self.deploy(call, component, Goal::Look);
             }
             Operation::Deploy { namespace, name, pool, component, settings, canary, looked_at } => {
                 let namespace = self.namespace(&namespace)?;
@@ -66,7 +71,7 @@ impl Core {
                     return Err(Refusal::NameTooLarge { bytes: name.len() });
                 }
                 let new = Box::new(NewVersion { pool, settings, canary, looked_at });
-                self.deploy(Deploying { call, component, goal: Goal::New { namespace, name, new } });
+                self.deploy(call, component, Goal::New { namespace, name, new });
             }
             Operation::Activate { namespace, name, version: number } => {
                 let namespace = self.namespace(&namespace)?;
@@ -77,7 +82,7 @@ impl Core {
                     return Err(Refusal::VersionNotFound { name, version: number });
                 };
                 let component = version.component;
-                self.deploy(Deploying { call, component, goal: Goal::Activate { namespace, name, version: number } });
+                self.deploy(call, component, Goal::Activate { namespace, name, version: number });
             }
             Operation::Configure { namespace, name, settings, canary } => {
                 let now_ms = self.now_ms;
@@ -110,13 +115,12 @@ impl Core {
     }
 
     /// Asks the runners to make the component ready; the deploy goes on in [`Core::prepared`].
-    fn deploy(&mut self, deploying: Deploying) {
-        let component = deploying.component;
+    fn deploy(&mut self, call: CallId, component: ComponentHash, goal: Goal) {
         let runners: Vec<RunnerId> = self.component_runners().map(|(id, _)| id).collect();
         if runners.is_empty() {
-            return self.reply(deploying.call, Err(Refusal::NoComponentRunner));
+            return self.reply(call, Err(Refusal::NoComponentRunner));
         }
-        self.deploying.push(deploying);
+        self.deploying.push(Deploying { call, component, goal, asked: BTreeSet::new(), failed: None });
         for runner in runners {
             self.ask_to_prepare(runner, component);
         }
@@ -125,6 +129,9 @@ impl Core {
     pub(crate) fn ask_to_prepare(&mut self, id: RunnerId, component: ComponentHash) {
         if let Some(runner) = self.runners.get_mut(&id) {
             runner.asked.insert(component);
+            for deploying in self.deploying.iter_mut().filter(|deploying| deploying.component == component) {
+                deploying.asked.insert(id);
+            }
             self.act(Action::ToRunner { runner: id, message: ToRunner::Prepare { component } });
         }
     }
@@ -142,20 +149,38 @@ impl Core {
                 runner.refused.insert(component, refusal.clone());
             }
         }
-        let (ready, waiting) =
+        let (answered, waiting) =
             std::mem::take(&mut self.deploying).into_iter().partition(|deploying| deploying.component == component);
         self.deploying = waiting;
-        for deploying in ready {
+        for mut deploying in answered {
             match &result {
                 Ok(info) => self.is_ready(deploying, info),
+                Err(refusal) if refusal.kind == ComponentRefusalKind::Internal => {
+                    deploying.failed = Some(refusal.clone());
+                    self.deploying.push(deploying);
+                }
                 Err(refusal) => self.reply(deploying.call, Err(Refusal::Component(refusal.clone()))),
             }
         }
+        self.will_not_prepare(id, |asked| asked == component);
         self.place_unplaced();
     }
 
+    /// Nothing more is to be expected of this runner for these components. A deploy that waits for nobody else has failed.
+    pub(crate) fn will_not_prepare(&mut self, id: RunnerId, which: impl Fn(ComponentHash) -> bool) {
+        for deploying in self.deploying.iter_mut().filter(|deploying| which(deploying.component)) {
+            deploying.asked.remove(&id);
+        }
+        let (over, waiting): (Vec<_>, _) =
+            std::mem::take(&mut self.deploying).into_iter().partition(|deploying| deploying.asked.is_empty());
+        self.deploying = waiting;
+        for Deploying { call, failed, .. } in over {
+            self.reply(call, Err(failed.map_or(Refusal::NoComponentRunner, Refusal::Component)));
+        }
+    }
+
     fn is_ready(&mut self, deploying: Deploying, info: &ComponentInfo) {
-        let Deploying { call, component, goal } = deploying;
+        let Deploying { call, component, goal, .. } = deploying;
         let now_ms = self.now_ms;
         let done = match goal {
             Goal::Look => return self.reply(call, Ok(Answer::Component(Box::new(info.clone())))),

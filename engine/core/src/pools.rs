@@ -152,6 +152,7 @@ impl Core {
     pub(crate) fn end_call_out(&mut self, id: ActorId) {
         let Some(actor) = self.actors.get_mut(&id).filter(|actor| actor.record.by_url) else { return };
         actor.record.by_url = false;
+        let taken = actor.life != Life::Calling;
         let generation = actor.record.generation;
         let pool = (actor.record.namespace, actor.record.pool.clone());
         if let Entry::Occupied(mut running) = self.running_by_url.entry(pool) {
@@ -160,7 +161,7 @@ impl Core {
                 more => drop(running.insert(more - 1)),
             }
         }
-        self.act(Action::EndCallOut { actor: id, generation });
+        self.act(Action::EndCallOut { actor: id, generation, taken });
         self.place_unplaced();
     }
 

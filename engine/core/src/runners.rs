@@ -21,7 +21,6 @@ use crate::action::Action;
 use crate::core::{Core, Then, Timer};
 use crate::life::Life;
 use crate::record::{ActorError, After, Change, PoolKind, RunnerConfigRecord, RunnerRef};
-use crate::refusal::Refusal;
 
 pub(crate) struct Runner {
     pub profile: RunnerProfile,
@@ -313,10 +312,8 @@ impl Core {
         self.requests_lost(id);
         self.act(Action::ForgetRunner { runner: id });
         self.place_unplaced();
-        if components && self.component_runners().next().is_none() {
-            for deploying in std::mem::take(&mut self.deploying) {
-                self.reply(deploying.call, Err(Refusal::NoComponentRunner));
-            }
+        if components {
+            self.will_not_prepare(id, |_| true);
         }
     }
 

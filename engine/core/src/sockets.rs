@@ -11,11 +11,18 @@ use crate::action::Action;
 use crate::core::Core;
 use crate::input::RequestKind;
 use crate::life::Life;
+use crate::record::After;
+use crate::requests::Request;
 
 impl Core {
     pub(crate) fn socket_opened(&mut self, request: RequestId, can_hibernate: bool) {
-        if let Some(entry) = self.requests.get_mut(&request).filter(|entry| entry.wish.kind == RequestKind::Socket) {
-            entry.can_hibernate = can_hibernate;
+        let taken = |entry: &&mut Request| entry.wish.kind == RequestKind::Socket && entry.sent.is_some();
+        let Some(entry) = self.requests.get_mut(&request).filter(taken) else { return };
+        entry.can_hibernate = can_hibernate;
+        let life = self.actors.get(&entry.actor).map(|actor| actor.life);
+        // It was told to stop while this was on its way.
+        if can_hibernate && matches!(life, Some(Life::Stopping { after, .. }) if after != After::Destroy) {
+            self.act(Action::HoldBack { request });
         }
     }
 

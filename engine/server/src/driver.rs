@@ -109,7 +109,7 @@ impl Driver {
             Action::CallOut { namespace, pool, checkpoint, start } => {
                 call::call(&engine, namespace, pool, checkpoint, *start);
             }
-            Action::EndCallOut { actor, generation } => call::end(&engine, actor, generation),
+            Action::EndCallOut { actor, generation, taken } => call::end(&engine, actor, generation, taken),
             Action::HoldBack { request } => engine.sockets.hold_back(request),
             Action::Hibernate { request } => engine.sockets.hibernate(request),
             Action::Dispatch { request, runner, actor, generation } => self.dispatch(request, runner, actor, generation),

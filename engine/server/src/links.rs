@@ -98,9 +98,8 @@ impl FromRunnerLink for RunnerDoor {
             | FromRunner::SocketMessage { .. }
             | FromRunner::SocketAck { .. }
             | FromRunner::SocketClose { .. } => {
-                if let Some(request) = self.engine.sockets.hear(self.runner, message) {
-                    let message = FromRunner::RequestReturned { request };
-                    self.engine.inbox.push(Input::FromRunner { runner: self.runner, message });
+                if let Some(input) = self.engine.sockets.hear(self.runner, message) {
+                    self.engine.inbox.push(input);
                 }
             }
             FromRunner::Kv { actor, generation, call, space, question } => self.kv(actor, generation, call, space, question),

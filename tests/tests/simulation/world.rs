@@ -498,7 +498,7 @@ impl World {
             Action::EvictRunner { runner } => self.evict(runner),
             Action::ForgetRunner { runner } => self.forget(runner),
             Action::CallOut { checkpoint, start, .. } => self.call_out(checkpoint, start),
-            Action::EndCallOut { actor, generation } => self.end_call_out(actor, generation),
+            Action::EndCallOut { actor, generation, .. } => self.end_call_out(actor, generation),
             Action::RunSql { runner, actor, generation, call, question } => {
                 self.take_sql(runner, actor, generation, call, question)
             }

@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 
-use crate::check;
+use crate::{check, transcript};
 
 #[test]
 fn actors_spread_over_those_that_are_ready() {
@@ -155,4 +155,22 @@ fn without_another_runner_actors_wait_until_it_is_back() {
             r2 <- request q2 a@2
         "#]],
     );
+}
+
+#[test]
+fn a_runner_that_fails_decides_nothing_while_others_prepare() {
+    let rows = [
+        ("prepared v2", "call 3 <- counter version 2 of 2 is live"),
+        ("refused v2", "call 3 <- component.no_handler: it has no handler"),
+        ("from r3 failed v2\nrunner left", "call 3 <- core.internal_error: r3 has no disk"),
+        ("runner left\nfrom r3 failed v2", "call 3 <- core.internal_error: r3 has no disk"),
+        ("envoy r3 left\nrunner left", "call 3 <- core.internal_error: r2 has no disk"),
+        ("components r4 joined\nrunner left\nenvoy r3 left\nfrom r4 prepared v2", "call 3 <- counter version 2 of 2 is live"),
+    ];
+    for (then, answer) in rows {
+        let script = format!("up\ncomponents r2 joined\ncomponents r3 joined\ndeploy v2\nfrom r2 failed v2\nmemory\n{then}");
+        let told = transcript(&script);
+        let (before, after) = told.split_once("memory:").expect("it was told");
+        assert!(!before.contains("call 3") && after.contains(answer), "{then}: {told}");
+    }
 }

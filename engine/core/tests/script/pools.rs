@@ -21,7 +21,7 @@ fn a_url_is_called_and_a_runner_comes() {
             url <- start a@1 #0
             e1 <- request q1 a@1
             e1 <- stop sleep: a@1 #1
-            url <- end a@1
+            url <- end soon a@1
             q1 <- guard.actor_stopped_while_waiting: the actor stopped before it answered
             a: generation 1, start 0, sleep 0
         "#]],
@@ -91,7 +91,7 @@ fn a_call_that_ends_moves_its_actor_to_the_next() {
             url <- start a@1 #0
             e1 <- request q1 a@1
             e1 <- stop goingaway: a@1 #1
-            url <- end a@1
+            url <- end soon a@1
             q1 <- guard.actor_stopped_while_waiting: the actor stopped before it answered
             url <- start a@2 #0
         "#]],
@@ -118,7 +118,7 @@ fn not_more_actors_than_configured() {
             call 5 <- created b
             b: generation 0, sleep 0, pending 0, ConcurrentActorLimitReached
             e1 <- stop sleep: a@1 #1
-            url <- end a@1
+            url <- end soon a@1
             url <- start b@1 #0
             b: generation 1, pending 0
         "#]],
@@ -141,7 +141,7 @@ fn newer_code_sends_older_runners_away() {
             url <- start a@1 #0
             e1 <- request q1 a@1
             e1 <- stop goingaway: a@1 #1
-            url <- end a@1
+            url <- end soon a@1
             q1 <- guard.actor_stopped_while_waiting: the actor stopped before it answered
             e1 <- evicted
             url <- start a@2 #0
@@ -242,7 +242,7 @@ fn a_url_that_fails_is_called_again_for_a_socket() {
             e1 <- request q1 a@1
             q1 <- hold back
             e1 <- stop sleep: a@1 #1
-            url <- end a@1
+            url <- end soon a@1
             q1 <- hibernate
             url <- start a@2 #0
             url <- end a@2
@@ -286,7 +286,7 @@ fn what_a_call_started_moves_to_another_call_after_the_engine_was_gone() {
             call 4 <- created a
             url <- start a@1 #0
             e1 <- stop goingaway: a@1 #1
-            url <- end a@1
+            url <- end soon a@1
             url <- start a@2 #0
         "#]],
     );
@@ -351,11 +351,11 @@ fn a_program_whose_call_and_connection_are_gone_is_gone() {
             call 3 <- configured, changed true
             url <- start a@1 #0
             e1 <- request q1 a@1
-            url <- end a@1
+            url <- end soon a@1
             q1 <- guard.tunnel_response_closed: the runner of actor a was lost while it handled the request; whether it took effect is not known
             url <- start b@1 #0
             e2 <- request q2 b@1
-            url <- end b@1
+            url <- end soon b@1
             q2 <- guard.tunnel_response_closed: the runner of actor b was lost while it handled the request; whether it took effect is not known
             url <- start a@2 #0
         "#]],

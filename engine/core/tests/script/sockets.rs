@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 
-use crate::check;
+use crate::{check, transcript};
 
 #[test]
 fn a_socket_hibernates_and_goes_on() {
@@ -87,6 +87,47 @@ fn a_message_during_the_stop_wakes_it_again() {
             q1 <- hibernate
             e1 <- start nothing woken q1: a@2 #1
             e1 <- request q1 a@2
+        "#]],
+    );
+}
+
+#[test]
+fn a_socket_that_is_taken_while_the_actor_is_told_to_stop_is_held_back_too() {
+    for (stop, held) in [("sleep a", true), ("destroy a", false)] {
+        let script = format!(
+            "up pool
+             envoy e1 joined
+             socket q1 for a
+             running a
+             {stop}
+             opened q1"
+        );
+        assert_eq!(transcript(&script).contains("q1 <- hold back"), held, "{stop}");
+    }
+}
+
+#[test]
+fn a_socket_that_was_given_back_is_taken_by_nobody() {
+    check(
+        "up pool
+         envoy e1 joined
+         socket q1 for a
+         running a
+         sleep a
+         envoy e1 returned q1
+         opened q1
+         stopped a
+         running a
+         sleep a
+         stopped a",
+        expect![[r#"
+            e1 <- start nothing created: a@1 #1
+            e1 <- request q1 a@1
+            e1 <- stop sleep: a@1 #2
+            e1 <- start nothing woken: a@2 #1
+            e1 <- request q1 a@2
+            e1 <- stop sleep: a@2 #2
+            q1 <- guard.actor_stopped_while_waiting: the actor stopped before it answered
         "#]],
     );
 }

@@ -420,8 +420,9 @@ impl World {
                 let line = format!("url <- start {}@{generation} #{index}", self.name(actor));
                 self.say(&line);
             }
-            Action::EndCallOut { actor, generation } => {
-                let line = format!("url <- end {}@{generation}", self.name(actor));
+            Action::EndCallOut { actor, generation, taken } => {
+                let when = if taken { "end soon" } else { "end" };
+                let line = format!("url <- {when} {}@{generation}", self.name(actor));
                 self.say(&line);
             }
             Action::HoldBack { request } => {

@@ -3,8 +3,9 @@
 //! ```text
 //!          answered with events            told to end, or moved
 //! Opening ----------------------> Open ------------------------> Closing
-//!    | refused, not reached         | it says `stopping`,           | it ends, or the grace period does
-//!    v                              v  its stream ends              v
+//!    | refused, not reached,        | it says `stopping`,           | it ends, or the grace period does
+//!    | told to end before any       |  its stream ends              |
+//!    v  runner had the actor        v                               v
 //!  (closed) <-----------------------+------------------------------ +
 //! ```
 //!
@@ -69,9 +70,12 @@ pub fn call(engine: &Arc<Engine>, namespace: NamespaceId, pool: String, checkpoi
     });
 }
 
-/// The core wants nothing more of this call.
-pub fn end(engine: &Arc<Engine>, actor: ActorId, generation: Generation) {
-    lock(&engine.serverless.calls).remove(&(actor, generation));
+/// The core wants nothing more of this call. `taken`: a runner has had the actor.
+pub fn end(engine: &Arc<Engine>, actor: ActorId, generation: Generation, taken: bool) {
+    if let Some(call) = lock(&engine.serverless.calls).remove(&(actor, generation)) {
+        // A call that has just ended by itself does not listen.
+        let _ = call.send(taken);
+    }
 }
 
 /// All that is needed to make the call.
@@ -129,7 +133,7 @@ struct Seat {
 }
 
 impl Seat {
-    fn take(engine: &Arc<Engine>, actor: ActorId, generation: Generation) -> Option<(Seat, oneshot::Receiver<()>)> {
+    fn take(engine: &Arc<Engine>, actor: ActorId, generation: Generation) -> Option<(Seat, oneshot::Receiver<bool>)> {
         let room = engine.serverless.room.clone().try_acquire_owned().ok()?;
         let (end, ended) = oneshot::channel();
         lock(&engine.serverless.calls).insert((actor, generation), end);
@@ -187,7 +191,7 @@ impl Peer {
 }
 
 /// Until the call is to be closed: then all of it is dropped.
-async fn follow(engine: &Engine, seat: &Seat, times: Times, mut peer: Peer, mut ended: oneshot::Receiver<()>) {
+async fn follow(engine: &Engine, seat: &Seat, times: Times, mut peer: Peer, mut ended: oneshot::Receiver<bool>) {
     let began = Instant::now();
     let mut move_at = began + times.lifespan.saturating_sub(times.grace);
     let mut close_at = began + times.lifespan;
@@ -195,9 +199,9 @@ async fn follow(engine: &Engine, seat: &Seat, times: Times, mut peer: Peer, mut 
     let tell = |outcome| tell(engine, seat.actor, seat.generation, outcome);
     loop {
         tokio::select! {
-            _ = &mut ended, if !over => {
-                // Nobody answered yet, and nobody needs to.
-                if matches!(peer, Peer::Opening(_)) {
+            taken = &mut ended, if !over => {
+                // Nobody answered yet, and nobody needs to. The head may only be late: a runner may have had the actor before it.
+                if matches!(peer, Peer::Opening(_)) && taken != Ok(true) {
                     return;
                 }
                 over = true;

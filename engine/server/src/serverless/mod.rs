@@ -39,8 +39,8 @@ pub const CALLS_OPEN_MAX: usize = 16_384;
 pub struct Serverless {
     /// Goes out with each start.
     token: Option<HeaderValue>,
-    /// By what they started. Dropping the sender says that the core wants nothing more of the call.
-    calls: Mutex<HashMap<(ActorId, Generation), oneshot::Sender<()>>>,
+    /// By what they started. The core wants nothing more of a call when this has been sent: whether a runner has had the actor.
+    calls: Mutex<HashMap<(ActorId, Generation), oneshot::Sender<bool>>>,
     room: Arc<Semaphore>,
     closing: CancellationToken,
 }

@@ -35,6 +35,15 @@ pub enum Word {
     Ends(&'static str, &'static str),
 }
 
+/// What decides what becomes of the socket when its actor stops. The runner's next word may be that it has: so this goes to the core
+/// as the runner says it, and not by way of the socket's task.
+pub enum ForCore {
+    /// The actor has taken it.
+    Opened { can_hibernate: bool },
+    /// Another generation may have it.
+    Returned,
+}
+
 pub struct Line {
     state: Mutex<State>,
     /// Of messages that wait for the client, here or in its task.
@@ -69,20 +78,26 @@ impl Line {
         state.push(word);
     }
 
-    /// True if the runner gives the socket back, so that another generation may have it.
-    pub fn hear(&self, runner: RunnerId, said: Said) -> bool {
+    /// What the core has to hear of it at once, if anything.
+    pub fn hear(&self, runner: RunnerId, said: Said) -> Option<ForCore> {
         let mut state = lock(&self.state);
         if state.is_cut || state.runner.is_some_and(|on| on != runner) {
-            return false;
+            return None;
         }
-        state.is_accepted |= matches!(said, Said::Opened { .. });
-        let is_returned = !state.is_accepted && said.is_refusal();
+        let for_core = match &said {
+            _ if state.is_accepted => None,
+            Said::Opened { can_hibernate } if state.runner.is_some() => {
+                state.is_accepted = true;
+                Some(ForCore::Opened { can_hibernate: *can_hibernate })
+            }
+            said => said.is_refusal().then_some(ForCore::Returned),
+        };
         let bytes = said.bytes();
         let fits_all = self.held.add(bytes);
         let fits = self.waiting_bytes.fetch_add(bytes, Ordering::AcqRel) + bytes <= CLIENT_BYTES_MAX;
         if fits && fits_all {
             state.push(Word::Runner(runner, said));
-            return is_returned;
+            return for_core;
         }
         self.give_back(bytes);
         state.is_cut = true;
@@ -91,7 +106,7 @@ impl Line {
         } else {
             Word::Ends("guard", "websocket_client_too_slow")
         });
-        false
+        None
     }
 
     pub fn poll_word(&self, context: &mut Context<'_>) -> Poll<Word> {

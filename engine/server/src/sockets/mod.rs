@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use engine_core::Input;
 use engine_core::refusal::Refusal;
 use protocol::id::{RequestId, RunnerId};
 use protocol::limits::{MIB, SOCKET_MESSAGE_BYTES_MAX, SOCKET_UNACKED_BYTES_MAX};
@@ -25,7 +26,7 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use crate::error::ApiError;
 use crate::lock::lock;
 use crate::requests::Place;
-use crate::sockets::line::{Line, Word};
+use crate::sockets::line::{ForCore, Line, Word};
 use crate::sockets::state::Said;
 
 /// Clients' sockets that may be open at one time, on the whole server.
@@ -116,9 +117,9 @@ impl Sockets {
         self.tell(request, || Word::Refused(refusal.clone()))
     }
 
-    /// What a runner says about a socket; nothing happens if it is not its to say. One that it gives back is for the core, which
-    /// has to hear of that before it hears that the actor has stopped.
-    pub fn hear(&self, runner: RunnerId, message: FromRunner) -> Option<RequestId> {
+    /// What a runner says about a socket; nothing happens if it is not its to say. What the core has to hear of it before anything
+    /// else that the runner says is returned.
+    pub fn hear(&self, runner: RunnerId, message: FromRunner) -> Option<Input> {
         let (request, said) = match message {
             FromRunner::SocketOpened { request, can_hibernate } => (request, Said::Opened { can_hibernate }),
             FromRunner::SocketMessage { request, data, binary: true } => (request, Said::Message(Message::Binary(data))),
@@ -131,7 +132,10 @@ impl Sockets {
             // The others are about other things.
             _ => return None,
         };
-        self.line(request)?.hear(runner, said).then_some(request)
+        Some(match self.line(request)?.hear(runner, said)? {
+            ForCore::Opened { can_hibernate } => Input::SocketOpened { request, can_hibernate },
+            ForCore::Returned => Input::FromRunner { runner, message: FromRunner::RequestReturned { request } },
+        })
     }
 
     /// The server stops: all clients are told, and no more are taken.

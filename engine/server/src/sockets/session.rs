@@ -257,6 +257,8 @@ impl Session {
         while let Some(act) = self.machine.poll_act() {
             match act {
                 Act::OpenActor => self.open_actor(),
+                // Sockets that sleep are many and should be small.
+                Act::ForgetHead => self.head = None,
                 Act::ToActor(message) => {
                     let (index, data, binary) = (message.index, message.data, message.binary);
                     self.to_runner(ToRunner::SocketMessage { request, index, data, binary });
@@ -275,11 +277,6 @@ impl Session {
     fn tell_core(&mut self, word: ToCore) {
         let request = self.request;
         self.engine.inbox.push(match word {
-            ToCore::Opened { can_hibernate } => {
-                // It is opened once; sockets that sleep are many and should be small.
-                self.head = None;
-                Input::SocketOpened { request, can_hibernate }
-            }
             ToCore::Wakes => Input::SocketWakes { request },
             ToCore::Ended => Input::RequestEnded { request },
             ToCore::Aborted => Input::RequestAborted { request },

@@ -117,6 +117,8 @@ pub enum Said {
 pub enum Act {
     /// Ask the actor.
     OpenActor,
+    /// It has accepted, and is not asked again.
+    ForgetHead,
     ToActor(Indexed),
     CloseActor {
         index: u16,
@@ -129,10 +131,9 @@ pub enum Act {
     TellCore(Word),
 }
 
-/// What the core is told.
+/// What the core is told. That the actor has taken the socket it knows already: see [`super::line`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Word {
-    Opened { can_hibernate: bool },
     Wakes,
     Ended,
     Aborted,
@@ -330,7 +331,7 @@ impl Machine {
         match said {
             Said::Opened { can_hibernate } => {
                 self.state = State::Open { runner, can_hibernate, holds_back: false };
-                self.act(Act::TellCore(Word::Opened { can_hibernate }));
+                self.act(Act::ForgetHead);
                 self.send_kept();
             }
             // The core has been told already, or what it hears next of the actor would come first: see the line.

@@ -100,7 +100,7 @@ impl Stage {
     }
 
     fn says(&self, message: FromRunner) {
-        self.engine.sockets.hear(RUNNER, message);
+        RunnerDoor::new(RUNNER, self.engine.clone()).send(message);
     }
 
     async fn told_core(&mut self, what: &str, mut wanted: impl FnMut(&Input) -> bool) -> Input {
@@ -287,6 +287,31 @@ async fn a_socket_that_an_envoy_refuses_goes_to_the_next_generation() {
     refuse();
     assert_eq!(closed(&mut client).await, (1011, "envoy.actor_generation_mismatch".to_string()));
     stage.told_core("ended", |input| matches!(input, Input::RequestEnded { .. })).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_core_hears_that_an_actor_took_a_socket_before_it_hears_that_the_actor_stopped() {
+    let mut stage = stage().await;
+    let (_client, request) = stage.asked().await;
+    stage.dispatch(request, RUNNER, 1);
+    stage.heard("open").await;
+    let door = RunnerDoor::new(RUNNER, stage.engine.clone());
+    for message in [
+        FromRunner::SocketOpened { request, can_hibernate: true },
+        // It is taken once.
+        FromRunner::SocketOpened { request, can_hibernate: false },
+        // In the place of the actor's last word.
+        FromRunner::Stopping,
+    ] {
+        door.send(message);
+    }
+    let mut told = Vec::new();
+    stage.engine.inbox.take(&mut told);
+    let [Input::SocketOpened { can_hibernate: true, .. }, Input::FromRunner { message: FromRunner::Stopping, .. }] =
+        told.as_slice()
+    else {
+        panic!("{told:?}")
+    };
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

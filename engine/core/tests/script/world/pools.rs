@@ -1,6 +1,7 @@
 //! What scripts say about pools, their runners, sockets and databases.
 
 use bytes::Bytes;
+use protocol::component::{ComponentRefusal, ComponentRefusalKind};
 use protocol::database::{DatabaseAnswer, DatabaseQuestion, Fence, PAGE_BYTES, Rows};
 use protocol::id::{ActorId, RunnerId};
 use protocol::message::{Checkpoint, Event, FromRunner, KvChange, RunnerProfile, RunnerProtocol, Serves};
@@ -76,6 +77,11 @@ impl World {
             ["from", key, "prepared", component] => {
                 let prepared = FromRunner::Prepared { component: component_named(component), result: Ok(component_info()) };
                 self.says(self.envoys[key], prepared);
+            }
+            ["from", key, "failed", component] => {
+                let refusal = ComponentRefusal { kind: ComponentRefusalKind::Internal, message: format!("{key} has no disk") };
+                let message = FromRunner::Prepared { component: component_named(component), result: Err(refusal) };
+                self.says(self.envoys[key], message);
             }
             ["from", key, "writes", actor] => {
                 let (actor, generation) = self.generation(actor);

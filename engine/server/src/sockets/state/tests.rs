@@ -64,6 +64,7 @@ fn event(line: &str) -> Event {
 fn shown(act: &Act) -> String {
     match act {
         Act::OpenActor => "ask".to_string(),
+        Act::ForgetHead => "accepted".to_string(),
         Act::ToActor(Indexed { index, data, .. }) => format!("-> {index} {}", String::from_utf8_lossy(data)),
         Act::CloseActor { index, code, reason } => {
             format!(
@@ -98,7 +99,7 @@ fn a_socket_is_opened_used_and_closed_by_its_actor() {
             dispatch 1: ask
             client early-too
             1 says nothing-yet
-            1 opened: core: Opened { can_hibernate: false }, -> 1 early, -> 2 early-too
+            1 opened: accepted, -> 1 early, -> 2 early-too
             client a: -> 3 a
             1 says b: <- b
             1 acks 1
@@ -132,7 +133,7 @@ fn a_socket_that_came_too_late_for_a_generation_goes_to_the_next() {
             dispatch 2: ask
             2 closes 1011 envoy.actor_not_found
             dispatch 2: ask
-            2 opened: core: Opened { can_hibernate: false }, -> 1 early, -> 2 early-too
+            2 opened: accepted, -> 1 early, -> 2 early-too
             2 closes 1011 envoy.actor_not_found: close client 1011 envoy.actor_not_found, core: Ended
         "#]],
     );
@@ -166,7 +167,7 @@ fn what_is_said_to_an_actor_that_stops_waits_for_its_next_generation() {
          dispatch 2",
         expect![[r#"
             dispatch 1: ask
-            1 opened hibernating: core: Opened { can_hibernate: true }
+            1 opened hibernating: accepted
             client a: -> 1 a
             hold-back
             client b
@@ -189,7 +190,7 @@ fn what_is_said_to_an_actor_that_stops_waits_for_its_next_generation() {
          bye 4000 enough",
         expect![[r#"
             dispatch 1: ask
-            1 opened hibernating: core: Opened { can_hibernate: true }
+            1 opened hibernating: accepted
             hold-back
             client a
             bye 4000 enough: -> 1 a, -> 2 close 4000 enough, core: Aborted
@@ -202,7 +203,7 @@ fn what_is_said_to_an_actor_that_stops_waits_for_its_next_generation() {
          client a",
         expect![[r#"
             dispatch 1: ask
-            1 opened: core: Opened { can_hibernate: false }
+            1 opened: accepted
             hold-back
             client a: -> 1 a
         "#]],
@@ -217,7 +218,7 @@ fn the_clients_close_reaches_the_actor_as_it_was() {
          bye 4002 enough",
         expect![[r#"
             dispatch 1: ask
-            1 opened: core: Opened { can_hibernate: false }
+            1 opened: accepted
             bye 4002 enough: -> 1 close 4002 enough, core: Aborted
         "#]],
     );
@@ -227,7 +228,7 @@ fn the_clients_close_reaches_the_actor_as_it_was() {
          bye",
         expect![[r#"
             dispatch 1: ask
-            1 opened hibernating: core: Opened { can_hibernate: true }
+            1 opened hibernating: accepted
             bye: -> 1 close - -, core: Aborted
         "#]],
     );
@@ -319,7 +320,7 @@ fn only_the_runner_that_has_the_socket_is_heard() {
             dispatch 1: ask
             2 opened hibernating
             2 closes 4000
-            1 opened hibernating: core: Opened { can_hibernate: true }
+            1 opened hibernating: accepted
             1 opened
             2 says x
             2 closes 4000
@@ -350,7 +351,7 @@ fn a_request_that_is_given_back_unopened_is_asked_again() {
             dispatch 2: ask
             at 15000
             1 opened
-            2 opened: core: Opened { can_hibernate: false }, -> 1 a
+            2 opened: accepted, -> 1 a
             1 says x
         "#]],
     );
@@ -375,7 +376,7 @@ fn what_was_not_acked_is_sent_again_under_its_index() {
          dispatch 2",
         expect![[r#"
             dispatch 1: ask
-            1 opened hibernating: core: Opened { can_hibernate: true }
+            1 opened hibernating: accepted
             client a: -> 1 a
             client b: -> 2 b
             client c: -> 3 c
@@ -410,7 +411,7 @@ fn an_actor_may_announce_that_its_socket_sleeps() {
          client c",
         expect![[r#"
             dispatch 1: ask
-            1 opened hibernating: core: Opened { can_hibernate: true }
+            1 opened hibernating: accepted
             client a: -> 1 a
             1 acks 1
             1 hibernates
@@ -442,7 +443,7 @@ fn an_actor_may_speak_before_the_core_knows_that_it_runs() {
          dispatch 2",
         expect![[r#"
             dispatch 1: ask
-            1 opened hibernating: core: Opened { can_hibernate: true }
+            1 opened hibernating: accepted
             hibernate
             2 opened hibernating
             2 says welcome-back
@@ -491,7 +492,7 @@ fn a_client_that_leaves_a_sleeping_actor_wakes_it_to_be_told() {
          dispatch 2",
         expect![[r#"
             dispatch 1: ask
-            1 opened hibernating: core: Opened { can_hibernate: true }
+            1 opened hibernating: accepted
             hibernate
             bye 4003 gone: core: Wakes
             1 says to-nobody
@@ -507,7 +508,7 @@ fn a_client_that_leaves_a_sleeping_actor_wakes_it_to_be_told() {
          dispatch 1",
         expect![[r#"
             dispatch 1: ask
-            1 opened hibernating: core: Opened { can_hibernate: true }
+            1 opened hibernating: accepted
             client a: -> 1 a
             hibernate: core: Wakes
             lost
@@ -523,7 +524,7 @@ fn a_client_that_leaves_a_sleeping_actor_wakes_it_to_be_told() {
          at 35000",
         expect![[r#"
             dispatch 1: ask
-            1 opened hibernating: core: Opened { can_hibernate: true }
+            1 opened hibernating: accepted
             hibernate
             bye: core: Wakes
             at 34999
@@ -538,7 +539,7 @@ fn a_client_that_leaves_a_sleeping_actor_wakes_it_to_be_told() {
          destroyed",
         expect![[r#"
             dispatch 1: ask
-            1 opened hibernating: core: Opened { can_hibernate: true }
+            1 opened hibernating: accepted
             hibernate
             bye: core: Wakes
             destroyed
@@ -560,7 +561,7 @@ fn an_actor_that_acks_nothing_loses_its_clients() {
          at 50000",
         expect![[r#"
             dispatch 1: ask
-            1 opened hibernating: core: Opened { can_hibernate: true }
+            1 opened hibernating: accepted
             at 1000
             client a: -> 1 a
             at 20000
@@ -583,7 +584,7 @@ fn an_actor_that_acks_nothing_loses_its_clients() {
          at 200000",
         expect![[r#"
             dispatch 1: ask
-            1 opened hibernating: core: Opened { can_hibernate: true }
+            1 opened hibernating: accepted
             client a: -> 1 a
             hibernate: core: Wakes
             at 100000
@@ -600,7 +601,7 @@ fn an_actor_that_acks_nothing_loses_its_clients() {
          at 100000",
         expect![[r#"
             dispatch 1: ask
-            1 opened: core: Opened { can_hibernate: false }
+            1 opened: accepted
             client a: -> 1 a
             at 100000
         "#]],
@@ -640,7 +641,7 @@ fn a_text_that_is_none_ends_it() {
          1 no-text",
         expect![[r#"
             dispatch 1: ask
-            1 opened: core: Opened { can_hibernate: false }
+            1 opened: accepted
             1 no-text: -> 1 close 1011 ws.invalid_packet#ray, close client 1011 ws.invalid_packet#ray, core: Aborted
         "#]],
     );
