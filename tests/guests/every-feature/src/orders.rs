@@ -38,7 +38,9 @@ fn carry_out_one(order: &str, attempt: u32) -> Result<Option<String>, Ended> {
             shown(kv::put(key.as_bytes(), value.as_bytes()))
         }
         "did" => did().join("; "),
-        "keys" => shown(kv::list(&kv::Selector::All, kv::ListOptions { reverse: false, limit: None, keys_only: true }).map(|all| all.len())),
+        "keys" => shown(
+            kv::list(&kv::Selector::All, kv::ListOptions { reverse: false, limit: None, keys_only: true }).map(|all| all.len()),
+        ),
         "sql" => match sql::execute(rest, &[]) {
             Ok(executed) => format!("{:?} {}", executed.rows, executed.changes),
             Err(error) => format!("{}: {}", error.code, error.message),
