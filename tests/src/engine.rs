@@ -55,12 +55,7 @@ impl Engine {
     }
 
     pub async fn start_with(flags: &[&str]) -> Engine {
-        let remote = match env::var("RIVET_TEST_RUNNER") {
-            Ok(form) if form == "remote" => true,
-            Ok(form) => panic!("RIVET_TEST_RUNNER={form}: remote is the only other form"),
-            Err(_) => false,
-        };
-        if !remote {
+        if !is_remote() {
             return Engine::start_alone(flags).await;
         }
         let mut engine = Engine::new(&[flags, &["--no-wasm-runner"]].concat());
@@ -263,6 +258,15 @@ impl Engine {
     /// Runs a command of the binary against this engine.
     pub async fn cli(&self, arguments: &[&str]) -> Done {
         run(&self.url, arguments).await
+    }
+}
+
+/// Whether the tests are run with a runner that is a process of its own.
+pub fn is_remote() -> bool {
+    match env::var("RIVET_TEST_RUNNER") {
+        Ok(form) if form == "remote" => true,
+        Ok(form) => panic!("RIVET_TEST_RUNNER={form}: remote is the only other form"),
+        Err(_) => false,
     }
 }
 
