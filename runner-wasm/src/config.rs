@@ -29,6 +29,21 @@ pub(crate) const KEEP_AWAKE_MS_MAX: u64 = 365 * 24 * 3_600_000;
 pub(crate) const MAPPINGS_PER_INSTANCE: usize = 8;
 /// Used where the kernel does not say how many mappings a process may have.
 pub(crate) const ACTORS_MAX_ELSEWHERE: usize = 8_000;
+/// How long a start waits for a place while idle actors are put to sleep, before it is refused.
+pub(crate) const ROOM_WAIT_MS: u64 = 2_000;
+/// How often it is seen whether that has made enough room.
+pub(crate) const ROOM_TICK_MS: u64 = 20;
+/// An actor that was asked to sleep counts as leaving for so long. Then another one is asked in its stead.
+pub(crate) const LEAVING_MS: u64 = 500;
+/// Above so much of the memory for all guests idle actors are put to sleep, until there is less than the second.
+pub(crate) const MEMORY_HIGH_PERCENT: usize = 90;
+pub(crate) const MEMORY_LOW_PERCENT: usize = 75;
+/// Of all actors that are idle so many, those that were used least lately, are remembered by one scan: one in sixteen, and at least
+/// these. Putting one to sleep costs a look at sixteen or fewer.
+pub(crate) const CANDIDATES_SHARE: usize = 16;
+pub(crate) const CANDIDATES_MIN: usize = 64;
+/// Scans that find nobody may take this part of a processor's time.
+pub(crate) const SCAN_TIME_SHARE: u32 = 20;
 /// How often a running guest is interrupted, and how finely its processor time is counted.
 pub(crate) const TICK_MS: u64 = 10;
 /// Ticks without a running guest after which the ticking stops.

@@ -100,6 +100,7 @@ async fn an_engine_is_launched_and_outlives_its_launcher() {
             "rivet_actors_in_memory 0\n",
             "rivet_runners_connected 1\n",
             "rivet_api_request_total{method=\"GET\",path=\"/datacenters\",status=\"200\"} 1\n",
+            "rivet_wasm_slept_for_room_total 0\n",
             "rivet_store_commits_total ",
             "rivet_actor_request_total{status=\"2xx\"} 0\n",
         ];

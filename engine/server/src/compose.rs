@@ -43,7 +43,7 @@ use crate::error::ApiError;
 use crate::inbox::Inbox;
 use crate::links::RunnerDoor;
 use crate::logs::LogBook;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, RunnerFigures};
 use crate::ports::{self, Port};
 use crate::readers::Readers;
 use crate::requests::Requests;
@@ -274,6 +274,15 @@ fn join_own_runner(engine: &Arc<Engine>, data_dir: &Path, wasm: &WasmConfig) -> 
     let door = Arc::new(RunnerDoor::new(OWN_RUNNER, engine.clone()));
     let runner = runner_wasm::Runner::new(runner_config(cache_dir, wasm), door).map_err(EngineError::Runner)?;
     let profile = runner.profile();
+    let counted = Arc::downgrade(&runner);
+    engine.metrics.count_own_runner(move || {
+        let metrics = counted.upgrade().map(|runner| runner.metrics());
+        metrics.map_or_else(RunnerFigures::default, |metrics| RunnerFigures {
+            actors: metrics.actors,
+            memory_bytes: metrics.memory_bytes,
+            slept_for_room: metrics.slept_for_room,
+        })
+    });
     engine.runners.join(OWN_RUNNER, runner);
     engine.inbox.push(Input::RunnerJoined { runner: OWN_RUNNER, profile });
     Ok(())

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 use std::fs;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
@@ -34,6 +34,7 @@ pub struct Metrics {
     api: Mutex<BTreeMap<ApiCall, ApiCount>>,
     driver_asked: AtomicBool,
     asking: Mutex<Vec<oneshot::Sender<DriverFigures>>>,
+    own_runner: OnceLock<Box<dyn Fn() -> RunnerFigures + Send + Sync>>,
 }
 
 /// What only the driver knows.
@@ -42,6 +43,14 @@ pub struct DriverFigures {
     pub actors_in_memory: usize,
     pub requests_in_flight: usize,
     pub writer: Figures,
+}
+
+/// What the engine's own runner has in use.
+#[derive(Clone, Copy, Default)]
+pub struct RunnerFigures {
+    pub actors: usize,
+    pub memory_bytes: usize,
+    pub slept_for_room: u64,
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -70,6 +79,11 @@ impl Metrics {
         let count = api.entry(ApiCall { path, method: known(method), status }).or_default();
         count.calls += 1;
         count.took += took;
+    }
+
+    /// There is one such runner, or none.
+    pub fn count_own_runner(&self, figures: impl Fn() -> RunnerFigures + Send + Sync + 'static) {
+        self.own_runner.get_or_init(|| Box::new(figures));
     }
 
     /// Called by the driver after each round; nearly always nobody asks.
@@ -133,6 +147,9 @@ pub async fn page(engine: &Engine) -> String {
     if let Some(figures) = metrics.ask_driver(engine).await {
         driver(&mut page, &figures);
     }
+    if let Some(figures) = metrics.own_runner.get() {
+        own_runner(&mut page, &figures());
+    }
     if let Some(bytes) = memory_bytes() {
         page.gauge("process_resident_memory_bytes", "Memory of the process that is in use.", bytes);
     }
@@ -171,6 +188,16 @@ fn driver(page: &mut Page, figures: &DriverFigures) {
     page.counter("rivet_store_commit_conflicts_total", "Commits that were refused by a check of theirs.", writer.conflicts);
     page.counter("rivet_store_syncs_total", "Times the disk was told to sync.", writer.syncs);
     page.counter("rivet_store_failures_total", "Writes and syncs that failed.", writer.failures);
+}
+
+fn own_runner(page: &mut Page, figures: &RunnerFigures) {
+    page.gauge("rivet_wasm_actors", "Wasm actors that this process has in memory.", figures.actors);
+    page.gauge("rivet_wasm_memory_bytes", "Memory of their guests, as it counts towards the limit for all.", figures.memory_bytes);
+    page.counter(
+        "rivet_wasm_slept_for_room_total",
+        "Idle Wasm actors that were asked to sleep because others needed their room.",
+        figures.slept_for_room,
+    );
 }
 
 #[derive(Default)]

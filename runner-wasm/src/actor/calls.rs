@@ -110,7 +110,7 @@ pub async fn guarded<R>(
     call: impl Future<Output = wasmtime::Result<R>>,
 ) -> Result<R, Failure> {
     actor.meter.reset();
-    actor.refused.reset();
+    actor.share.begin();
     match actor.meter.run(call, deadline).await {
         Some(Ok(result)) => Ok(result),
         Some(Err(error)) => Err(trap::failure(actor, handler, &error)),

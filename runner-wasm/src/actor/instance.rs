@@ -39,7 +39,7 @@ pub enum Turn {
 impl Instance {
     pub async fn new(actor: &Arc<Actor>, prepared: Arc<Prepared>, place: OwnedSemaphorePermit) -> Result<Instance, Failure> {
         let shared = &actor.shared;
-        let limiter = Limiter::new(Arc::clone(&shared.room), Arc::clone(&actor.refused), actor.limits.memory_bytes);
+        let limiter = Limiter::new(Arc::clone(&shared.room), Arc::clone(&actor.share), actor.limits.memory_bytes);
         let mut store = host::store(&shared.engine, Arc::clone(actor), limiter, Arc::clone(&shared.grants));
         // A component may run code of its own while it is instantiated; it writes nothing then.
         actor.books().state.begin();

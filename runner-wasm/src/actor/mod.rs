@@ -8,6 +8,7 @@
 //! - [`mailbox`]: what stands in line.
 //! - [`task`]: the life, from start to stopped.
 //! - [`instance`]: the guest, and what it does with each message.
+//! - [`rest`]: whether it has something to do.
 //! - [`calls`]: its handlers.
 //! - [`due`], [`queue`]: what it does by itself.
 //! - [`asking`], [`questions`]: what it asks the engine.
@@ -23,6 +24,7 @@ mod log;
 mod mailbox;
 mod questions;
 mod queue;
+mod rest;
 mod task;
 mod trap;
 
@@ -48,6 +50,7 @@ pub use self::mailbox::{Mail, Mailbox, Refused, Request};
 pub use self::questions::Answer;
 use self::questions::Questions;
 pub use self::queue::Completion;
+use self::rest::Rest;
 pub use self::task::run;
 use crate::client::Speaker;
 use crate::config::{INCOMING_BYTES_MAX, KEEP_AWAKE_MS_MAX, KIB_PERMIT, OUTBOX_BYTES_MAX, SAID_HELD_BYTES_MAX};
@@ -69,7 +72,8 @@ pub struct Actor {
     pub generation: Generation,
     pub start: Start,
     pub meter: Meter,
-    pub refused: Arc<room::Refused>,
+    pub share: Arc<room::Share>,
+    pub rest: Rest,
     pub shared: Arc<Shared>,
     pub limits: Limits,
     /// Room for bodies that were returned whole and are still being sent, in KiB.
@@ -141,7 +145,8 @@ impl Actor {
             id: checkpoint.actor,
             generation: checkpoint.generation,
             meter: Meter::new(Arc::clone(&shared.ticker), limits.cpu_ms),
-            refused: Arc::default(),
+            share: Arc::default(),
+            rest: Rest::default(),
             outbox: Arc::new(Semaphore::new(OUTBOX_BYTES_MAX / KIB_PERMIT)),
             sending: AtomicUsize::new(0),
             gathered_bytes: AtomicUsize::new(0),
@@ -295,11 +300,23 @@ impl Actor {
         *lock(&self.awake_until) = (for_ms > 0).then(|| Instant::now() + limit);
     }
 
+    /// Asks it to sleep because somebody else needs its room. Whether it will: it has nothing to do, nothing to send, and was not
+    /// told to stay awake.
+    pub fn ask_to_sleep(&self) -> bool {
+        let is_kept_awake = lock(&self.awake_until).is_some_and(|until| until > Instant::now());
+        let is_busy = self.sending.load(SeqCst) > 0 || self.gathered_bytes.load(Relaxed) > 0;
+        let asked = !is_kept_awake && !is_busy && self.rest.ask();
+        if asked {
+            self.arrived.notify_one();
+        }
+        asked
+    }
+
     // What the task does.
 
     /// When it may go to sleep if nothing happens from now on.
-    fn idle_at(&self) -> Instant {
-        let idle_at = Instant::now() + Duration::from_millis(self.shared.limits.idle_before_sleep_ms);
+    fn idle_at(&self, now: Instant) -> Instant {
+        let idle_at = now + Duration::from_millis(self.shared.limits.idle_before_sleep_ms);
         lock(&self.awake_until).map_or(idle_at, |until| until.max(idle_at))
     }
 

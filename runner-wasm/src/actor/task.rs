@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use protocol::limits::{FAILURE_TEXT_BYTES_MAX, KV_LIST_ENTRIES_MAX, cut};
 use protocol::message::{Event, Failure, FailureKind, FromRunner, KvSpace, Outcome};
+use tokio::time::Instant;
 
 use super::instance::Turn;
 use super::{Actor, Instance, Mail, lock};
@@ -61,7 +62,7 @@ impl Drop for Guard<'_> {
 
 /// Nothing of the actor has run before this has ended well.
 async fn begin(actor: &Arc<Actor>) -> Result<Instance, Failure> {
-    let place = actor.shared.room.admit()?;
+    let place = actor.shared.room.admit().await?;
     let prepared = component(actor).await?;
     load_agenda(actor).await?;
     let mut instance = Instance::new(actor, prepared, place).await?;
@@ -134,17 +135,26 @@ fn waiting_mail(actor: &Actor) -> Option<Mail> {
 }
 
 async fn next_mail(actor: &Actor) -> Mail {
-    let idle_at = actor.idle_at();
+    if let Some(mail) = waiting_mail(actor) {
+        return mail;
+    }
+    let now = Instant::now();
+    let idle_at = actor.idle_at(now);
+    actor.rest.idle(actor.shared.us_at(now));
     let mut told = false;
     loop {
         if let Some(mail) = waiting_mail(actor) {
+            actor.rest.end(matches!(mail, Mail::Stop(_)));
             return mail;
+        }
+        if !told && actor.rest.wishes() {
+            told = true;
+            actor.event(Event::SleepIntent);
         }
         if told {
             actor.arrived.notified().await;
         } else if tokio::time::timeout_at(idle_at, actor.arrived.notified()).await.is_err() {
-            told = true;
-            actor.event(Event::SleepIntent);
+            actor.rest.wish();
         }
     }
 }
@@ -157,6 +167,8 @@ fn outcome_of(end: Result<(), Failure>) -> Outcome {
 }
 
 async fn end_of(actor: &Arc<Actor>, outcome: Outcome) {
+    // Its place is free.
+    actor.rest.end(false);
     actor.flush_log();
     actor.settle().await;
     lock(&actor.completions).clear();

@@ -37,7 +37,7 @@ fn classify(actor: &Actor, error: &wasmtime::Error, frames: usize) -> (FailureKi
         return (FailureKind::CpuTimeExceeded, text);
     }
     // A guest that is refused memory usually gives up by a trap of its own choice.
-    if let Some(refused) = actor.refused.failure(limits.memory_bytes) {
+    if let Some(refused) = actor.share.failure(limits.memory_bytes) {
         return (refused.kind, refused.message);
     }
     match error.downcast_ref::<Trap>() {

@@ -3,9 +3,11 @@
 //! Nothing here waits and nothing decides about actors. A message for a generation that is not in memory is answered as the
 //! protocol wants: a request goes back, everything else is too late to matter.
 
+pub mod idle;
 pub mod sharded;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bytes::Bytes;
 use protocol::component::ComponentHash;
@@ -16,6 +18,7 @@ use protocol::message::{
     ToRunner,
 };
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 use wasmtime::Engine;
 
 use self::sharded::Sharded;
@@ -51,6 +54,8 @@ pub struct Shared {
     /// Which actor has the client's socket.
     pub sockets: Sharded<RequestId, Arc<Actor>>,
     actors: Sharded<ActorId, Arc<Actor>>,
+    began: Instant,
+    slept_for_room: AtomicU64,
 }
 
 pub struct Limits {
@@ -69,6 +74,8 @@ pub struct Metrics {
     pub memory_bytes: usize,
     /// Requests that have not ended.
     pub requests: usize,
+    /// How often an actor was put to sleep because its room was needed.
+    pub slept_for_room: u64,
 }
 
 impl Runner {
@@ -100,8 +107,12 @@ impl Runner {
             },
             sockets: Sharded::default(),
             actors: Sharded::default(),
+            began: Instant::now(),
+            slept_for_room: AtomicU64::new(0),
         };
-        Ok(Arc::new(Runner { shared: Arc::new(shared) }))
+        let shared = Arc::new(shared);
+        shared.runtime.spawn(idle::run(Arc::clone(&shared.room), Arc::downgrade(&shared)));
+        Ok(Arc::new(Runner { shared }))
     }
 
     pub fn profile(&self) -> RunnerProfile {
@@ -110,7 +121,12 @@ impl Runner {
 
     pub fn metrics(&self) -> Metrics {
         let room = &self.shared.room;
-        Metrics { actors: room.actors(), memory_bytes: room.memory_used_bytes(), requests: self.shared.routes.len() }
+        Metrics {
+            actors: room.actors(),
+            memory_bytes: room.memory_used_bytes(),
+            requests: self.shared.routes.len(),
+            slept_for_room: self.shared.slept_for_room.load(Relaxed),
+        }
     }
 }
 
@@ -181,6 +197,11 @@ impl ToRunnerLink for Runner {
 }
 
 impl Shared {
+    /// On the clock of this runner.
+    pub fn us_at(&self, moment: Instant) -> u64 {
+        moment.duration_since(self.began).as_micros() as u64
+    }
+
     /// The actor's task is over; messages for it are too late from now on.
     pub fn forget(&self, actor: &Arc<Actor>) {
         let sockets = actor.books().sockets.requests();
@@ -288,5 +309,7 @@ impl Drop for Runner {
 impl Drop for Shared {
     fn drop(&mut self) {
         self.ticker.end();
+        // Who makes room looks, and finds that there is no runner.
+        self.room.press();
     }
 }

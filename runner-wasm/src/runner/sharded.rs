@@ -42,6 +42,13 @@ impl<K: Hash + Eq + Copy, V> Sharded<K, V> {
         }
     }
 
+    /// Looks at all, one part after the other.
+    pub fn look(&self, mut look: impl FnMut(&V)) {
+        for shard in &self.shards {
+            lock(shard).values().for_each(&mut look);
+        }
+    }
+
     /// Takes out all that meet the condition.
     pub fn take_if(&self, condition: impl Fn(&V) -> bool) -> Vec<V> {
         self.shards

@@ -1,25 +1,32 @@
 //! Room for guests: how many instances may live, and the memory of each and of all.
 //!
 //! Both are refusals, never an abort: past the kernel's limit on memory mappings an allocation of ours would end the process, so
-//! the count of live instances stays below what could reach it.
+//! the count of live instances stays below what could reach it. Before it comes to that, room is made: who runs short presses, and
+//! [`idle`](crate::runner::idle) puts actors to sleep that have nothing to do.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use protocol::message::{Failure, FailureKind};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use wasmtime::ResourceLimiter;
 
 use crate::config::{
-    ACTORS_MAX_ELSEWHERE, CORE_INSTANCES_MAX, INITIAL_MEMORY_SHARE, MAPPINGS_PER_INSTANCE, MEMORIES_MAX, TABLE_ELEMENTS_MAX,
-    TABLES_MAX,
+    ACTORS_MAX_ELSEWHERE, CORE_INSTANCES_MAX, INITIAL_MEMORY_SHARE, MAPPINGS_PER_INSTANCE, MEMORIES_MAX, MEMORY_HIGH_PERCENT,
+    MEMORY_LOW_PERCENT, ROOM_WAIT_MS, TABLE_ELEMENTS_MAX, TABLES_MAX,
 };
 
 pub struct Room {
     actors_max: usize,
     actors: Arc<Semaphore>,
+    /// Starts that wait for a place.
+    waiting: AtomicUsize,
     memory_total_bytes: usize,
     memory_used_bytes: AtomicUsize,
+    /// The most that a guest was refused since somebody looked.
+    memory_refused_bytes: AtomicUsize,
+    pressed: Notify,
 }
 
 impl Room {
@@ -28,21 +35,59 @@ impl Room {
         Room {
             actors_max,
             actors: Arc::new(Semaphore::new(actors_max)),
+            waiting: AtomicUsize::new(0),
             memory_total_bytes,
             memory_used_bytes: AtomicUsize::new(0),
+            memory_refused_bytes: AtomicUsize::new(0),
+            pressed: Notify::new(),
         }
     }
 
-    /// The right to one live instance; given back when dropped.
-    pub fn admit(&self) -> Result<OwnedSemaphorePermit, Failure> {
-        Arc::clone(&self.actors).try_acquire_owned().map_err(|_| Failure {
+    /// The right to one live instance; given back when dropped. Waits a while if there is none, in the order of arrival.
+    pub async fn admit(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        let actors = || Arc::clone(&self.actors);
+        if let Ok(place) = actors().try_acquire_owned() {
+            return Ok(place);
+        }
+        let _waiting = Waiting::new(self);
+        let place = tokio::time::timeout(Duration::from_millis(ROOM_WAIT_MS), actors().acquire_owned()).await;
+        place.ok().and_then(Result::ok).ok_or_else(|| Failure {
             kind: FailureKind::NoRoom,
             message: format!(
-                "{} Wasm actors are awake, as many as this runner takes; raise the kernel's vm.max_map_count (each actor needs \
-                 {MAPPINGS_PER_INSTANCE} mappings) and the limit --wasm-actors-max if it is set, or try again when some are asleep",
+                "{} Wasm actors are awake, as many as this runner takes, and for {ROOM_WAIT_MS} ms none was idle that could be put to \
+                 sleep; raise the kernel's vm.max_map_count (each actor needs {MAPPINGS_PER_INSTANCE} mappings) and the limit \
+                 --wasm-actors-max if it is set, or try again when some are asleep",
                 self.actors_max
             ),
         })
+    }
+
+    /// Starts that wait for a place.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Relaxed)
+    }
+
+    /// Whether memory is about to run out, or has since this was asked before: how much was wanted.
+    pub fn is_short_of_memory(&self) -> Option<usize> {
+        let refused_bytes = self.memory_refused_bytes.swap(0, Relaxed);
+        let is_high = self.memory_used_bytes() > percent(self.memory_total_bytes, MEMORY_HIGH_PERCENT);
+        (is_high || refused_bytes > 0).then_some(refused_bytes)
+    }
+
+    /// What must be given back until there is plenty again, and so many bytes fit.
+    pub fn memory_to_free_bytes(&self, wanted_bytes: usize) -> usize {
+        let low = percent(self.memory_total_bytes, MEMORY_LOW_PERCENT);
+        self.memory_used_bytes().saturating_sub(low.min(self.memory_total_bytes.saturating_sub(wanted_bytes)))
+    }
+
+    /// Says that somebody should look whether there is room.
+    pub fn press(&self) {
+        self.pressed.notify_one();
+    }
+
+    /// Waits for [`Room::press`]. For one task.
+    pub async fn pressed(&self) {
+        self.pressed.notified().await;
     }
 
     pub fn actors(&self) -> usize {
@@ -55,7 +100,14 @@ impl Room {
 
     fn take(&self, bytes: usize) -> bool {
         let fits = |used: usize| used.checked_add(bytes).filter(|used| *used <= self.memory_total_bytes);
-        self.memory_used_bytes.fetch_update(Relaxed, Relaxed, fits).is_ok()
+        let taken = self.memory_used_bytes.fetch_update(Relaxed, Relaxed, fits).is_ok();
+        if !taken {
+            self.memory_refused_bytes.fetch_max(bytes, Relaxed);
+        }
+        if !taken || self.memory_used_bytes() > percent(self.memory_total_bytes, MEMORY_HIGH_PERCENT) {
+            self.press();
+        }
+        taken
     }
 
     fn give_back(&self, bytes: usize) {
@@ -63,26 +115,55 @@ impl Room {
     }
 }
 
+/// A start that waits for a place is counted.
+struct Waiting<'a>(&'a Room);
+
+impl<'a> Waiting<'a> {
+    fn new(room: &'a Room) -> Waiting<'a> {
+        room.waiting.fetch_add(1, Relaxed);
+        room.press();
+        Waiting(room)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Relaxed);
+    }
+}
+
+fn percent(of: usize, percent: usize) -> usize {
+    of / 100 * percent
+}
+
 fn actors_that_fit() -> usize {
     let mappings = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok().and_then(|text| text.trim().parse::<usize>().ok());
     mappings.map_or(ACTORS_MAX_ELSEWHERE, |mappings| mappings / MAPPINGS_PER_INSTANCE)
 }
 
-/// Whether, and why, a guest's memory was not allowed to grow since its message began: says what a trap that follows is about.
+/// What one guest has of the memory for all. And whether, and why, it was not allowed more since its message began: says what a trap
+/// that follows is about.
 #[derive(Default)]
-pub struct Refused(AtomicU8);
+pub struct Share {
+    taken_bytes: AtomicUsize,
+    refused: AtomicU8,
+}
 
 const NOT_REFUSED: u8 = 0;
 const BY_ACTOR: u8 = 1;
 const BY_TOTAL: u8 = 2;
 
-impl Refused {
-    pub fn reset(&self) {
-        self.0.store(NOT_REFUSED, Relaxed);
+impl Share {
+    pub fn taken_bytes(&self) -> usize {
+        self.taken_bytes.load(Relaxed)
+    }
+
+    pub fn begin(&self) {
+        self.refused.store(NOT_REFUSED, Relaxed);
     }
 
     pub fn failure(&self, memory_per_actor_bytes: usize) -> Option<Failure> {
-        match self.0.load(Relaxed) {
+        match self.refused.load(Relaxed) {
             BY_ACTOR => Some(Failure {
                 kind: FailureKind::MemoryExceeded,
                 message: format!(
@@ -105,19 +186,17 @@ impl Refused {
 /// Holds one instance to its limits, and counts what it has.
 pub struct Limiter {
     room: Arc<Room>,
-    refused: Arc<Refused>,
+    share: Arc<Share>,
     limit_bytes: usize,
     used_bytes: usize,
-    /// What of it counts in the room for all.
-    taken_bytes: usize,
     /// What the latest permitted growth used and took: given back if the kernel refuses it after us.
     latest: (usize, usize),
     table_elements: usize,
 }
 
 impl Limiter {
-    pub fn new(room: Arc<Room>, refused: Arc<Refused>, limit_bytes: usize) -> Limiter {
-        Limiter { room, refused, limit_bytes, used_bytes: 0, taken_bytes: 0, latest: (0, 0), table_elements: 0 }
+    pub fn new(room: Arc<Room>, share: Arc<Share>, limit_bytes: usize) -> Limiter {
+        Limiter { room, share, limit_bytes, used_bytes: 0, latest: (0, 0), table_elements: 0 }
     }
 }
 
@@ -130,16 +209,16 @@ impl ResourceLimiter for Limiter {
             return Ok(false);
         }
         if self.used_bytes.checked_add(more).is_none_or(|used| used > self.limit_bytes) {
-            self.refused.0.store(BY_ACTOR, Relaxed);
+            self.share.refused.store(BY_ACTOR, Relaxed);
             return Ok(false);
         }
         let taken = if current == 0 { more / INITIAL_MEMORY_SHARE } else { more };
         if !self.room.take(taken) {
-            self.refused.0.store(BY_TOTAL, Relaxed);
+            self.share.refused.store(BY_TOTAL, Relaxed);
             return Ok(false);
         }
         self.used_bytes += more;
-        self.taken_bytes += taken;
+        self.share.taken_bytes.fetch_add(taken, Relaxed);
         self.latest = (more, taken);
         Ok(true)
     }
@@ -148,14 +227,14 @@ impl ResourceLimiter for Limiter {
         let (used, taken) = std::mem::take(&mut self.latest);
         self.room.give_back(taken);
         self.used_bytes -= used;
-        self.taken_bytes -= taken;
+        self.share.taken_bytes.fetch_sub(taken, Relaxed);
         Ok(())
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         let elements = self.table_elements.saturating_add(desired.saturating_sub(current));
         if elements > TABLE_ELEMENTS_MAX {
-            self.refused.0.store(BY_ACTOR, Relaxed);
+            self.share.refused.store(BY_ACTOR, Relaxed);
             return Ok(false);
         }
         self.table_elements = elements;
@@ -177,7 +256,7 @@ impl ResourceLimiter for Limiter {
 
 impl Drop for Limiter {
     fn drop(&mut self) {
-        self.room.give_back(self.taken_bytes);
+        self.room.give_back(self.share.taken_bytes.swap(0, Relaxed));
     }
 }
 
@@ -189,8 +268,9 @@ mod tests {
     fn memory_is_counted_once_and_given_back() {
         const PAGE: usize = 65_536;
         let room = Arc::new(Room::new(Some(2), 16 * PAGE));
-        let refused = Arc::new(Refused::default());
-        let mut first = Limiter::new(Arc::clone(&room), Arc::clone(&refused), 31 * PAGE);
+        let share = || Arc::new(Share::default());
+        let (of_first, of_second) = (share(), share());
+        let mut first = Limiter::new(Arc::clone(&room), Arc::clone(&of_first), 31 * PAGE);
         let grow = |limiter: &mut Limiter, from: usize, to: usize| {
             limiter.memory_growing(from * PAGE, to * PAGE, None).is_ok_and(|grown| grown)
         };
@@ -198,16 +278,24 @@ mod tests {
         assert!(grow(&mut first, 0, 16));
         assert!(grow(&mut first, 16, 30));
         assert!(!grow(&mut first, 30, 32));
-        assert_eq!(refused.failure(1).map(|failure| failure.kind), Some(FailureKind::MemoryExceeded));
+        assert_eq!(of_first.failure(1).map(|failure| failure.kind), Some(FailureKind::MemoryExceeded));
         // A refusal that the kernel then reports too gives nothing back twice.
         assert!(first.memory_grow_failed(wasmtime::Error::msg("refused")).is_ok());
         assert_eq!(room.memory_used_bytes(), 15 * PAGE);
 
-        let mut second = Limiter::new(Arc::clone(&room), Arc::clone(&refused), 100 * PAGE);
+        assert_eq!(of_first.taken_bytes(), 15 * PAGE);
+        // Above the mark, but nothing was refused for want of memory.
+        assert_eq!(room.is_short_of_memory(), Some(0));
+        assert_eq!(room.memory_to_free_bytes(0), 15 * PAGE - 16 * PAGE / 100 * 75);
+        assert_eq!(room.memory_to_free_bytes(10 * PAGE), 9 * PAGE);
+
+        let mut second = Limiter::new(Arc::clone(&room), Arc::clone(&of_second), 100 * PAGE);
         assert!(grow(&mut second, 0, 16));
         assert!(!grow(&mut second, 16, 17));
-        assert_eq!(refused.failure(1).map(|failure| failure.kind), Some(FailureKind::NoRoom));
+        assert_eq!(of_second.failure(1).map(|failure| failure.kind), Some(FailureKind::NoRoom));
         drop(first);
+        // Said once: it was refused.
+        assert_eq!((room.is_short_of_memory(), room.is_short_of_memory()), (Some(PAGE), None));
         assert!(grow(&mut second, 16, 20));
         assert!(second.memory_grow_failed(wasmtime::Error::msg("no memory")).is_ok());
         assert_eq!(room.memory_used_bytes(), PAGE);
@@ -216,14 +304,20 @@ mod tests {
         assert_eq!(room.memory_used_bytes(), 0);
     }
 
-    #[test]
-    fn the_last_place_is_the_last() {
+    #[tokio::test]
+    async fn the_last_place_is_the_last() {
         let room = Room::new(Some(1), 0);
-        let place = room.admit().expect("the first fits");
-        let refusal = room.admit().expect_err("the second does not");
+        let place = room.admit().await.expect("the first fits");
+        let refusal = room.admit().await.expect_err("the second does not");
         assert_eq!(refusal.kind, FailureKind::NoRoom);
         assert!(refusal.message.contains("vm.max_map_count"), "{}", refusal.message);
-        drop(place);
-        assert_eq!(room.actors(), 0);
+        assert_eq!(room.waiting(), 0);
+        let (second, ()) = tokio::join!(room.admit(), async {
+            room.pressed().await;
+            assert_eq!(room.waiting(), 1);
+            drop(place);
+        });
+        drop(second.expect("the first has left in time"));
+        assert_eq!((room.actors(), room.waiting()), (0, 0));
     }
 }

@@ -8,6 +8,7 @@ mod database;
 mod engine;
 mod features;
 mod gate;
+mod room;
 mod sockets;
 mod standard;
 mod streams;
