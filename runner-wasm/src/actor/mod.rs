@@ -36,7 +36,6 @@ use protocol::id::{ActorId, Generation, RequestId};
 use protocol::limits::{COMMITS_IN_FLIGHT_PER_ACTOR_MAX, SOCKET_MESSAGE_BYTES_MAX, SOCKETS_PER_ACTOR_MAX};
 use protocol::message::{Checkpoint, Commit, DatabaseCommit, Event, Failure, FailureKind, FromRunner, LogLevel, Start, StopReason};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::time::Instant;
 
 pub use self::asking::no_database_answer;
 pub use self::calls::guarded;
@@ -93,7 +92,7 @@ pub struct Actor {
     wants_sleep: AtomicBool,
     wants_end: AtomicBool,
     /// It does not go to sleep for being idle before this.
-    awake_until: Mutex<Option<Instant>>,
+    awake_until: Mutex<Option<Duration>>,
 }
 
 /// What the guest's calls, the task and the engine's answers change.
@@ -276,7 +275,7 @@ impl Actor {
     }
 
     pub fn log(&self, level: LogLevel, text: String) {
-        let full = lock(&self.log).push(level, text);
+        let full = lock(&self.log).push(level, text, self.shared.clock.now_ms());
         if full {
             self.flush_log();
         }
@@ -292,14 +291,14 @@ impl Actor {
 
     pub fn keep_awake(&self, for_ms: u64) {
         let limit = Duration::from_millis(for_ms.min(KEEP_AWAKE_MS_MAX));
-        *lock(&self.awake_until) = (for_ms > 0).then(|| Instant::now() + limit);
+        *lock(&self.awake_until) = (for_ms > 0).then(|| self.shared.clock.passed() + limit);
     }
 
     // What the task does.
 
-    /// When it may go to sleep if nothing happens from now on.
-    fn idle_at(&self) -> Instant {
-        let idle_at = Instant::now() + Duration::from_millis(self.shared.limits.idle_before_sleep_ms);
+    /// When it may go to sleep if nothing happens from now on, by [`Clock::passed`](crate::clock::Clock::passed).
+    fn idle_at(&self) -> Duration {
+        let idle_at = self.shared.clock.passed() + Duration::from_millis(self.shared.limits.idle_before_sleep_ms);
         lock(&self.awake_until).map_or(idle_at, |until| until.max(idle_at))
     }
 
@@ -430,7 +429,7 @@ impl Actor {
     }
 
     pub fn flush_log(&self) {
-        let lines = lock(&self.log).take();
+        let lines = lock(&self.log).take(self.shared.clock.now_ms());
         if !lines.is_empty() {
             self.send(FromRunner::Log { actor: self.id, lines });
         }

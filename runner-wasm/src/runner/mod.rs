@@ -20,6 +20,7 @@ use wasmtime::Engine;
 
 use self::sharded::Sharded;
 use crate::actor::{self, Actor, Answer, Mail, Refused, Request};
+use crate::clock::Clock;
 use crate::component::Components;
 use crate::config::{Config, Grant, StartError};
 use crate::http::{Route, Routes};
@@ -47,6 +48,7 @@ pub struct Shared {
     pub ticker: Arc<Ticker>,
     pub routes: Routes,
     pub grants: Arc<[Grant]>,
+    pub clock: Clock,
     pub limits: Limits,
     /// Which actor has the client's socket.
     pub sockets: Sharded<RequestId, Arc<Actor>>,
@@ -92,6 +94,7 @@ impl Runner {
             ticker,
             routes: Routes::default(),
             grants: config.grants.into(),
+            clock: Clock::new(config.clock),
             limits: Limits {
                 memory_per_actor_bytes: config.memory_per_actor_bytes,
                 cpu_per_message_ms: config.cpu_per_message_ms,
