@@ -271,10 +271,12 @@ impl Shared {
 
     fn prepare(self: &Arc<Self>, component: ComponentHash) {
         let shared = Arc::clone(self);
+        let hold = shared.clock.hold();
         self.runtime.spawn(async move {
             let outcome = shared.components.prepare(component).await;
             let result = outcome.map(|prepared| prepared.info.clone());
             shared.link.send(FromRunner::Prepared { component, result });
+            drop(hold);
         });
     }
 }

@@ -121,6 +121,7 @@ impl Runners {
     /// The one in this process ends, and its actors with it.
     pub fn part(&self, runner: RunnerId) {
         let link = write(&self.table).own.remove(&runner);
+        // Not under the lock: what ends with it may still speak.
         drop(link);
     }
 
