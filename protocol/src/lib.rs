@@ -14,8 +14,10 @@
 //! - [`database`]: those about an actor's SQLite database.
 //! - [`component`]: what is known of a deployed component. [`outbound`]: how the places are written that it may send requests to.
 //! - [`link`]: the two doors the messages go through.
+//! - [`clock`]: time that a test turns by hand.
 //! - [`wire`]: the same as bytes, for runners elsewhere.
 
+pub mod clock;
 pub mod component;
 pub mod database;
 pub mod id;

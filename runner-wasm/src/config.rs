@@ -4,7 +4,9 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use protocol::clock::Clock;
 use protocol::limits::{
     BODY_CHUNK_BYTES_MAX, KIB, KV_LIST_BYTES_MAX, KV_LIST_ENTRIES_MAX, KV_VALUE_BYTES_MAX, KV_WRITE_BYTES_MAX, MIB,
     REQUEST_BODY_BYTES_MAX, SOCKET_UNACKED_MESSAGES_MAX, SOCKETS_PER_ACTOR_MAX,
@@ -168,6 +170,8 @@ pub struct Config {
     pub idle_before_sleep_ms: u64,
     /// Folders that every guest may see. None by default.
     pub grants: Vec<Grant>,
+    /// In place of the machine's, for tests.
+    pub clock: Option<Arc<dyn Clock>>,
 }
 
 impl Config {
@@ -181,6 +185,7 @@ impl Config {
             message_ms: MESSAGE_MS,
             idle_before_sleep_ms: IDLE_BEFORE_SLEEP_MS,
             grants: Vec::new(),
+            clock: None,
         }
     }
 }

@@ -44,7 +44,7 @@ const FORBIDDEN: &[(&str, &[&str], &[&str], &str)] = &[
     (
         "engine/server/src/",
         &["runner_wasm"],
-        &["engine/server/src/main.rs", "engine/server/src/compose.rs"],
+        &["engine/server/src/compose.rs"],
         "the server knows a runner by the protocol only; hand what is needed in from where the engine is composed",
     ),
     (

@@ -152,9 +152,9 @@ pub async fn run(
     let components =
         Components::open(folder.clone(), directory.clone()).map_err(|cause| EngineError::Folder { path: folder, cause })?;
     let readers = Readers::start(state.clone(), processors() + READERS_EXTRA).map_err(EngineError::Readers)?;
-    let databases = Databases::start(state, processors() + SQL_THREADS_EXTRA).map_err(EngineError::Readers)?;
-
     let clock = Clock::default();
+    let databases = Databases::start(state, processors() + SQL_THREADS_EXTRA, clock.clone()).map_err(EngineError::Readers)?;
+
     let engine = Arc::new(Engine {
         started_ms: clock.now_ms(),
         clock,
@@ -269,10 +269,11 @@ fn open_compiled(folder: &Path) -> Result<cap_std::fs::Dir, EngineError> {
     opened.map_err(|cause| EngineError::Folder { path: folder, cause })
 }
 
-fn join_own_runner(engine: &Arc<Engine>, data_dir: &Path, wasm: &WasmConfig) -> Result<(), EngineError> {
+pub fn join_own_runner(engine: &Arc<Engine>, data_dir: &Path, wasm: &WasmConfig) -> Result<(), EngineError> {
     let cache_dir = open_compiled(data_dir)?;
     let door = Arc::new(RunnerDoor::new(OWN_RUNNER, engine.clone()));
-    let runner = runner_wasm::Runner::new(runner_config(cache_dir, wasm), door).map_err(EngineError::Runner)?;
+    let config = runner_wasm::Config { clock: engine.clock.of_others(), ..runner_config(cache_dir, wasm) };
+    let runner = runner_wasm::Runner::new(config, door).map_err(EngineError::Runner)?;
     let profile = runner.profile();
     let counted = Arc::downgrade(&runner);
     engine.metrics.count_own_runner(move || {
@@ -304,7 +305,7 @@ fn runner_config(cache_dir: cap_std::fs::Dir, wasm: &WasmConfig) -> runner_wasm:
 }
 
 /// Everybody's first namespace is there from the start.
-async fn make_default_namespace(engine: &Engine) -> Result<(), EngineError> {
+pub async fn make_default_namespace(engine: &Engine) -> Result<(), EngineError> {
     if engine.directory.namespace("default").is_some() {
         return Ok(());
     }

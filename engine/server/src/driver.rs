@@ -6,7 +6,6 @@
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use engine_core::action::Action;
 use engine_core::input::CommitId;
@@ -15,6 +14,7 @@ use engine_core::{Core, Input};
 use engine_store::{State, StoreError, Writer};
 use protocol::id::{ActorId, Generation, RequestId, RunnerId};
 use protocol::message::ToRunner;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 
 use crate::database;
@@ -48,7 +48,9 @@ impl Driver {
                 wait => tokio::select! {
                     biased;
                     _ = &mut ended => return self.writer,
-                    () = self.engine.inbox.filled_within(wait.map(Duration::from_millis)) => {}
+                    () = self.engine.inbox.filled() => {}
+                    // Then it is time for a tick.
+                    () = self.engine.clock.after(wait.unwrap_or_default()), if wait.is_some() => {}
                 },
             }
             self.engine.inbox.take(&mut inputs);
@@ -126,6 +128,7 @@ impl Driver {
         let news = News::of(changes);
         let batch = State::batch(changes);
         let (engine, commits_waiting) = (self.engine.clone(), self.commits_waiting.clone());
+        let hold = engine.clock.hold();
         let done = move |result| {
             commits_waiting.fetch_sub(1, Ordering::Relaxed);
             match result {
@@ -137,8 +140,12 @@ impl Driver {
                 Err(StoreError::Closed) => {}
                 Err(error) => exit(&error),
             }
+            drop(hold);
         };
         if self.commits_waiting.fetch_add(1, Ordering::Relaxed) < COMMITS_WAITING_CALM {
+            self.writer.submit(batch, Box::new(done));
+        } else if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+            // There is no elsewhere. The writer has a thread of its own and goes on.
             self.writer.submit(batch, Box::new(done));
         } else {
             // The writer's queue may be full, and waiting for it is what slows everything down to the disk's pace. The other

@@ -3,6 +3,7 @@
 //! HTTP/1.1 and HTTP/2 with prior knowledge on one port. Every answer carries the ray id of its request.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,8 +17,9 @@ use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
@@ -38,7 +40,7 @@ const HEAD_MS_MAX: u64 = 30_000;
 const ACCEPT_PAUSE_MS: u64 = 100;
 
 #[derive(Clone)]
-struct Server {
+pub struct Server {
     engine: Arc<Engine>,
     api: TowerToHyperService<Router>,
 }
@@ -53,7 +55,7 @@ pub async fn serve(
     finish_within: Duration,
 ) -> usize {
     let sockets_of = engine.clone();
-    let server = Server { engine, api: TowerToHyperService::new(api) };
+    let server = Server::new(engine, api);
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
     let mut stop = pin!(stop);
@@ -70,21 +72,7 @@ pub async fn serve(
         tokio::spawn(async move {
             let stream = Prompt::new(stream);
             let prompt = stream.switch();
-            let service = service_fn(move |request: Request<Incoming>| {
-                let (server, prompt) = (server.clone(), prompt.clone());
-                async move {
-                    let response = server.answer(request.map(RequestBody::new)).await?;
-                    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                        prompt.on();
-                    }
-                    Ok::<_, Infallible>(response)
-                }
-            });
-            let mut builder = auto::Builder::new(TokioExecutor::new());
-            builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_millis(HEAD_MS_MAX));
-            builder.http2().timer(TokioTimer::new());
-            let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-            let result = watcher.watch(connection).await;
+            let result = watcher.watch(server.connection(stream, move || prompt.on())).await;
             engine.metrics.connections.fetch_sub(1, Ordering::Relaxed);
             if let Err(error) = result {
                 // Clients come and go as they like.
@@ -130,6 +118,32 @@ async fn accept(listener: &TcpListener, connections: &Arc<Semaphore>) -> (TcpStr
 }
 
 impl Server {
+    pub fn new(engine: Arc<Engine>, api: Router) -> Server {
+        Server { engine, api: TowerToHyperService::new(api) }
+    }
+
+    /// Answers a client, until it leaves. `on_upgrade`: it becomes a WebSocket.
+    pub fn connection(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        on_upgrade: impl Fn() + Clone + Send + 'static,
+    ) -> impl GracefulConnection<Error = Box<dyn Error + Send + Sync>> + Send {
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (server, on_upgrade) = (self.clone(), on_upgrade.clone());
+            async move {
+                let response = server.answer(request.map(RequestBody::new)).await?;
+                if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    on_upgrade();
+                }
+                Ok::<_, Infallible>(response)
+            }
+        });
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_millis(HEAD_MS_MAX));
+        builder.http2().timer(TokioTimer::new());
+        builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned()
+    }
+
     async fn answer(&self, request: Request<RequestBody>) -> Result<Response<Body>, Infallible> {
         let ray = ray::of(request.headers());
         let routed = route(request.method(), request.uri(), request.headers());

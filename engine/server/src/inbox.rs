@@ -7,7 +7,6 @@
 
 use std::mem;
 use std::sync::Mutex;
-use std::time::Duration;
 
 use engine_core::Input;
 use tokio::sync::Notify;
@@ -36,15 +35,13 @@ impl Inbox {
         }
     }
 
-    /// Waits until something was pushed, but no longer than `at_most`.
-    pub async fn filled_within(&self, at_most: Option<Duration>) {
-        match at_most {
-            None => self.filled.notified().await,
-            Some(at_most) => {
-                // Too late is not an error here: then it is time for a tick.
-                let _ = tokio::time::timeout(at_most, self.filled.notified()).await;
-            }
-        }
+    /// Waits until something was pushed. For one waiter.
+    pub async fn filled(&self) {
+        self.filled.notified().await;
+    }
+
+    pub fn is_empty(&self) -> bool {
+        lock(&self.waiting).is_empty()
     }
 
     /// Swaps what waits with the empty `taken`, so that both buffers are used again and again.

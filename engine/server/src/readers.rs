@@ -99,6 +99,12 @@ impl Readers {
         }
     }
 
+    /// Nothing waits, and nothing is being read.
+    pub fn are_idle(&self) -> bool {
+        let waiting = lock(&self.queue.waiting);
+        waiting.jobs.is_empty() && waiting.idle_threads == lock(&self.threads).len()
+    }
+
     fn push(&self, mut waiting: std::sync::MutexGuard<'_, Waiting>, job: Job) {
         waiting.jobs.push_back(job);
         let wake = waiting.idle_threads > 0;

@@ -14,26 +14,11 @@ use protocol::message::ToRunner;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use crate::actor_calls::ActorCalls;
-use crate::calls::Calls;
 use crate::clock::Clock;
-use crate::components::Components;
-use crate::config::{Datacenter, RunnerTimes};
-use crate::database::Databases;
-use crate::directory::Directory;
 use crate::driver::Driver;
+use crate::embedded;
 use crate::engine::Engine;
-use crate::inbox::Inbox;
 use crate::lock::lock;
-use crate::logs::LogBook;
-use crate::metrics::Metrics;
-use crate::readers::Readers;
-use crate::requests::Requests;
-use crate::runners::Runners;
-use crate::serverless::Serverless;
-use crate::serverless::client::Client;
-use crate::serverless::policy::Policy;
-use crate::sockets::Sockets;
 
 pub struct TestEngine {
     pub engine: Arc<Engine>,
@@ -56,31 +41,10 @@ pub fn start() -> TestEngine {
 /// What the core would be told lies in the inbox.
 pub fn without_driver(state: State) -> (Arc<Engine>, TempDir) {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
-    let directory = Arc::new(Directory::default());
-    let components = Components::open(folder.path().join("components"), directory.clone()).expect("an empty folder opens");
-    let engine = Arc::new(Engine {
-        clock: Clock::default(),
-        started_ms: 0,
-        inbox: Inbox::default(),
-        calls: Calls::default(),
-        requests: Requests::default(),
-        actor_calls: ActorCalls::default(),
-        runners: Runners::default(),
-        sockets: Sockets::default(),
-        readers: Readers::start(state.clone(), 1).expect("a thread can be started"),
-        databases: Databases::start(state, 2).expect("a thread can be started"),
-        directory,
-        components: Arc::new(components),
-        logs: LogBook::default(),
-        metrics: Metrics::default(),
-        outbound: Client::new(Policy::default()).expect("TLS can be set up"),
-        serverless: Serverless::new(None),
-        admin_token: None,
-        datacenter: Datacenter::default(),
-        runner_times: RunnerTimes { metadata_poll_min_ms: 50, ..RunnerTimes::default() },
-        public_url: "http://127.0.0.1:6420/".to_string(),
-    });
-    (engine, folder)
+    let mut engine = embedded::engine(state, Arc::default(), folder.path(), Clock::default()).expect("an empty folder opens");
+    engine.started_ms = 0;
+    engine.runner_times.metadata_poll_min_ms = 50;
+    (Arc::new(engine), folder)
 }
 
 impl TestEngine {

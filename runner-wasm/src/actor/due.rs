@@ -11,7 +11,6 @@ use super::{Actor, Fired, Held, Instance, lock};
 use crate::agenda::{Agenda, Alarm, Item};
 use crate::bindings::exports::rivet::actor::action_handler::{Origin, Scheduled};
 use crate::bindings::exports::rivet::actor::queue_handler::Queued;
-use crate::clock;
 use crate::state::AlarmEnd;
 
 impl Instance {
@@ -72,7 +71,7 @@ impl Instance {
             let mut books = self.actor.books();
             // The guest may have cancelled or replaced it meanwhile.
             if books.state.agenda().schedule(&id).is_some_and(|now| std::sync::Arc::ptr_eq(now, &schedule)) {
-                books.state.agenda_mut().done(&item, clock::now_ms());
+                books.state.agenda_mut().done(&item, self.actor.shared.clock.now_ms());
             }
         }
         let called = called.map(|result| result.map(drop).map_err(|refused| format!("{}: {}", refused.code, refused.message)));
@@ -94,7 +93,7 @@ impl Instance {
         let first = self.actor.first_queued().await;
         let first = first.map_err(|refusal| Failure { kind: FailureKind::Internal, message: refusal.text().to_string() })?;
         let Some((number, message)) = first else {
-            self.actor.change_agenda(|agenda| agenda.done(&Item::Queue, clock::now_ms()));
+            self.actor.change_agenda(|agenda| agenda.done(&Item::Queue, self.actor.shared.clock.now_ms()));
             return self.actor.commit_fired(fired).await;
         };
         if !self.has(Handler::Queue) {
@@ -146,7 +145,7 @@ impl Instance {
     }
 
     async fn again(&mut self, item: &Item, fired: Option<Fired>, ended: Result<(), Failure>) -> Result<(), Failure> {
-        self.actor.change_agenda(|agenda| agenda.failed(item, clock::now_ms()));
+        self.actor.change_agenda(|agenda| agenda.failed(item, self.actor.shared.clock.now_ms()));
         self.actor.commit_fired(fired).await?;
         ended
     }

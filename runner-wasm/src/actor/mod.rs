@@ -38,7 +38,6 @@ use protocol::id::{ActorId, Generation, RequestId};
 use protocol::limits::{COMMITS_IN_FLIGHT_PER_ACTOR_MAX, SOCKET_MESSAGE_BYTES_MAX, SOCKETS_PER_ACTOR_MAX};
 use protocol::message::{Checkpoint, Commit, DatabaseCommit, Event, Failure, FailureKind, FromRunner, LogLevel, Start, StopReason};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::time::Instant;
 
 pub use self::asking::no_database_answer;
 pub use self::calls::guarded;
@@ -97,7 +96,7 @@ pub struct Actor {
     wants_sleep: AtomicBool,
     wants_end: AtomicBool,
     /// It does not go to sleep for being idle before this.
-    awake_until: Mutex<Option<Instant>>,
+    awake_until: Mutex<Option<Duration>>,
 }
 
 /// What the guest's calls, the task and the engine's answers change.
@@ -281,7 +280,7 @@ impl Actor {
     }
 
     pub fn log(&self, level: LogLevel, text: String) {
-        let full = lock(&self.log).push(level, text);
+        let full = lock(&self.log).push(level, text, self.shared.clock.now_ms());
         if full {
             self.flush_log();
         }
@@ -297,13 +296,13 @@ impl Actor {
 
     pub fn keep_awake(&self, for_ms: u64) {
         let limit = Duration::from_millis(for_ms.min(KEEP_AWAKE_MS_MAX));
-        *lock(&self.awake_until) = (for_ms > 0).then(|| Instant::now() + limit);
+        *lock(&self.awake_until) = (for_ms > 0).then(|| self.shared.clock.passed() + limit);
     }
 
     /// Asks it to sleep because somebody else needs its room. Whether it will: it has nothing to do, nothing to send, and was not
     /// told to stay awake.
     pub fn ask_to_sleep(&self) -> bool {
-        let is_kept_awake = lock(&self.awake_until).is_some_and(|until| until > Instant::now());
+        let is_kept_awake = lock(&self.awake_until).is_some_and(|until| until > self.shared.clock.passed());
         let is_busy = self.sending.load(SeqCst) > 0 || self.gathered_bytes.load(Relaxed) > 0;
         let asked = !is_kept_awake && !is_busy && self.rest.ask();
         if asked {
@@ -314,8 +313,8 @@ impl Actor {
 
     // What the task does.
 
-    /// When it may go to sleep if nothing happens from now on.
-    fn idle_at(&self, now: Instant) -> Instant {
+    /// When it may go to sleep if nothing happens from now on; both by [`Clock::passed`](crate::clock::Clock::passed).
+    fn idle_at(&self, now: Duration) -> Duration {
         let idle_at = now + Duration::from_millis(self.shared.limits.idle_before_sleep_ms);
         lock(&self.awake_until).map_or(idle_at, |until| until.max(idle_at))
     }
@@ -447,7 +446,7 @@ impl Actor {
     }
 
     pub fn flush_log(&self) {
-        let lines = lock(&self.log).take();
+        let lines = lock(&self.log).take(self.shared.clock.now_ms());
         if !lines.is_empty() {
             self.send(FromRunner::Log { actor: self.id, lines });
         }

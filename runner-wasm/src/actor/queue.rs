@@ -10,7 +10,6 @@ use tokio::sync::oneshot;
 
 use super::{Actor, lock};
 use crate::agenda::records::{self, QueueEnds, QueueMessage};
-use crate::clock;
 use crate::config::{QUEUE_BYTES_MAX, QUEUE_MESSAGE_BYTES_MAX, QUEUE_MESSAGES_MAX};
 use crate::host::json;
 use crate::state::Refusal;
@@ -27,7 +26,7 @@ impl Actor {
         if ends.next - ends.first >= QUEUE_MESSAGES_MAX {
             return Err(Refusal::QuotaExceeded(format!("{QUEUE_MESSAGES_MAX} messages wait in the queue, as many as may")));
         }
-        let message = QueueMessage { name, body, queued_ms: clock::now_ms() };
+        let message = QueueMessage { name, body, queued_ms: self.shared.clock.now_ms() };
         let number = ends.next;
         ends.next += 1;
         ends.bytes += message.bytes();
@@ -90,7 +89,7 @@ impl Actor {
         let mut books = self.books();
         books.state.write_own(records::queue_message(number), None)?;
         books.state.write_own(records::QUEUE_ENDS.to_vec(), Some(records::encode(&ends)))?;
-        books.state.agenda_mut().dequeued(ends.first == ends.next, with_alarm, clock::now_ms());
+        books.state.agenda_mut().dequeued(ends.first == ends.next, with_alarm, self.shared.clock.now_ms());
         Ok(())
     }
 

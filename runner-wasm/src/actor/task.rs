@@ -13,9 +13,9 @@
 
 use std::sync::Arc;
 
+use protocol::clock::Hold;
 use protocol::limits::{FAILURE_TEXT_BYTES_MAX, KV_LIST_ENTRIES_MAX, cut};
 use protocol::message::{Event, Failure, FailureKind, FromRunner, KvSpace, Outcome};
-use tokio::time::Instant;
 
 use super::instance::Turn;
 use super::{Actor, Instance, Mail, lock};
@@ -23,10 +23,11 @@ use crate::agenda::{Agenda, records};
 use crate::component::Prepared;
 
 pub async fn run(actor: Arc<Actor>) {
+    let hold = actor.shared.clock.hold();
     let life = async {
         let outcome = match begin(&actor).await {
             Ok(mut instance) => match instance.migrate().await {
-                Ok(()) => outcome_of(serve(&actor, instance).await),
+                Ok(()) => outcome_of(serve(&actor, instance, &hold).await),
                 Err(failure) => Outcome::NotMigrated(cut(failure.message, FAILURE_TEXT_BYTES_MAX)),
             },
             Err(failure) if failure.kind == FailureKind::NoRoom => Outcome::NoRoom(cut(failure.message, FAILURE_TEXT_BYTES_MAX)),
@@ -70,7 +71,7 @@ async fn begin(actor: &Arc<Actor>) -> Result<Instance, Failure> {
     Ok(instance)
 }
 
-async fn serve(actor: &Arc<Actor>, mut instance: Instance) -> Result<(), Failure> {
+async fn serve(actor: &Arc<Actor>, mut instance: Instance, hold: &Hold) -> Result<(), Failure> {
     instance.start().await?;
     actor.settle().await;
     actor.event(Event::Running);
@@ -83,7 +84,7 @@ async fn serve(actor: &Arc<Actor>, mut instance: Instance) -> Result<(), Failure
         let mail = match instance.queue_is_ready() {
             true if queue_was_last => waiting_mail(actor),
             true => None,
-            false => Some(next_mail(actor).await),
+            false => Some(next_mail(actor, hold).await),
         };
         queue_was_last = mail.is_none();
         lock(&actor.log).begin();
@@ -134,13 +135,13 @@ fn waiting_mail(actor: &Actor) -> Option<Mail> {
     ended.map(Mail::SocketEnded).or_else(|| lock(&actor.mailbox).pop())
 }
 
-async fn next_mail(actor: &Actor) -> Mail {
+async fn next_mail(actor: &Actor, hold: &Hold) -> Mail {
     if let Some(mail) = waiting_mail(actor) {
         return mail;
     }
-    let now = Instant::now();
+    let now = actor.shared.clock.passed();
     let idle_at = actor.idle_at(now);
-    actor.rest.idle(actor.shared.us_at(now));
+    actor.rest.idle(u64::try_from(now.as_micros()).unwrap_or(u64::MAX));
     let mut told = false;
     loop {
         if let Some(mail) = waiting_mail(actor) {
@@ -151,10 +152,11 @@ async fn next_mail(actor: &Actor) -> Mail {
             told = true;
             actor.event(Event::SleepIntent);
         }
-        if told {
-            actor.arrived.notified().await;
-        } else if tokio::time::timeout_at(idle_at, actor.arrived.notified()).await.is_err() {
-            actor.rest.wish();
+        let _paused = hold.pause();
+        tokio::select! {
+            biased;
+            () = actor.arrived.notified() => {}
+            () = actor.shared.clock.until(idle_at), if !told => actor.rest.wish(),
         }
     }
 }

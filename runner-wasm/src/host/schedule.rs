@@ -2,7 +2,6 @@
 
 use super::{Host, json};
 use crate::bindings::rivet::actor::{schedule, types};
-use crate::clock;
 use crate::config::SCHEDULES_BYTES_MAX;
 use crate::state::Refusal;
 
@@ -25,7 +24,8 @@ impl schedule::Host for Host {
     ) -> wasmtime::Result<Result<(), types::Error>> {
         let cron = |host: &mut Host| {
             check(&action, &args)?;
-            host.actor.books().state.change_agenda()?.cron(name, expression, action, args, clock::now_ms())
+            let now_ms = host.actor.shared.clock.now_ms();
+            host.actor.books().state.change_agenda()?.cron(name, expression, action, args, now_ms)
         };
         Ok(cron(self).map_err(types::Error::from))
     }

@@ -5,17 +5,19 @@
 //! requests go where the deployment allows; see [`crate::outbound`].
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::limits::LOG_LINE_BYTES_MAX;
 use protocol::message::LogLevel;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
-use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{FsPerms, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use super::Host;
 use crate::actor::{Actor, lock};
+use crate::clock::Clock;
 use crate::config::RANDOM_BYTES_MAX;
 
 impl WasiView for Host {
@@ -29,6 +31,10 @@ impl WasiView for Host {
                 .allow_udp(false)
                 .allow_ip_name_lookup(false)
                 .max_random_size(RANDOM_BYTES_MAX);
+            let clock = &self.actor.shared.clock;
+            if clock.is_given() {
+                builder.wall_clock(Given(clock.clone())).monotonic_clock(Given(clock.clone()));
+            }
             for grant in self.grants.iter() {
                 let perms = if grant.read_only { FsPerms::ReadOnly } else { FsPerms::ReadWrite };
                 if let Err(error) = builder.preopened_dir(&grant.host_path, &grant.guest_path, perms) {
@@ -44,6 +50,29 @@ impl WasiView for Host {
 impl WasiHttpView for Host {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         WasiHttpCtxView { hooks: &mut self.outgoing, table: &mut self.resources, ctx: &mut self.wasi_http }
+    }
+}
+
+/// A clock that was given to the runner, as guests see it. Their own waits take the machine's time all the same.
+struct Given(Clock);
+
+impl HostWallClock for Given {
+    fn resolution(&self) -> Duration {
+        Duration::from_millis(1)
+    }
+
+    fn now(&self) -> Duration {
+        Duration::from_millis(self.0.now_ms())
+    }
+}
+
+impl HostMonotonicClock for Given {
+    fn resolution(&self) -> u64 {
+        1_000_000
+    }
+
+    fn now(&self) -> u64 {
+        self.0.passed().as_nanos().try_into().unwrap_or(u64::MAX)
     }
 }
 

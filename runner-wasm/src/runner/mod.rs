@@ -18,11 +18,11 @@ use protocol::message::{
     ToRunner,
 };
 use tokio::runtime::Handle;
-use tokio::time::Instant;
 use wasmtime::Engine;
 
 use self::sharded::Sharded;
 use crate::actor::{self, Actor, Answer, Mail, Refused, Request};
+use crate::clock::Clock;
 use crate::component::Components;
 use crate::config::{Config, Grant, StartError};
 use crate::http::{Route, Routes};
@@ -50,11 +50,11 @@ pub struct Shared {
     pub ticker: Arc<Ticker>,
     pub routes: Routes,
     pub grants: Arc<[Grant]>,
+    pub clock: Clock,
     pub limits: Limits,
     /// Which actor has the client's socket.
     pub sockets: Sharded<RequestId, Arc<Actor>>,
     actors: Sharded<ActorId, Arc<Actor>>,
-    began: Instant,
     slept_for_room: AtomicU64,
 }
 
@@ -99,6 +99,7 @@ impl Runner {
             ticker,
             routes: Routes::default(),
             grants: config.grants.into(),
+            clock: Clock::new(config.clock),
             limits: Limits {
                 memory_per_actor_bytes: config.memory_per_actor_bytes,
                 cpu_per_message_ms: config.cpu_per_message_ms,
@@ -107,7 +108,6 @@ impl Runner {
             },
             sockets: Sharded::default(),
             actors: Sharded::default(),
-            began: Instant::now(),
             slept_for_room: AtomicU64::new(0),
         };
         let shared = Arc::new(shared);
@@ -197,11 +197,6 @@ impl ToRunnerLink for Runner {
 }
 
 impl Shared {
-    /// On the clock of this runner.
-    pub fn us_at(&self, moment: Instant) -> u64 {
-        moment.duration_since(self.began).as_micros() as u64
-    }
-
     /// The actor's task is over; messages for it are too late from now on.
     pub fn forget(&self, actor: &Arc<Actor>) {
         let sockets = actor.books().sockets.requests();
@@ -289,10 +284,12 @@ impl Shared {
 
     fn prepare(self: &Arc<Self>, component: ComponentHash) {
         let shared = Arc::clone(self);
+        let hold = shared.clock.hold();
         self.runtime.spawn(async move {
             let outcome = shared.components.prepare(component).await;
             let result = outcome.map(|prepared| prepared.info.clone());
             shared.link.send(FromRunner::Prepared { component, result });
+            drop(hold);
         });
     }
 }

@@ -19,7 +19,6 @@ use crate::bindings::exports::rivet::actor::websocket_handler::OpenRequest;
 use crate::bindings::rivet::actor::types::{Failure as Refused, Header, Message};
 use crate::client::connection::{self, FromClient, ToClient};
 use crate::client::{ClientError, Encoding, handshake, json};
-use crate::clock;
 use crate::config::{
     CLOSE_REASON_BYTES_MAX, CONNECTION_RECORDS_PER_READ, CONNECTION_STATE_BYTES_MAX, OUTGOING_BYTES_MAX, SOCKET_INDEX_STEP,
 };
@@ -120,7 +119,7 @@ impl Instance {
             false => Kind::Websocket,
         };
         let id = format!("{}-{}", actor.generation, request.0);
-        let meta = Meta { id: id.clone(), kind: kind.clone(), connected_ms: clock::now_ms() };
+        let meta = Meta { id: id.clone(), kind: kind.clone(), connected_ms: actor.shared.clock.now_ms() };
         if let Err(refusal) = actor.on_sockets(|sockets, _| greet(sockets, request, meta, &actor.id.to_string())) {
             actor.drop_writes();
             return Ok(Err(of_refusal(refusal)));

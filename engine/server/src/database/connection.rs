@@ -31,6 +31,10 @@ pub struct Time {
 const LOOK_MS: i64 = 3_600_000;
 
 impl Time {
+    pub fn new(clock: Clock) -> Time {
+        Time { clock, looks: AtomicI64::new(0) }
+    }
+
     /// The engine ends, and nothing is committed any more. From one look to the next now passes more time than a statement has.
     pub fn end(&self) {
         self.looks.fetch_max(1, Ordering::Relaxed);

@@ -25,6 +25,7 @@ use protocol::limits::MIB;
 use super::connection::{Connection, Ran, Time, transaction_lost};
 use super::message::Message;
 use super::{failed, words};
+use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::lock::lock;
 
@@ -146,14 +147,20 @@ pub fn run_sql(
 }
 
 impl Databases {
-    pub fn start(state: State, threads: usize) -> io::Result<Databases> {
-        let queue = Arc::new(Queue::default());
+    pub fn start(state: State, threads: usize, clock: Clock) -> io::Result<Databases> {
+        let queue = Arc::new(Queue { time: Arc::new(Time::new(clock)), ..Queue::default() });
         let spawn = |number| {
             let (queue, state) = (queue.clone(), state.clone());
             thread::Builder::new().name(format!("sql-{number}")).spawn(move || queue.work(&state))
         };
         let threads = (0..threads).map(spawn).collect::<io::Result<Vec<_>>>()?;
         Ok(Databases { queue, threads: Mutex::new(threads) })
+    }
+
+    /// No statement runs or is about to.
+    pub fn are_idle(&self) -> bool {
+        let inner = lock(&self.queue.inner);
+        !inner.actors.values().any(|entry| matches!(entry.phase, Phase::Ready | Phase::Running))
     }
 
     /// The core answers this call: what it wrote, if it wrote, is durable or refused.

@@ -95,7 +95,7 @@ impl World {
 
     async fn hear(&mut self) -> Input {
         while self.heard.is_empty() {
-            self.engine.inbox.filled_within(Some(PATIENCE)).await;
+            let _ = tokio::time::timeout(PATIENCE, self.engine.inbox.filled()).await;
             let mut inputs = Vec::new();
             self.engine.inbox.take(&mut inputs);
             assert!(!inputs.is_empty(), "no answer came");

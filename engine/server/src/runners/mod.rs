@@ -118,6 +118,13 @@ impl Runners {
         write(&self.table).own.insert(runner, link);
     }
 
+    /// The one in this process ends, and its actors with it.
+    pub fn part(&self, runner: RunnerId) {
+        let link = write(&self.table).own.remove(&runner);
+        // Not under the lock: what ends with it may still speak.
+        drop(link);
+    }
+
     /// How many are connected.
     pub fn count(&self) -> usize {
         let table = read(&self.table);

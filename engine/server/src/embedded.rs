@@ -1,0 +1,124 @@
+//! The engine inside another process, for tests of actors: no port, a store in memory, and time that the caller turns.
+//!
+//! Everything that decides, stores, runs and answers is what [`crate::compose`] runs. Left out is what talks to elsewhere by itself:
+//! ports, and the calls to pools' URLs. Clients come over connections that are made in memory.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use axum::Router;
+use engine_core::{Core, Input};
+use engine_store::{Durability, Memory, State, Writer};
+use protocol::clock;
+use tokio::io::DuplexStream;
+use tokio::sync::oneshot;
+
+use crate::actor_calls::ActorCalls;
+use crate::api;
+use crate::calls::Calls;
+use crate::clock::Clock;
+use crate::components::Components;
+use crate::compose::{self, EngineError};
+use crate::config::{Datacenter, RunnerTimes, WasmConfig};
+use crate::database::Databases;
+use crate::directory::{Directory, News};
+use crate::driver::Driver;
+use crate::engine::{Engine, OWN_RUNNER};
+use crate::http::Server;
+use crate::inbox::Inbox;
+use crate::logs::LogBook;
+use crate::metrics::Metrics;
+use crate::readers::Readers;
+use crate::requests::Requests;
+use crate::runners::Runners;
+use crate::serverless::Serverless;
+use crate::serverless::client::Client;
+use crate::serverless::policy::Policy;
+use crate::sockets::Sockets;
+
+/// What may be on its way over a connection, in each direction.
+const PIPE_BYTES: usize = 64 * 1024;
+const READERS: usize = 1;
+const SQL_THREADS: usize = 2;
+
+/// Dropping it is as if the process had been killed: what was acknowledged is in the store.
+pub struct Embedded {
+    engine: Arc<Engine>,
+    api: Router,
+    /// The driver ends with it.
+    _end: oneshot::Sender<()>,
+}
+
+impl Embedded {
+    /// Inside a runtime, on which everything runs. What the store and the folder hold is kept from one start to the next.
+    pub async fn start(store: Arc<Memory>, folder: &Path, clock: Arc<dyn clock::Clock>) -> Result<Embedded, EngineError> {
+        let state = State::new(store.clone());
+        let boot = state.boot().map_err(EngineError::Store)?;
+        let directory = Arc::new(Directory::default());
+        directory.enter(News::found(&boot));
+        let engine = Arc::new(engine(state, directory, folder, Clock::given(clock))?);
+        engine.inbox.push(Input::Booted(boot));
+        let wasm = WasmConfig { enabled: true, actors_max: None, actor_memory_bytes: None, memory_bytes: None, dirs: Vec::new() };
+        compose::join_own_runner(&engine, folder, &wasm)?;
+        let (end, ended) = oneshot::channel();
+        let core = Core::new(engine_core::Config::default());
+        tokio::spawn(Driver::new(core, engine.clone(), Writer::start(store, Durability::Relaxed)).run(ended));
+        compose::make_default_namespace(&engine).await?;
+        Ok(Embedded { api: api::router(engine.clone()), engine, _end: end })
+    }
+
+    /// A client's end of a new connection. Inside the same runtime.
+    pub fn connect(&self) -> DuplexStream {
+        let (client, stream) = tokio::io::duplex(PIPE_BYTES);
+        let server = Server::new(self.engine.clone(), self.api.clone());
+        tokio::spawn(async move {
+            if let Err(error) = server.connection(stream, || {}).await {
+                tracing::debug!(%error, "a connection ended badly");
+            }
+        });
+        client
+    }
+
+    /// Nothing is under way outside of the runtime, and nothing from there waits to be told. What holds time counts for itself.
+    pub fn is_quiet(&self) -> bool {
+        // The inbox last: what a thread has found is there before the thread is idle.
+        self.engine.readers.are_idle() && self.engine.databases.are_idle() && self.engine.inbox.is_empty()
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.engine.runners.part(OWN_RUNNER);
+        self.engine.readers.stop();
+        self.engine.databases.stop();
+    }
+}
+
+/// Everything but a driver and runners.
+pub(crate) fn engine(state: State, directory: Arc<Directory>, folder: &Path, clock: Clock) -> Result<Engine, EngineError> {
+    let components = folder.join("components");
+    let components =
+        Components::open(components.clone(), directory.clone()).map_err(|cause| EngineError::Folder { path: components, cause })?;
+    Ok(Engine {
+        started_ms: clock.now_ms(),
+        inbox: Inbox::default(),
+        calls: Calls::default(),
+        requests: Requests::default(),
+        actor_calls: ActorCalls::default(),
+        runners: Runners::default(),
+        sockets: Sockets::default(),
+        readers: Readers::start(state.clone(), READERS).map_err(EngineError::Readers)?,
+        databases: Databases::start(state, SQL_THREADS, clock.clone()).map_err(EngineError::Readers)?,
+        clock,
+        directory,
+        components: Arc::new(components),
+        logs: LogBook::default(),
+        metrics: Metrics::default(),
+        outbound: Client::new(Policy::default()).map_err(EngineError::Tls)?,
+        serverless: Serverless::new(None),
+        admin_token: None,
+        datacenter: Datacenter::default(),
+        runner_times: RunnerTimes::default(),
+        public_url: "http://127.0.0.1:6420/".to_string(),
+    })
+}

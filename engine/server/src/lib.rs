@@ -1,0 +1,67 @@
+//! The engine: one binary that runs stateful actors, and the same inside another process for tests of actors.
+//!
+//! In reading order:
+//! - [`cli`]: what can be typed; `start` leads to everything below.
+//! - [`config`]: what was typed, checked once.
+//! - [`compose`]: puts the parts together. Start here to see how they hang together.
+//! - [`driver`]: tells the core what happened and does what it asks for; [`inbox`] is what it has yet to be told.
+//! - [`embedded`]: the same parts without a port, on a store in memory and with another clock.
+//! - [`engine`]: what the parts share.
+//! - [`http`]: the main port; sends each request to the [`gateway`] or the [`api`].
+//! - [`gateway`]: requests to actors. [`actor_calls`]: those that actors make. [`requests`]: those in flight. [`incoming`], [`body`], [`window`]: how bodies flow.
+//! - [`sockets`]: clients' WebSockets to actors.
+//! - [`api`]: requests about actors. [`calls`]: those that wait for the core. [`error`]: all errors there are.
+//! - [`auth`]: who may ask. [`ports`]: the two ports beside the main one. [`metrics`]: what is counted.
+//! - [`dashboard`]: what operators see.
+//! - [`links`]: what runners say. [`runners`]: those that are connected; [`outbox`]: what waits to be sent to one.
+//! - [`serverless`]: pools whose runners are called by URL.
+//! - [`standalone`]: the runner for components on its own, for an engine elsewhere.
+//! - [`readers`]: the threads that read. [`database`]: actors' SQLite databases. [`components`], [`directory`], [`logs`]: what is
+//!   kept beside the store.
+//! - [`websocket`]: what the WebSockets of clients and of runners have in common. [`prompt`]: why they are not heard late.
+//! - [`clock`], [`random`], [`ray`], [`form`], [`lock`], [`files`]: small tools.
+
+mod actor_calls;
+mod api;
+mod auth;
+mod body;
+mod calls;
+pub mod cli;
+mod clock;
+mod components;
+mod compose;
+mod config;
+mod dashboard;
+mod database;
+mod directory;
+mod driver;
+pub mod embedded;
+mod engine;
+mod error;
+mod files;
+mod form;
+mod gateway;
+#[cfg(test)]
+mod hostile;
+mod http;
+mod inbox;
+mod incoming;
+mod links;
+mod lock;
+mod logs;
+mod metrics;
+mod outbox;
+mod ports;
+mod prompt;
+mod random;
+mod ray;
+mod readers;
+mod requests;
+mod runners;
+mod serverless;
+mod sockets;
+mod standalone;
+#[cfg(test)]
+mod testing;
+mod websocket;
+mod window;
