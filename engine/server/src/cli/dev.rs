@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -84,7 +85,22 @@ struct Project {
     own: PathBuf,
 }
 
-type Snapshot = BTreeMap<PathBuf, (SystemTime, u64)>;
+type Snapshot = BTreeMap<PathBuf, Seen>;
+
+/// A file, as it was when it was looked at.
+#[derive(Clone)]
+struct Seen {
+    modified: SystemTime,
+    bytes: u64,
+    content: u64,
+}
+
+/// One that was written again as it was has not changed: builds do that.
+impl PartialEq for Seen {
+    fn eq(&self, other: &Seen) -> bool {
+        self.content == other.content
+    }
+}
 
 impl Project {
     fn open(args: &DevArgs) -> Result<Project, String> {
@@ -130,8 +146,9 @@ impl Project {
         let mut built = Snapshot::new();
         let mut said_waiting = false;
         loop {
-            let now = self.snapshot()?;
+            let now = self.snapshot(&built)?;
             if now == built {
+                built = now;
                 if !said_waiting {
                     print::note("waiting for changes; ctrl-c ends");
                     said_waiting = true;
@@ -140,15 +157,16 @@ impl Project {
                 continue;
             }
             sleep(SETTLE).await;
-            if self.snapshot()? != now {
+            if self.snapshot(&now)? != now {
                 continue;
             }
             if let Some(changed) = changed(&built, &now).filter(|_| !built.is_empty()) {
                 print::note(&format!("{} has changed", changed.display()));
             }
             self.build_and_deploy().await;
-            // What the build itself has written is no change.
-            built = self.snapshot()?;
+            // As it was before: what has changed meanwhile is not in the build. What the build itself has written makes it run once more,
+            // and writes the same then.
+            built = now;
             said_waiting = false;
         }
     }
@@ -173,8 +191,8 @@ impl Project {
         }
     }
 
-    /// The files of the project, but for what it is built into.
-    fn snapshot(&self) -> Result<Snapshot, String> {
+    /// The files of the project, but for what it is built into. Only those are read that are not as they were.
+    fn snapshot(&self, before: &Snapshot) -> Result<Snapshot, String> {
         let component = self.dir.join(&self.manifest.component);
         let mut found = Snapshot::new();
         let mut folders = vec![self.dir.clone()];
@@ -190,8 +208,8 @@ impl Project {
                 let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
                 if metadata.is_dir() {
                     folders.push(path);
-                } else if let Ok(modified) = metadata.modified() {
-                    found.insert(path, (modified, metadata.len()));
+                } else if let Some(seen) = look(&path, &metadata, before.get(&path)) {
+                    found.insert(path, seen);
                 }
             }
             if found.len() > FILES_MAX {
@@ -201,6 +219,16 @@ impl Project {
         }
         Ok(found)
     }
+}
+
+fn look(path: &Path, metadata: &fs::Metadata, before: Option<&Seen>) -> Option<Seen> {
+    let (modified, bytes) = (metadata.modified().ok()?, metadata.len());
+    if let Some(before) = before.filter(|before| before.modified == modified && before.bytes == bytes) {
+        return Some(before.clone());
+    }
+    let mut content = DefaultHasher::new();
+    fs::read(path).ok()?.hash(&mut content);
+    Some(Seen { modified, bytes, content: content.finish() })
 }
 
 /// One file that is in one of them only, or another in each.
@@ -246,7 +274,7 @@ mod tests {
         fs::write(dir.path().join(MANIFEST), r#"{"name":"a","build":"true","component":"out/a.wasm"}"#).expect("a file");
         let args = DevArgs { dir: dir.path().to_owned(), listen: ([127, 0, 0, 1], 1).into() };
         let project = Project::open(&args).expect("a project");
-        let before = project.snapshot().expect("a folder that can be read");
+        let before = project.snapshot(&Snapshot::new()).expect("a folder that can be read");
         let rows = [
             ("src/lib.rs", true),
             ("deep/er/file", true),
@@ -259,12 +287,17 @@ mod tests {
         ];
         for (name, watched) in rows {
             write(name);
-            let now = project.snapshot().expect("a folder that can be read");
+            let now = project.snapshot(&before).expect("a folder that can be read");
             assert_eq!(changed(&before, &now).is_some(), watched, "{name}");
             let path = dir.path().join(name);
             fs::remove_file(&path).expect("it was just written");
         }
-        assert_eq!(changed(&before, &before), None);
+        write(MANIFEST);
+        let again = project.snapshot(&before).expect("a folder that can be read");
+        assert!(changed(&before, &again).is_some(), "another text of the same file");
+        write(MANIFEST);
+        let same = project.snapshot(&again).expect("a folder that can be read");
+        assert_eq!(changed(&again, &same), None, "the same text, written again");
     }
 
     #[test]
