@@ -61,8 +61,31 @@ fn frames(error: &wasmtime::Error) -> Vec<String> {
     backtrace.frames().iter().map(name).collect()
 }
 
-/// Without the hash that a Rust symbol ends with.
+/// As it stands in the source, without the hash that a Rust symbol ends with. A name of another language stays as it is.
 fn demangle(name: &str) -> String {
     let plain = name.rsplit_once("::h").filter(|(_, hash)| hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()));
-    plain.map_or(name, |(plain, _)| plain).to_string()
+    match rustc_demangle::try_demangle(name) {
+        Ok(demangled) => format!("{demangled:#}"),
+        Err(_) => plain.map_or(name, |(plain, _)| plain).to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_source() {
+        let rows = [
+            ("_RNvCsfgHYwM92fyn_7___rustc10rust_panic", "__rustc::rust_panic"),
+            ("_RNvNtCs2d7j4WCgsqY_3std9panicking15panic_with_hook", "std::panicking::panic_with_hook"),
+            ("_ZN7counter3add17h0123456789abcdefE", "counter::add"),
+            ("counter::add::h0123456789abcdef", "counter::add"),
+            ("counter::add", "counter::add"),
+            ("handle_increment", "handle_increment"),
+        ];
+        for (name, expected) in rows {
+            assert_eq!(demangle(name), expected, "{name}");
+        }
+    }
 }
