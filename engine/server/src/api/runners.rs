@@ -190,8 +190,8 @@ fn of_components(engine: &Engine, namespace: &NamespaceRecord, pool: Option<&str
     };
     let elsewhere = engine.runners.components().into_iter().map(|link| Envoy {
         stop_ts: link.stopping(),
-        last_ping_ts: link.last_ping_ms.load(Ordering::Relaxed),
-        last_rtt: link.rtt_ms.load(Ordering::Relaxed) as u32,
+        last_ping_ts: link.pings.last_ms.load(Ordering::Relaxed),
+        last_rtt: link.pings.rtt_ms.load(Ordering::Relaxed) as u32,
         metadata: Some(json!({ "rivet-engine": { "components_protocol": link.version.number() } })),
         ..envoy(link.runner, &link.profile.key, link.profile.version, link.connect_ms)
     });

@@ -31,7 +31,8 @@ use crate::error::ApiError;
 use crate::form::{self, without_port};
 use crate::gateway;
 use crate::runners::components;
-use crate::runners::session::{self, Pace};
+use crate::runners::pings::Pace;
+use crate::runners::session;
 use crate::websocket::{self, Close};
 
 /// How long a legacy runner may take to introduce itself.

@@ -6,6 +6,7 @@
 //! In reading order:
 //! - [`connect`]: who may connect, and with which words.
 //! - [`session`]: one connection from its first message to its last.
+//! - [`pings`]: when it is pinged, and what follows if it does not answer.
 //! - [`hearing`]: what a message from a runner leads to. [`from_wire`], [`to_wire`]: the same words, as the wire says them.
 //! - [`remote`]: a runner that connects, as the rest of the engine sees it. [`streams`], [`calls`]: what it is in the middle of.
 //! - [`kv`], [`reads`]: what it asks of actors' state.
@@ -19,6 +20,7 @@ mod ending;
 mod from_wire;
 mod hearing;
 mod kv;
+mod pings;
 mod reads;
 mod remote;
 mod session;
@@ -298,8 +300,8 @@ fn info(remote: &Remote) -> Option<RunnerInfo> {
         slots,
         create_ms,
         connect_ms: connection.connect_ms,
-        last_ping_ms: connection.last_ping_ms.load(Ordering::Relaxed),
-        rtt_ms: connection.rtt_ms.load(Ordering::Relaxed) as u32,
+        last_ping_ms: connection.pings.last_ms.load(Ordering::Relaxed),
+        rtt_ms: connection.pings.rtt_ms.load(Ordering::Relaxed) as u32,
         stopping_ms: connection.stopping(),
         metadata: lock(&connection.metadata).clone(),
     })

@@ -25,6 +25,7 @@ use crate::inbox::Inbox;
 use crate::lock::lock;
 use crate::runners::calls::Call;
 use crate::runners::ending::{EndSignal, Ending};
+use crate::runners::pings::PingTimes;
 use crate::runners::streams::{Stamp, Streams, Turn};
 
 /// What may wait for a runner that is connected; a single message may always.
@@ -69,9 +70,7 @@ pub struct Connection {
     pub dialect: Dialect,
     pub profile: RunnerProfile,
     pub connect_ms: u64,
-    pub last_ping_ms: AtomicU64,
-    /// Milliseconds.
-    pub rtt_ms: AtomicU64,
+    pub pings: PingTimes,
     /// 0: it has not said that it is going to stop.
     pub stopping_ms: AtomicU64,
     /// JSON text.
@@ -289,8 +288,7 @@ impl Connection {
             dialect,
             profile,
             connect_ms: now_ms,
-            last_ping_ms: AtomicU64::new(now_ms),
-            rtt_ms: AtomicU64::new(0),
+            pings: PingTimes::new(now_ms),
             stopping_ms: AtomicU64::new(0),
             metadata: Mutex::new(metadata),
             queue: Mutex::new(queue),

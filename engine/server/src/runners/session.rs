@@ -4,7 +4,6 @@
 //! read is found out by what queues up for it, one that does not answer by the pings that it owes.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,50 +27,21 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use crate::config::RunnerTimes;
 use crate::engine::Engine;
 use crate::error::ApiError;
-use crate::random;
 use crate::runners::connect::Hello;
 use crate::runners::ending::Ending;
 use crate::runners::hearing::{Hearing, PAYLOAD_BYTES_MAX, is_object};
+use crate::runners::pings::{Clockwork, Pace};
 use crate::runners::public_id;
 use crate::runners::reads::Reads;
 use crate::runners::remote::{Arrival, Connection, Outgoing, Remote};
 use crate::runners::to_wire;
 use crate::websocket;
 
-/// A pong that is older tells nothing about the way.
-pub(super) const RTT_MS_MAX: u64 = 15_000;
-/// Without a pong for so long a runner gets no more actors.
-const STALE_MS: u64 = 10_000;
-const JITTER_MS: u64 = 128;
 /// Commands that wait one after the other are sent together, up to so many.
 const COMMANDS_PER_FRAME_MAX: usize = 256;
 /// Messages that a runner may send at once; after that one more each `MESSAGE_US`. What comes faster is read later.
 const MESSAGES_BURST: u32 = 16_384;
 const MESSAGE_US: u64 = 20;
-
-/// When pings go out, and what follows if they are not answered. In milliseconds.
-#[derive(Clone, Copy, Debug)]
-pub struct Pace {
-    pub first_ping: u64,
-    pub ping: u64,
-    /// Pings are a little later than that, each by another bit, so that many runners are not pinged at once.
-    pub jitter: u64,
-    /// Without a pong for so long it gets no more actors.
-    pub stale: u64,
-    /// And for so long: closed.
-    pub lost: u64,
-}
-
-impl Pace {
-    pub fn envoy(times: &RunnerTimes) -> Pace {
-        let (ping, lost) = (times.ping_interval_ms, times.ping_timeout_ms);
-        Pace { first_ping: 0, ping, jitter: JITTER_MS, stale: STALE_MS.min(lost), lost }
-    }
-
-    pub fn legacy(times: &RunnerTimes) -> Pace {
-        Pace { first_ping: times.ping_interval_ms, ..Pace::envoy(times) }
-    }
-}
 
 /// How a connection came to its end.
 pub(super) enum End {
@@ -187,7 +157,7 @@ struct Reading<'a, T> {
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Reading<'_, T> {
     async fn run(&mut self) -> End {
-        let mut clockwork = Clockwork::new(self.pace);
+        let mut clockwork = Clockwork::new(self.engine, self.remote.runner, &self.connection.pings, self.pace);
         let mut allowance = Allowance::new();
         let mut timer = std::pin::pin!(sleep_until(clockwork.next()));
         loop {
@@ -214,78 +184,20 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Reading<'_, T> {
                 Err(ending) => return End::Told(ending),
             };
             if let Some(ts) = heard.pong {
-                self.ponged(&mut clockwork, ts);
+                clockwork.ponged(u64::try_from(ts).ok());
             }
             allowance.spend(heard.messages).await;
         }
     }
 
-    /// Sends the ping that is due, and draws the conclusions from those that were not answered.
+    /// Sends the ping that is due.
     fn pass_time(&mut self, clockwork: &mut Clockwork) -> Result<(), Ending> {
-        let now = Instant::now();
-        if now >= clockwork.lost_at() {
-            return Err(Ending::TimedOut);
-        }
-        if clockwork.fresh && now >= clockwork.stale_at() {
-            clockwork.fresh = false;
-            self.engine.inbox.push(Input::RunnerFresh { runner: self.remote.runner, fresh: false });
-        }
-        if now >= clockwork.ping_at {
-            clockwork.ping_at = now + clockwork.pause();
-            let now_ms = self.engine.clock.now_ms();
-            self.connection.last_ping_ms.store(now_ms, Ordering::Relaxed);
-            if let Ok(ping) = to_wire::encode(self.connection.dialect, ToEnvoy::Ping { ts: now_ms as i64 }) {
-                self.connection.push(Outgoing::Encoded(ping));
-            }
+        if let Some(now_ms) = clockwork.pass()?
+            && let Ok(ping) = to_wire::encode(self.connection.dialect, ToEnvoy::Ping { ts: now_ms as i64 })
+        {
+            self.connection.push(Outgoing::Encoded(ping));
         }
         Ok(())
-    }
-
-    fn ponged(&mut self, clockwork: &mut Clockwork, ts: i64) {
-        let now_ms = self.engine.clock.now_ms();
-        clockwork.pong_at = Instant::now();
-        self.connection.last_ping_ms.store(now_ms, Ordering::Relaxed);
-        // The number is the runner's: it may be anything.
-        let rtt_ms = u64::try_from(ts).ok().and_then(|ts| now_ms.checked_sub(ts)).filter(|rtt_ms| *rtt_ms <= RTT_MS_MAX);
-        if let Some(rtt_ms) = rtt_ms {
-            self.connection.rtt_ms.store(rtt_ms, Ordering::Relaxed);
-        }
-        if !clockwork.fresh {
-            clockwork.fresh = true;
-            self.engine.inbox.push(Input::RunnerFresh { runner: self.remote.runner, fresh: true });
-        }
-    }
-}
-
-pub(super) struct Clockwork {
-    pace: Pace,
-    pub ping_at: Instant,
-    pub pong_at: Instant,
-    pub fresh: bool,
-}
-
-impl Clockwork {
-    pub fn new(pace: &Pace) -> Clockwork {
-        let now = Instant::now();
-        Clockwork { pace: *pace, ping_at: now + Duration::from_millis(pace.first_ping), pong_at: now, fresh: true }
-    }
-
-    pub fn next(&self) -> Instant {
-        let silent = if self.fresh { self.stale_at() } else { self.lost_at() };
-        self.ping_at.min(silent)
-    }
-
-    pub fn stale_at(&self) -> Instant {
-        self.pong_at + Duration::from_millis(self.pace.stale)
-    }
-
-    pub fn lost_at(&self) -> Instant {
-        self.pong_at + Duration::from_millis(self.pace.lost)
-    }
-
-    pub fn pause(&self) -> Duration {
-        let [random] = random::bytes();
-        Duration::from_millis(self.pace.ping + u64::from(random) % self.pace.jitter.max(1))
     }
 }
 

@@ -20,7 +20,7 @@ use super::*;
 use crate::requests::{Head, Place, Reply};
 use crate::runners::calls::{Asked, Call};
 use crate::runners::connect::Hello;
-use crate::runners::session::Pace;
+use crate::runners::pings::Pace;
 use crate::testing::{self, TestEngine};
 
 const PACE: Pace = Pace { first_ping: 0, ping: 20, jitter: 1, stale: 100, lost: 300 };

@@ -18,6 +18,7 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::lock::lock;
 use crate::outbox::Outbox;
 use crate::runners::ending::{EndSignal, Ending};
+use crate::runners::pings::PingTimes;
 
 /// Components that one runner may be waiting for. It asks once for each.
 const WANTED_MAX: usize = 1_024;
@@ -27,9 +28,7 @@ pub struct ComponentLink {
     pub version: ComponentsVersion,
     pub profile: RunnerProfile,
     pub connect_ms: u64,
-    pub last_ping_ms: AtomicU64,
-    /// Milliseconds.
-    pub rtt_ms: AtomicU64,
+    pub pings: PingTimes,
     /// 0: it has not said that it is going to stop.
     pub stopping_ms: AtomicU64,
     pub outbox: Outbox,
@@ -44,8 +43,7 @@ impl ComponentLink {
             version,
             profile,
             connect_ms: now_ms,
-            last_ping_ms: AtomicU64::new(now_ms),
-            rtt_ms: AtomicU64::new(0),
+            pings: PingTimes::new(now_ms),
             stopping_ms: AtomicU64::new(0),
             outbox: Outbox::default(),
             ending: EndSignal::default(),

@@ -12,7 +12,7 @@ use protocol::message::FromRunner;
 use protocol::wire::components::{PIECE_BYTES, Piece, ToComponents, Welcome, decode_from_components, encode_to_components};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{self, Message};
 
@@ -22,8 +22,8 @@ use crate::links::RunnerDoor;
 use crate::runners::components::connect::Hello;
 use crate::runners::components::link::ComponentLink;
 use crate::runners::ending::Ending;
-use crate::runners::session::{Allowance, Clockwork, End, Pace, RTT_MS_MAX, bid_farewell};
-use engine_core::Input;
+use crate::runners::pings::{Clockwork, Pace};
+use crate::runners::session::{Allowance, End, bid_farewell};
 
 pub async fn run<T: AsyncRead + AsyncWrite + Unpin>(
     engine: &Arc<Engine>,
@@ -68,7 +68,7 @@ struct Reading<'a, T> {
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Reading<'_, T> {
     async fn run(&mut self) -> End {
-        let mut clockwork = Clockwork::new(self.pace);
+        let mut clockwork = Clockwork::new(self.engine, self.link.runner, &self.link.pings, self.pace);
         let mut allowance = Allowance::new();
         let mut timer = std::pin::pin!(sleep_until(clockwork.next()));
         loop {
@@ -90,7 +90,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Reading<'_, T> {
                         return End::Told(Ending::Internal);
                     }
                 },
-                Some(Ok(Message::Pong(sent))) => self.ponged(&mut clockwork, &sent),
+                Some(Ok(Message::Pong(sent))) => clockwork.ponged(sent[..].try_into().ok().map(u64::from_le_bytes)),
                 Some(Ok(Message::Close(_))) => return End::Closed,
                 // Text means nothing here, and the library answers pings.
                 Some(Ok(Message::Text(_) | Message::Ping(_) | Message::Frame(_))) => {}
@@ -112,39 +112,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Reading<'_, T> {
         }
     }
 
-    /// Sends the ping that is due, and draws the conclusions from those that were not answered.
+    /// Sends the ping that is due.
     fn pass_time(&mut self, clockwork: &mut Clockwork) -> Result<(), Ending> {
-        let now = Instant::now();
-        if now >= clockwork.lost_at() {
-            return Err(Ending::TimedOut);
-        }
-        if clockwork.fresh && now >= clockwork.stale_at() {
-            clockwork.fresh = false;
-            self.engine.inbox.push(Input::RunnerFresh { runner: self.link.runner, fresh: false });
-        }
-        if now >= clockwork.ping_at {
-            clockwork.ping_at = now + clockwork.pause();
-            let now_ms = self.engine.clock.now_ms();
-            self.link.last_ping_ms.store(now_ms, Ordering::Relaxed);
+        if let Some(now_ms) = clockwork.pass()? {
             self.link.push(Message::Ping(now_ms.to_le_bytes().to_vec().into()));
         }
         Ok(())
-    }
-
-    fn ponged(&mut self, clockwork: &mut Clockwork, sent: &[u8]) {
-        let now_ms = self.engine.clock.now_ms();
-        clockwork.pong_at = Instant::now();
-        self.link.last_ping_ms.store(now_ms, Ordering::Relaxed);
-        // The bytes are the runner's: they may be anything.
-        let sent_ms = sent.try_into().ok().map(u64::from_le_bytes);
-        let rtt_ms = sent_ms.and_then(|sent_ms| now_ms.checked_sub(sent_ms)).filter(|rtt_ms| *rtt_ms <= RTT_MS_MAX);
-        if let Some(rtt_ms) = rtt_ms {
-            self.link.rtt_ms.store(rtt_ms, Ordering::Relaxed);
-        }
-        if !clockwork.fresh {
-            clockwork.fresh = true;
-            self.engine.inbox.push(Input::RunnerFresh { runner: self.link.runner, fresh: true });
-        }
     }
 }
 

@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::connect::Hello;
 use super::session;
-use crate::runners::session::Pace;
+use crate::runners::pings::Pace;
 use crate::testing::{self, TestEngine};
 
 const VERSION: ComponentsVersion = ComponentsVersion::NEWEST;
