@@ -5,6 +5,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use protocol::clock::Clock;
 use protocol::limits::{
@@ -50,6 +51,17 @@ pub(crate) const SCAN_TIME_SHARE: u32 = 20;
 pub(crate) const TICK_MS: u64 = 10;
 /// Ticks without a running guest after which the ticking stops.
 pub(crate) const TICKS_BEFORE_PARK: u32 = 10;
+
+/// A longer stretch on a thread keeps others waiting.
+pub(crate) const STRETCH_MAX: Duration = Duration::from_micros(500);
+/// With more than that of long stretches an actor goes on where it disturbs nobody.
+pub(crate) const DEBT_MAX: Duration = Duration::from_millis(10);
+/// Of all time this part is forgiven.
+pub(crate) const DEBT_TIME_SHARE: u32 = 20;
+/// Actors whose debt is remembered; those that owe nothing are not among them.
+pub(crate) const DEBTORS_MAX: usize = 65_536;
+/// Of the threads for those: beside a busy one, such a thread gets a tenth of the processor.
+pub(crate) const ASIDE_NICE: i32 = 10;
 
 pub(crate) const WASM_STACK_BYTES: usize = 512 * KIB;
 /// The stack of a guest and of the host functions that it calls.
@@ -207,6 +219,8 @@ pub enum StartError {
     Sandbox(String),
     /// The thread that interrupts guests could not be started.
     Ticker(std::io::Error),
+    /// The threads for those that compute for long could not be started.
+    Lanes(std::io::Error),
     /// A granted folder cannot be opened.
     Grant { host_path: PathBuf, cause: std::io::Error },
 }
@@ -217,6 +231,7 @@ impl fmt::Display for StartError {
             StartError::NoRuntime => f.write_str("the runner must be created inside a tokio runtime"),
             StartError::Sandbox(cause) => write!(f, "the WebAssembly sandbox cannot be set up: {cause}"),
             StartError::Ticker(cause) => write!(f, "the thread that limits processor time cannot be started: {cause}"),
+            StartError::Lanes(cause) => write!(f, "the threads for actors that compute for long cannot be started: {cause}"),
             StartError::Grant { host_path, cause } => {
                 write!(f, "the folder {} that is granted to guests cannot be opened: {cause}", host_path.display())
             }

@@ -37,7 +37,7 @@ pub fn whole(actor: &Arc<Actor>, mut request: Box<Request>) -> Option<(RequestSt
         (Some(gathered), _) => gathered.body(),
         (None, Some(body)) => body,
         (None, None) => {
-            tokio::spawn(gather(Arc::clone(actor), request));
+            actor.shared.runtime.spawn(gather(Arc::clone(actor), request));
             return None;
         }
     };

@@ -72,7 +72,7 @@ pub async fn serve(instance: &mut Instance, request: Box<Request>, surface: Surf
                 Ok((number, push)) if push.wait => {
                     let completion = actor.completion(number);
                     let wait_ms = push.timeout_ms.unwrap_or(u64::MAX).min(QUEUE_WAIT_MS_MAX);
-                    tokio::spawn(complete(route, encoding, completion, Duration::from_millis(wait_ms)));
+                    actor.shared.runtime.spawn(complete(route, encoding, completion, Duration::from_millis(wait_ms)));
                     return Ok(());
                 }
                 Ok(_) => Ok(pushed_response(encoding, &Pushed::Completed(None))),

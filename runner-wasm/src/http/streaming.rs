@@ -128,7 +128,7 @@ impl<'a> Pending<'a> {
             end: None,
             _sending: Sending::new(self.actor, None),
         };
-        tokio::spawn(async move {
+        self.actor.shared.runtime.spawn(async move {
             // Never opened: the actor was given up, and with it its requests.
             if opened.await.is_ok() {
                 outgoing.send().await;

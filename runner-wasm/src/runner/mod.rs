@@ -26,6 +26,7 @@ use crate::clock::Clock;
 use crate::component::Components;
 use crate::config::{Config, Grant, StartError};
 use crate::http::{Route, Routes};
+use crate::sandbox::lanes::Lanes;
 use crate::sandbox::room::Room;
 use crate::sandbox::ticker::Ticker;
 use crate::sockets::serve::Received;
@@ -48,6 +49,7 @@ pub struct Shared {
     pub components: Arc<Components>,
     pub room: Arc<Room>,
     pub ticker: Arc<Ticker>,
+    pub lanes: Arc<Lanes>,
     pub routes: Routes,
     pub grants: Arc<[Grant]>,
     pub clock: Clock,
@@ -90,6 +92,7 @@ impl Runner {
         let engine = sandbox::engine()?;
         let linker = host::linker(&engine)?;
         let ticker = Ticker::start(&engine)?;
+        let lanes = Lanes::start(runtime.clone()).map_err(StartError::Lanes)?;
         let shared = Shared {
             components: Arc::new(Components::new(engine.clone(), linker, config.cache_dir, Arc::clone(&link))),
             link,
@@ -97,6 +100,7 @@ impl Runner {
             engine,
             room: Arc::new(Room::new(config.actors_max, config.memory_total_bytes)),
             ticker,
+            lanes,
             routes: Routes::default(),
             grants: config.grants.into(),
             clock: Clock::new(config.clock),
@@ -225,7 +229,7 @@ impl Shared {
             self.sockets.insert(*request, Arc::clone(&actor));
         }
         self.actors.insert(id, Arc::clone(&actor));
-        self.runtime.spawn(actor::run(actor));
+        self.lanes.spawn(id, actor::run(actor));
     }
 
     fn stop(&self, checkpoint: Checkpoint, reason: StopReason) {

@@ -1,11 +1,13 @@
 //! The engine that compiles and runs guests, and what keeps one guest from taking more than its share.
 //!
+//! - [`lanes`]: threads. Whoever computes for long does so when nobody else wants to.
 //! - [`ticker`]: time. Interrupts running guests, counts their processor time, sleeps when none runs.
 //! - [`room`]: memory, and how many instances may live.
 //!
 //! Instances are allocated on demand: measured, a pool saves a third of an instantiation's 30 us and no memory, and asks the
 //! operator to size it. Interruption is by epochs: a few percent, where counting instructions costs up to a half.
 
+pub mod lanes;
 pub mod room;
 pub mod ticker;
 

@@ -3,9 +3,9 @@
 //! One thread raises the engine's epoch every few milliseconds, which makes a running guest yield its thread and look whether
 //! its processor time is used up. While no guest runs the thread is parked, so an idle runner costs nothing.
 //!
-//! A guest's time is what it spends on a thread ([`Meter`]); waiting for the host is not its own. The first tick of a message is
-//! counted by the ticks themselves, which costs nothing. A message that runs longer is measured by the processor time of its
-//! thread, so that on a busy machine a guest does not pay for what others did meanwhile.
+//! A guest's time is what it spends on a thread ([`Meter`]); waiting for the host is not its own. Until a message meets its first
+//! tick nothing is counted, which costs nothing. A message that runs longer is measured by the processor time of its thread, so that
+//! on a busy machine a guest does not pay for what others did meanwhile.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -105,24 +105,50 @@ pub struct Meter {
     ticker: Arc<Ticker>,
     budget_us: u64,
     spent_us: AtomicU64,
-    /// Where the clock that counts stood when the guest came onto its thread.
-    entered_us: AtomicU64,
+    /// A tick has passed: what comes now is measured.
+    is_measured: AtomicBool,
+    /// Where the clock that counts stood when the guest came onto its thread: that thread's time, or before the first tick the ticks.
+    entered: AtomicU64,
 }
 
 impl Meter {
     pub fn new(ticker: Arc<Ticker>, budget_ms: u64) -> Meter {
         let budget_us = budget_ms.saturating_mul(1000);
-        Meter { ticker, budget_us, spent_us: AtomicU64::new(0), entered_us: AtomicU64::new(0) }
+        Meter { ticker, budget_us, spent_us: AtomicU64::new(0), is_measured: AtomicBool::new(false), entered: AtomicU64::new(0) }
     }
 
     pub fn reset(&self) {
         self.spent_us.store(0, Relaxed);
+        self.is_measured.store(false, Relaxed);
     }
 
-    /// For the guest's own thread, while it runs.
+    /// For the guest's own thread, while it runs, at a tick.
     pub fn is_used_up(&self) -> bool {
-        let spent_us = self.spent_us.load(Relaxed);
-        spent_us + self.clock_us(spent_us).saturating_sub(self.entered_us.load(Relaxed)) > self.budget_us
+        if !self.is_measured.load(Relaxed) {
+            self.measure();
+        }
+        self.spent_us.load(Relaxed) + thread_us().saturating_sub(self.entered.load(Relaxed)) > self.budget_us
+    }
+
+    /// The first tick counts as one, however long this thread had to wait for its processor meanwhile.
+    fn measure(&self) {
+        self.is_measured.store(true, Relaxed);
+        self.spent_us.store(TICK_MS * 1000, Relaxed);
+        self.entered.store(thread_us(), Relaxed);
+    }
+
+    fn enter(&self) {
+        let entered = if self.is_measured.load(Relaxed) { thread_us() } else { self.ticker.now() };
+        self.entered.store(entered, Relaxed);
+    }
+
+    fn leave(&self) {
+        let entered = self.entered.load(Relaxed);
+        if self.is_measured.load(Relaxed) {
+            self.spent_us.fetch_add(thread_us().saturating_sub(entered), Relaxed);
+        } else if self.ticker.now() > entered {
+            self.measure();
+        }
     }
 
     /// Runs `guest`, counting the time it is on a thread. `None` when `deadline` was over first.
@@ -132,11 +158,9 @@ impl Meter {
         poll_fn(|cx| {
             let polled = {
                 let _on_thread = self.ticker.enter();
-                let spent_us = self.spent_us.load(Relaxed);
-                let entered_us = self.clock_us(spent_us);
-                self.entered_us.store(entered_us, Relaxed);
+                self.enter();
                 let polled = guest.as_mut().poll(cx);
-                self.spent_us.store(spent_us + self.clock_us(spent_us).saturating_sub(entered_us), Relaxed);
+                self.leave();
                 polled
             };
             match polled {
@@ -147,24 +171,20 @@ impl Meter {
         })
         .await
     }
+}
 
-    /// The ticks, and for a message that has run for a tick already the processor time of this thread.
-    fn clock_us(&self, spent_us: u64) -> u64 {
-        match spent_us {
-            0 => self.ticker.now() * TICK_MS * 1000,
-            _ => thread_us(),
-        }
-    }
+fn thread_us() -> u64 {
+    u64::try_from(thread_time().as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Processor time that this thread has used.
-fn thread_us() -> u64 {
+pub fn thread_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the kernel writes one timespec where the pointer says.
     let known = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
     match known {
-        0 => time.tv_sec.unsigned_abs() * 1_000_000 + time.tv_nsec.unsigned_abs() / 1000,
-        _ => 0,
+        0 => Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0)),
+        _ => Duration::ZERO,
     }
 }
 

@@ -9,6 +9,8 @@ use crate::client::Connection;
 
 /// Sleep calls and creations are sent over a few connections at a time.
 const HELPERS: usize = 32;
+/// About so many of the actors that sleep are woken.
+const SAMPLE: usize = 1_000;
 
 pub struct Engine {
     process: Child,
@@ -86,31 +88,49 @@ impl Engine {
         count
     }
 
-    pub fn create_asleep(&self, count: usize) {
+    /// So many new actors that have stored something and sleep; the ids of about `SAMPLE` of them.
+    pub fn create_asleep(&self, count: usize) -> Vec<String> {
         let address = self.address;
         let threads: Vec<_> = (0..HELPERS)
             .map(|helper| {
                 std::thread::spawn(move || {
                     let mut connection = Connection::open(address);
+                    let mut sample = Vec::new();
                     let mut last = None;
-                    for _ in (helper..count).step_by(HELPERS) {
+                    for number in (helper..count).step_by(HELPERS) {
                         let id = create(&mut connection, None);
                         connection.time(
                             &format!("POST /gateway/{id}/increment HTTP/1.1\r\nhost: bench\r\ncontent-length: 0\r\n\r\n")
                                 .into_bytes(),
                         );
                         connection.time(&sleep_request(&id));
+                        if (number / HELPERS).is_multiple_of((count / SAMPLE).max(1)) {
+                            sample.push(id.clone());
+                        }
                         last = Some(id);
                     }
                     if let Some(id) = last {
                         wait_asleep(&mut connection, &id);
                     }
+                    sample
                 })
             })
             .collect();
-        for thread in threads {
-            thread.join().expect("it does not panic");
+        threads.into_iter().flat_map(|thread| thread.join().expect("it does not panic")).collect()
+    }
+
+    /// Bytes of the data directory.
+    pub fn on_disk(&self) -> u64 {
+        fn size(folder: &std::path::Path) -> u64 {
+            let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+            let each = entries.map(|entry| match entry.metadata() {
+                Ok(found) if found.is_dir() => size(&entry.path()),
+                // A file that was there a moment ago may have been merged into another.
+                found => found.map_or(0, |found| found.len()),
+            });
+            each.sum()
         }
+        size(self.data.path())
     }
 
     pub fn memory(&self) -> Memory {
@@ -139,7 +159,12 @@ impl Drop for Engine {
 }
 
 pub fn by_key(key: &str, path: &str) -> String {
-    format!("/gateway/counter{path}?rvt-namespace=default&rvt-method=getOrCreate&rvt-pool=default&rvt-key={key}")
+    by_key_of("counter", key, path)
+}
+
+pub fn by_key_of(name: &str, key: &str, path: &str) -> String {
+    let more = if path.contains('?') { '&' } else { '?' };
+    format!("/gateway/{name}{path}{more}rvt-namespace=default&rvt-method=getOrCreate&rvt-pool=default&rvt-key={key}")
 }
 
 fn create(connection: &mut Connection, key: Option<&str>) -> String {

@@ -1,8 +1,9 @@
 //! How fast the whole engine is: the real binary, over real sockets, with a real disk, beside what it is measured against.
 //!
 //! ```text
-//! cargo bench -p rivet-tests --bench load             # all tables
+//! cargo bench -p rivet-tests --bench load             # all tables but the last
 //! cargo bench -p rivet-tests --bench load -- requests wake memory
+//! cargo bench -p rivet-tests --bench load -- million  # takes some minutes, and 1 GB of disk
 //! ```
 //!
 //! Load and engine share the machine, so the figures are for comparing, not for quoting: every table has its own yardstick in it,
@@ -10,6 +11,7 @@
 
 mod client;
 mod engine;
+mod neighbours;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -43,6 +45,13 @@ fn main() {
     }
     if wants("memory") {
         memory();
+    }
+    if wants("neighbours") {
+        neighbours::table();
+    }
+    if asked.iter().any(|name| name == "million") {
+        println!("## a million\n");
+        asleep(1_000_000);
     }
 }
 
@@ -143,18 +152,21 @@ fn memory() {
         let each = (after.anonymous.saturating_sub(before.anonymous)) as f64 / awake as f64 / 1024.0;
         println!("| awake (wanted {count}) | {awake} | {each:.1} KiB | {:.1} |", began.elapsed().as_secs_f64());
     }
-    let count = 100_000;
-    let engine = Engine::start();
+    println!();
+    asleep(100_000);
+}
+
+/// What sleeping actors cost, and one of them that is woken.
+fn asleep(count: usize) {
+    let mut engine = Engine::start();
     engine.deploy("counter");
     let began = Instant::now();
-    engine.create_asleep(count);
+    let sample = engine.create_asleep(count);
     let full = engine.memory();
-    println!(
-        "| asleep, in the process that created them | {count} | {:.0} bytes | {:.1} |",
-        full.anonymous as f64 / count as f64,
-        began.elapsed().as_secs_f64()
-    );
-    let mut engine = engine;
+    println!("| {count} actors asleep | |\n|---|---|");
+    println!("| created, incremented and put to sleep | {:.0} a second |", count as f64 / began.elapsed().as_secs_f64());
+    println!("| memory of that process, not files, for each | {:.0} bytes |", full.anonymous as f64 / count as f64);
+    println!("| data directory | {:.0} MiB |", mib(engine.on_disk()));
     engine.kill_and_restart();
     std::thread::sleep(Duration::from_secs(1));
     let with = engine.memory();
@@ -165,11 +177,20 @@ fn memory() {
         std::thread::sleep(Duration::from_secs(1));
         engine.memory()
     };
-    let each = (with.anonymous as f64 - empty.anonymous as f64) / count as f64;
+    println!("| after kill -9: process to first healthy answer | {:.0} ms |", ms(engine.healthy_after));
     println!(
-        "| asleep, after a restart, beyond an empty engine | {count} | {each:.0} bytes | start {:.2} |\n",
-        engine.healthy_after.as_secs_f64()
+        "| memory after that, resident and not files; beyond an empty engine, for each | {:.1} and {:.1} MiB; {:.0} bytes |",
+        mib(with.resident),
+        mib(with.anonymous),
+        (with.anonymous as f64 - empty.anonymous as f64) / count as f64
     );
+    let mut connection = Connection::open(engine.address);
+    let mut woken = Latencies::default();
+    for actor in &sample {
+        woken.push(connection.time(&get(&format!("/gateway/{actor}/"))));
+    }
+    let (p50, p99) = (woken.percentile(50) / 1e3, woken.percentile(99) / 1e3);
+    println!("| wake one of them, to the first byte ({} of them) | p50 {p50:.2} ms, p99 {p99:.2} ms |\n", sample.len());
 }
 
 struct Measured {
