@@ -40,7 +40,8 @@ impl Engine {
         (self.process, self.healthy_after) = spawn(&self.data, self.address);
     }
 
-    pub fn deploy(&self, guest: &str) {
+    /// The version, as the API says it.
+    pub fn deploy(&self, guest: &str) -> String {
         let file = guests().join(format!("{guest}.wasm"));
         let bytes = std::fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}; run scripts/guests first", file.display()));
         let mut request =
@@ -49,6 +50,14 @@ impl Engine {
         request.extend(bytes);
         let answer = Connection::open(self.address).ask(&request);
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        answer
+    }
+
+    /// Of all actors of a name.
+    pub fn ids(&self, name: &str) -> Vec<String> {
+        let request = format!("GET /actors?namespace=default&name={name}&limit=1000 HTTP/1.1\r\nhost: bench\r\n\r\n");
+        let answer = Connection::open(self.address).ask(request.as_bytes());
+        answer.split("\"actor_id\":\"").skip(1).map(|rest| rest[..30].to_string()).collect()
     }
 
     /// Ids of so many new actors, all of them awake.

@@ -11,6 +11,7 @@
 
 mod client;
 mod engine;
+mod languages;
 mod neighbours;
 
 use std::fmt::Write as _;
@@ -45,6 +46,9 @@ fn main() {
     }
     if wants("memory") {
         memory();
+    }
+    if wants("languages") {
+        languages::table();
     }
     if wants("neighbours") {
         neighbours::table();
