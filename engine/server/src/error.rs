@@ -73,6 +73,10 @@ const CATALOGUE: &[Row] = &[
     row("deployment", "settings_invalid", 400, 400),
     row("deployment", "canary_refused", 400, 400),
     row("deployment", "no_canary", 400, 400),
+    row("storage", "no_space", 503, 503),
+    row("backup", "not_configured", 400, 400),
+    row("backup", "running", 409, 409),
+    row("backup", "failed", 500, 500),
     row("component", "malformed", 400, 400),
     row("component", "unknown_import", 400, 400),
     row("component", "no_handler", 400, 400),
@@ -199,7 +203,7 @@ impl ApiError {
     }
 
     pub fn retry_after(&self) -> Option<HeaderValue> {
-        matches!(self.code, "service_unavailable" | "overloaded" | "no_room").then_some(RETRY_AFTER_SECONDS)
+        matches!(self.code, "service_unavailable" | "overloaded" | "no_room" | "no_space").then_some(RETRY_AFTER_SECONDS)
     }
 }
 

@@ -17,13 +17,14 @@
 //! - [`serverless`]: pools whose runners are called by URL.
 //! - [`standalone`]: the runner for components on its own, for an engine elsewhere.
 //! - [`readers`]: the threads that read. [`database`]: actors' SQLite databases. [`components`], [`directory`], [`logs`]: what is
-//!   kept beside the store.
+//!   kept beside the store. [`backups`]: copies of it all. [`room`]: what is refused while the disk is full.
 //! - [`websocket`]: what the WebSockets of clients and of runners have in common. [`prompt`]: why they are not heard late.
 //! - [`clock`], [`random`], [`ray`], [`form`], [`lock`], [`files`]: small tools.
 
 mod actor_calls;
 mod api;
 mod auth;
+mod backups;
 mod body;
 mod calls;
 pub mod cli;
@@ -57,6 +58,7 @@ mod random;
 mod ray;
 mod readers;
 mod requests;
+mod room;
 mod runners;
 mod serverless;
 mod sockets;

@@ -6,13 +6,14 @@
 //! In reading order:
 //! - [`extract`]: reads queries and bodies, strictly.
 //! - [`views`]: records as JSON.
-//! - [`namespaces`], [`actors`], [`logs`], [`runners`], [`runner_configs`], [`deployments`], [`versions`], [`about`]: the routes.
+//! - [`namespaces`], [`actors`], [`logs`], [`runners`], [`runner_configs`], [`deployments`], [`versions`], [`backups`], [`about`]: the routes.
 //! - [`pool_form`]: a pool's configuration as it is put and shown. [`settings`]: a deployment's, as they are put.
 //! - [`openapi`]: the document that describes all of this; [`schemas`]: values whose types are not the API's.
 //! - [`cors`]: what browsers are told.
 
 pub mod about;
 pub mod actors;
+pub mod backups;
 pub mod cors;
 pub mod deployments;
 pub mod extract;
@@ -64,6 +65,7 @@ pub fn router(engine: Arc<Engine>) -> Router {
         .routes(routes!(versions::promote))
         .routes(routes!(versions::retry))
         .routes(routes!(versions::of_actor, versions::pin, versions::unpin))
+        .routes(routes!(backups::list, backups::create))
         .routes(routes!(about::datacenters))
         .routes(routes!(about::fanout))
         .routes(routes!(about::metadata))

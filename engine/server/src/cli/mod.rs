@@ -7,10 +7,12 @@
 //! - [`start`]: runs the engine until it is told to stop. [`configured`]: says how it would.
 //! - [`runner`]: runs actors for an engine elsewhere. [`process`]: what both are as processes.
 //! - [`deploy`], [`deployments`], [`actors`], [`logs`]: what can be done. [`settings`]: what a deployment gives its actors.
+//! - [`backup`]: copies of the data directory.
 //! - [`new`]: writes a project; talks to nobody. [`dev`]: builds and deploys it whenever it changes.
 //! - [`client`]: the way to the engine. [`print`]: tables, moments, lines.
 
 mod actors;
+mod backup;
 mod client;
 mod configured;
 mod deploy;
@@ -90,6 +92,13 @@ enum Command {
         files: Files,
         #[command(subcommand)]
         command: configured::ConfigCommand,
+    },
+    /// Copies of the whole data directory: make, list, verify, restore and remove them
+    Backup {
+        #[command(flatten)]
+        files: Files,
+        #[command(subcommand)]
+        command: backup::BackupCommand,
     },
     /// Write a project that builds into an actor
     New(new::NewArgs),
@@ -177,6 +186,10 @@ pub fn main() -> ExitCode {
         Command::Config { files, command } => {
             config.extend(files.config);
             configured::run(command, &config)
+        }
+        Command::Backup { files, command } => {
+            config.extend(files.config);
+            backup::run(command, &config)
         }
         Command::New(args) => new::run(args),
         Command::Dev(args) => talk(dev::run(args)),
