@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 const RESERVE_TO_STOP: u64 = 8;
 /// Room is made by somebody else, so it must be looked for.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// Opening the database again needs room of its own, and time.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
+const TRY_AGAIN_BYTES_MIN: u64 = 16 * 1024 * 1024;
 /// A look is a system call.
 const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(20);
 
@@ -96,15 +99,15 @@ impl Space {
         self.wait_until(Space::has_room)
     }
 
-    /// After a write that met the end of the disk: waits until the file system has as much as it should have, or more than it
-    /// had, and so it is worth another try.
+    /// After a write that met the end of the disk: waits until it is worth another try. A quota ends without the file system showing it,
+    /// so what it shows is not all that counts.
     pub(crate) fn wait_after_the_end(&self) -> Result<(), GivenUp> {
         self.met_the_end.store(true, Ordering::Relaxed);
         self.look();
-        let had = self.free_bytes();
-        tracing::error!(path = %self.path.display(), free_bytes = had, "the disk refused a write for want of room: commits wait until there is some");
-        let enough = self.reserve_bytes.max(had.saturating_add(had / 2)).max(1);
-        self.wait_until(|space| space.free_bytes() >= enough)
+        let free_bytes = self.free_bytes();
+        tracing::error!(path = %self.path.display(), free_bytes, "the disk had no room for a write: commits wait until there is some");
+        let (met, enough) = (Instant::now(), self.reserve_bytes.max(TRY_AGAIN_BYTES_MIN));
+        self.wait_until(|space| met.elapsed() >= TRY_AGAIN_AFTER && space.free_bytes() >= enough)
     }
 
     pub(crate) fn went_well(&self) {
