@@ -72,6 +72,14 @@ impl Engine {
         self.calls.call(&self.inbox, operation).await
     }
 
+    /// Waits until what was decided so far can be read. Not for a full disk: what waits for that was told to nobody.
+    pub async fn settle(&self) -> Result<(), ApiError> {
+        match self.room.for_growth() {
+            Ok(()) => self.call(Operation::Settle).await.map(drop),
+            Err(_) => Ok(()),
+        }
+    }
+
     /// Whether somebody with this token may use the API, or connect as a runner.
     pub fn authorize(&self, token: Option<&[u8]>) -> Result<(), ApiError> {
         auth::check(self.admin_token.as_ref(), token)

@@ -43,12 +43,19 @@ impl Room {
 
     pub fn for_operation(&self, operation: &Operation) -> Result<(), ApiError> {
         match operation {
-            Operation::DestroyActor { .. }
-            | Operation::SleepActor { .. }
-            | Operation::RescheduleActor { .. }
-            | Operation::LookAtComponent { .. }
-            | Operation::CountMoves { .. } => Ok(()),
-            _ => self.for_growth(),
+            Operation::CreateNamespace { .. }
+            | Operation::CreateActor { .. }
+            | Operation::GetOrCreateActor { .. }
+            | Operation::PinActor { .. }
+            | Operation::Deploy { .. }
+            | Operation::Activate { .. }
+            | Operation::Configure { .. }
+            | Operation::ShareCanary { .. }
+            | Operation::Promote { .. }
+            | Operation::RetryHeldBack { .. }
+            | Operation::PutRunnerConfig { .. } => self.for_growth(),
+            // Reads, and what makes room.
+            _ => Ok(()),
         }
     }
 
