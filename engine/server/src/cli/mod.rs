@@ -7,7 +7,7 @@
 //! - [`start`]: runs the engine until it is told to stop. [`configured`]: says how it would.
 //! - [`runner`]: runs actors for an engine elsewhere. [`process`]: what both are as processes.
 //! - [`deploy`], [`deployments`], [`actors`], [`logs`]: what can be done. [`settings`]: what a deployment gives its actors.
-//! - [`backup`]: copies of the data directory.
+//! - [`backup`]: copies of the data directory. [`doctor`]: what is wrong with it.
 //! - [`new`]: writes a project; talks to nobody. [`dev`]: builds and deploys it whenever it changes.
 //! - [`client`]: the way to the engine. [`print`]: tables, moments, lines.
 
@@ -18,6 +18,7 @@ mod configured;
 mod deploy;
 mod deployments;
 mod dev;
+mod doctor;
 mod logs;
 mod new;
 mod print;
@@ -99,6 +100,13 @@ enum Command {
         files: Files,
         #[command(subcommand)]
         command: backup::BackupCommand,
+    },
+    /// Look at a data directory and the machine under it, and explain what is wrong
+    Doctor {
+        #[command(flatten)]
+        files: Files,
+        #[command(flatten)]
+        args: doctor::DoctorArgs,
     },
     /// Write a project that builds into an actor
     New(new::NewArgs),
@@ -190,6 +198,10 @@ pub fn main() -> ExitCode {
         Command::Backup { files, command } => {
             config.extend(files.config);
             backup::run(command, &config)
+        }
+        Command::Doctor { files, args } => {
+            config.extend(files.config);
+            doctor::run(&args, &config)
         }
         Command::New(args) => new::run(args),
         Command::Dev(args) => talk(dev::run(args)),
