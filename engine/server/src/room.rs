@@ -46,6 +46,7 @@ impl Room {
             Operation::CreateNamespace { .. }
             | Operation::CreateActor { .. }
             | Operation::GetOrCreateActor { .. }
+            | Operation::ImportActor { .. }
             | Operation::PinActor { .. }
             | Operation::Deploy { .. }
             | Operation::Activate { .. }

@@ -242,6 +242,11 @@ pub fn page(actor: ActorId, number: u32) -> Vec<u8> {
     of_actor(Kind::Page, actor, &number.to_be_bytes())
 }
 
+pub fn parse_page(key: &[u8]) -> Result<u32, StoreError> {
+    let number = key.get(PARTITION_PREFIX_BYTES + ID_BYTES..).and_then(|rest| rest.try_into().ok());
+    number.map(u32::from_be_bytes).ok_or_else(|| damaged("a page of an actor's database", key))
+}
+
 /// The pages of an actor's database beyond this one.
 pub fn pages_after(actor: ActorId, number: u32) -> KeyRange {
     let (_, end) = under(of_actor(Kind::Page, actor, &[]));

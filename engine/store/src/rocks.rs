@@ -23,6 +23,7 @@ use rocksdb::{
 
 use crate::error::StoreError;
 use crate::format;
+use crate::keys::KeyRange;
 use crate::space::{GivenUp, Space};
 use crate::store::{Batch, Op, Pair, Persist, Scan, Store, first_conflict};
 
@@ -317,6 +318,32 @@ impl Store for Rocks {
         // A cursor that met an error looks like one at its end.
         cursor.status().map_err(|error| read_error(&error))?;
         Ok(pairs)
+    }
+
+    fn scan_many(&self, ranges: &[KeyRange], bytes_max: usize) -> Result<Option<Vec<Vec<Pair>>>, StoreError> {
+        let open = self.db()?;
+        let db = open.get()?;
+        let moment = db.snapshot();
+        let mut bytes = 0;
+        let mut found = Vec::with_capacity(ranges.len());
+        for (start, end) in ranges {
+            let mut options = bounds(start, Some(end));
+            options.set_snapshot(&moment);
+            let mut cursor = db.raw_iterator_opt(options);
+            cursor.seek(start);
+            let mut pairs = Vec::new();
+            while let Some((key, value)) = cursor.item() {
+                bytes += key.len() + value.len();
+                if bytes > bytes_max {
+                    return Ok(None);
+                }
+                pairs.push(Pair { key: Bytes::copy_from_slice(key), value: Bytes::copy_from_slice(value) });
+                cursor.next();
+            }
+            cursor.status().map_err(|error| read_error(&error))?;
+            found.push(pairs);
+        }
+        Ok(Some(found))
     }
 
     /// While the disk has no room it waits, however long that takes. If RocksDB was refused room, the database is opened again and the

@@ -6,7 +6,7 @@
 //! In reading order:
 //! - [`extract`]: reads queries and bodies, strictly.
 //! - [`views`]: records as JSON.
-//! - [`namespaces`], [`actors`], [`logs`], [`runners`], [`runner_configs`], [`deployments`], [`versions`], [`backups`], [`about`]: the routes.
+//! - [`namespaces`], [`actors`], [`portable`], [`logs`], [`runners`], [`runner_configs`], [`deployments`], [`versions`], [`backups`], [`about`]: the routes.
 //! - [`pool_form`]: a pool's configuration as it is put and shown. [`settings`]: a deployment's, as they are put.
 //! - [`openapi`]: the document that describes all of this; [`schemas`]: values whose types are not the API's.
 //! - [`cors`]: what browsers are told.
@@ -21,6 +21,7 @@ pub mod logs;
 pub mod namespaces;
 pub mod openapi;
 pub mod pool_form;
+pub mod portable;
 pub mod runner_configs;
 pub mod runners;
 pub mod schemas;
@@ -47,6 +48,8 @@ pub fn router(engine: Arc<Engine>) -> Router {
         .routes(routes!(actors::list, actors::create, actors::get_or_create))
         .routes(routes!(actors::names))
         .routes(routes!(actors::destroy))
+        .routes(routes!(portable::export))
+        .routes(routes!(portable::import))
         .routes(routes!(actors::sleep))
         .routes(routes!(actors::reschedule))
         .routes(routes!(actors::kv_entry))
