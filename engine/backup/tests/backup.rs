@@ -282,7 +282,8 @@ fn a_backup_that_is_given_up_is_none() {
 /// A store whose indexes say something else than its records is not what an engine wrote.
 #[test]
 fn a_store_that_contradicts_itself_is_told() {
-    let rows: [(&str, fn(&mut Batch)); 5] = [
+    type Spoil = fn(&mut Batch);
+    let rows: [(&str, Spoil); 5] = [
         ("is awake: false; listed as such: true", |batch| batch.put(engine_store::keys::awake(actor(1).id), vec![1])),
         ("an alarm at 5 is listed", |batch| batch.put(engine_store::keys::alarm(5, actor(1).id), vec![1])),
         ("of which there is no record", |batch| {

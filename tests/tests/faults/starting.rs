@@ -42,7 +42,8 @@ fn spoil(data_dir: &Path, name: &str, how: impl Fn(&Path)) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_stops_a_start_is_said_in_one_sentence() {
-    let rows: [(fn(&Path), &str); 7] = [
+    type Spoil = fn(&Path);
+    let rows: [(Spoil, &str); 7] = [
         (|data| put(data, keys::FORMAT, records::format(99)), "has format 99, and this engine knows formats up to 2"),
         (|data| put(data, keys::WRITER, records::engine_version("99.0.0")), "was last written by engine 99.0.0"),
         (|data| put(data, keys::FORMAT, vec![0, 1].into()), "damaged data: the format of the data directory"),

@@ -101,7 +101,8 @@ mod tests {
 
     #[test]
     fn each_fault_is_named() {
-        let rows: [(&str, fn(&Path), Level, &str); 7] = [
+        type Row = (&'static str, fn(&Path), Level, &'static str);
+        let rows: [Row; 7] = [
             ("lock", |_| {}, Level::Ok, "no engine uses it"),
             ("records", |_| {}, Level::Ok, "0 actors"),
             ("directory", |data| fs::remove_dir_all(data).expect("it is ours"), Level::Error, "cannot be looked at"),
