@@ -33,6 +33,8 @@ pub struct Engine {
     folder: TempDir,
     /// Flags of `start` beside those that every engine gets.
     flags: Vec<String>,
+    /// Variables of its process, beside those of the test's that are not the engine's.
+    pub variables: Vec<(String, String)>,
     /// How often it was started.
     starts: u32,
     process: Option<Process>,
@@ -77,7 +79,7 @@ impl Engine {
         let http = reqwest::Client::builder().no_proxy().timeout(ANSWER_WITHIN).build().expect("a client without TLS");
         let folder = TempDir::new().expect("a folder for the data");
         let flags = flags.iter().map(|flag| flag.to_string()).collect();
-        Engine { folder, flags, starts: 0, process: None, runner: None, url: String::new(), http }
+        Engine { folder, flags, variables: Vec::new(), starts: 0, process: None, runner: None, url: String::new(), http }
     }
 
     /// Starts it on the same data, on another port.
@@ -117,6 +119,7 @@ impl Engine {
         self.starts += 1;
         let mut command = command();
         command.args(["start", "--port", port, "--data-dir"]).arg(self.data_dir()).args(&self.flags);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         self.process = Some(Process::start("the engine", command, self.folder.path(), &self.starts.to_string()));
     }
 
@@ -150,6 +153,11 @@ impl Engine {
 
     fn signal(&self, signal: i32) {
         self.process.as_ref().expect("the engine runs").signal(signal);
+    }
+
+    /// How often it was started.
+    pub fn starts(&self) -> u32 {
+        self.starts
     }
 
     /// Where it listens: `http://127.0.0.1:PORT`.

@@ -6,7 +6,7 @@ use protocol::message::StopReason;
 
 use crate::action::Answer;
 use crate::core::{Core, Then};
-use crate::input::{CallId, Create, KeyRef, Operation};
+use crate::input::{CallId, Create, Import, KeyRef, Operation};
 use crate::life::Life;
 use crate::record::{After, Change, NamespaceRecord};
 use crate::refusal::Refusal;
@@ -47,6 +47,7 @@ impl Core {
             Operation::GetOrCreateActor { namespace, name, key, create } => {
                 self.call_create(call, namespace, name, Some(key), create, true)
             }
+            Operation::ImportActor { namespace, name, key, import } => self.call_import(call, namespace, name, key, import),
             Operation::DestroyActor { namespace, actor } => self.call_actor(call, namespace, actor, ActorOperation::Destroy),
             Operation::SleepActor { namespace, actor } => self.call_actor(call, namespace, actor, ActorOperation::Sleep),
             Operation::RescheduleActor { namespace, actor } => self.call_actor(call, namespace, actor, ActorOperation::Reschedule),
@@ -113,6 +114,25 @@ impl Core {
             }
             None => {
                 self.create_actor(id, name, None, create, Some(call));
+            }
+        }
+        Ok(())
+    }
+
+    fn call_import(
+        &mut self,
+        call: CallId,
+        namespace: String,
+        name: String,
+        key: Option<String>,
+        import: Box<Import>,
+    ) -> Result<(), Refusal> {
+        let id = self.namespace(&namespace)?;
+        self.check_create(&namespace, id, &name, key.as_deref(), &import.create)?;
+        match key {
+            Some(key) => self.want_key(KeyRef { namespace: id, name, key }, KeyWaiter::Import { call, import }),
+            None => {
+                self.import_actor(id, name, None, *import, call);
             }
         }
         Ok(())

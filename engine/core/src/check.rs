@@ -100,7 +100,7 @@ impl Core {
         let looking_up: BTreeSet<_> = waiters
             .filter_map(|waiter| match waiter {
                 KeyWaiter::Request { request, .. } => Some(*request),
-                KeyWaiter::Call { .. } => None,
+                KeyWaiter::Call { .. } | KeyWaiter::Import { .. } => None,
             })
             .collect();
         for (id, actor) in &self.actors {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use protocol::component::{ComponentHash, ComponentInfo};
 use protocol::database::{DatabaseAnswer, DatabaseError, Page};
 use protocol::id::{ActorId, Generation, NamespaceId, RequestId, RunnerId};
-use protocol::message::{FromRunner, RunnerProfile};
+use protocol::message::{FromRunner, KvEntry, RunnerProfile};
 
 use crate::record::{
     ActorRecord, CrashPolicy, DatabaseHead, DeploymentRecord, NamespaceRecord, PoolError, RunnerConfigRecord, RunnerRef, Share,
@@ -170,6 +170,19 @@ pub struct KeyRef {
     pub key: String,
 }
 
+/// What an actor that comes from elsewhere brings along. How much that may be was checked before.
+#[derive(Debug)]
+pub struct Import {
+    pub create: Create,
+    pub create_ms: u64,
+    /// When it first ran. Then its code is not told that it is new.
+    pub start_ms: Option<u64>,
+    pub alarm_ms: Option<u64>,
+    /// Whether it is the runner's for it, or its own.
+    pub entries: Vec<(bool, KvEntry)>,
+    pub database: Option<(DatabaseHead, Vec<Page>)>,
+}
+
 #[derive(Debug)]
 pub enum Operation {
     CreateNamespace {
@@ -190,6 +203,13 @@ pub enum Operation {
         name: String,
         key: String,
         create: Create,
+    },
+    /// One that was exported, here or elsewhere. Its key must be free.
+    ImportActor {
+        namespace: String,
+        name: String,
+        key: Option<String>,
+        import: Box<Import>,
     },
     DestroyActor {
         namespace: String,

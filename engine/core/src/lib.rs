@@ -19,6 +19,7 @@
 //! - [`requests`]: how a request finds its actor and waits for it.
 //! - [`actor_calls`]: requests that an actor makes, and waits for.
 //! - [`api`]: what the API may ask for.
+//! - [`import`]: an actor that comes from elsewhere.
 //! - [`memory`]: how an actor comes into memory and leaves it.
 //! - [`life`], [`start`], [`words`]: the life of one actor; how it starts; what its runner says.
 //! - [`sockets`]: clients' sockets that outlive a generation of their actor.
@@ -39,6 +40,7 @@ mod check;
 pub mod core;
 mod database;
 pub mod deploys;
+mod import;
 pub mod input;
 mod life;
 mod memory;

@@ -96,7 +96,7 @@ impl Core {
     }
 
     /// From now on its key leads to it.
-    fn enter(&mut self, actor: Actor) {
+    pub(crate) fn enter(&mut self, actor: Actor) {
         let id = actor.record.id;
         if let Some(key) = actor.key() {
             self.keys.insert(key, KeyEntry::Held(id));

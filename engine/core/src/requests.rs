@@ -10,7 +10,7 @@ use protocol::id::{ActorId, Generation, RequestId, RunnerId};
 use crate::action::Action;
 use crate::actor_calls::Caller;
 use crate::core::{Core, Timer};
-use crate::input::{CallId, Create, KeyRef, LoadedActor, RequestKind, Target};
+use crate::input::{CallId, Create, Import, KeyRef, LoadedActor, RequestKind, Target};
 use crate::life::Life;
 use crate::refusal::Refusal;
 use crate::runners::Runner;
@@ -63,6 +63,11 @@ pub(crate) enum KeyWaiter {
         call: CallId,
         create: Box<Create>,
         get: bool,
+    },
+    /// Refuses a key that is taken.
+    Import {
+        call: CallId,
+        import: Box<Import>,
     },
 }
 
@@ -146,6 +151,10 @@ impl Core {
                 self.request_actor(request, wish, actor, arrived_ms);
             }
             (KeyWaiter::Call { call, get, .. }, Some(actor)) => self.answer_existing(call, get, key, actor),
+            (KeyWaiter::Import { call, .. }, Some(actor)) => self.answer_existing(call, false, key, actor),
+            (KeyWaiter::Import { call, import }, None) => {
+                self.import_actor(key.namespace, key.name.clone(), Some(key.key.clone()), *import, call);
+            }
             (KeyWaiter::Call { call, create, .. }, None) => {
                 self.create_actor(key.namespace, key.name.clone(), Some(key.key.clone()), *create, Some(call));
             }
@@ -233,7 +242,7 @@ impl Core {
                     wish = Some(*wished);
                     false
                 }
-                KeyWaiter::Request { .. } | KeyWaiter::Call { .. } => true,
+                KeyWaiter::Request { .. } | KeyWaiter::Call { .. } | KeyWaiter::Import { .. } => true,
             });
         }
         if let Some(wish) = wish {

@@ -9,6 +9,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use protocol::component::ComponentHash;
@@ -27,6 +28,8 @@ pub struct Components {
     directory: Arc<Directory>,
     /// How many deploys are under way that brought a component.
     deploying: Mutex<HashMap<ComponentHash, usize>>,
+    /// How many want none to be removed.
+    keeping: AtomicUsize,
 }
 
 impl Components {
@@ -39,7 +42,7 @@ impl Components {
                 fs::remove_file(&path)?;
             }
         }
-        let components = Components { folder, directory, deploying: Mutex::default() };
+        let components = Components { folder, directory, deploying: Mutex::default(), keeping: AtomicUsize::new(0) };
         components.remove_unused()?;
         Ok(components)
     }
@@ -48,6 +51,9 @@ impl Components {
     pub fn remove_unused(&self) -> io::Result<()> {
         // Held throughout, so that none that is arriving is taken for one that is left.
         let deploying = lock(&self.deploying);
+        if self.keeping.load(Ordering::SeqCst) > 0 {
+            return Ok(());
+        }
         for entry in fs::read_dir(&self.folder)? {
             let path = entry?.path();
             let component: Option<ComponentHash> =
@@ -61,6 +67,14 @@ impl Components {
             }
         }
         Ok(())
+    }
+
+    /// Until what is returned is dropped none is removed. Blocking, while one is.
+    pub fn keep_all(self: &Arc<Components>) -> Kept {
+        // Under the lock: nobody is in the middle of removing.
+        let _deploying = lock(&self.deploying);
+        self.keeping.fetch_add(1, Ordering::SeqCst);
+        Kept(self.clone())
     }
 
     /// Blocking.
@@ -88,6 +102,16 @@ impl Components {
 
     fn path(&self, component: ComponentHash) -> PathBuf {
         self.folder.join(format!("{component}.wasm"))
+    }
+}
+
+/// See [`Components::keep_all`].
+pub struct Kept(Arc<Components>);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        // What nobody needs and stayed for this is removed after the next deploy, or at the next start.
+        self.0.keeping.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -157,7 +181,7 @@ impl Drop for Arrived {
             return;
         }
         deploying.remove(&self.component);
-        if !self.components.directory.uses(self.component) {
+        if self.components.keeping.load(Ordering::SeqCst) == 0 && !self.components.directory.uses(self.component) {
             // It was refused. What cannot be removed now is removed at the next start.
             let _ = fs::remove_file(self.components.path(self.component));
         }

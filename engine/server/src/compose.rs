@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use engine_backup::BackupError;
 use engine_core::input::{Boot, Operation};
 use engine_core::record::RunnerRef;
 use engine_core::{Core, Input};
@@ -31,6 +32,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinError;
 
 use crate::actor_calls::ActorCalls;
+use crate::backups::Backups;
 use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::components::Components;
@@ -47,6 +49,7 @@ use crate::metrics::{Metrics, RunnerFigures};
 use crate::ports::{self, Port};
 use crate::readers::Readers;
 use crate::requests::Requests;
+use crate::room::Room;
 use crate::runners::Runners;
 use crate::serverless::client::Client;
 use crate::serverless::{Serverless, poll};
@@ -74,6 +77,7 @@ pub enum EngineError {
         cause: io::Error,
     },
     Store(StoreError),
+    Backup(BackupError),
     Address {
         host: String,
         cause: io::Error,
@@ -103,6 +107,7 @@ impl fmt::Display for EngineError {
                 write!(f, "the folder {} cannot be made or read ({cause}); choose another with --data-dir", path.display())
             }
             EngineError::Store(cause) => cause.fmt(f),
+            EngineError::Backup(cause) => cause.fmt(f),
             EngineError::Address { host, cause } => {
                 write!(f, "the host {host:?} is not an address of this machine ({cause}); choose another with --host")
             }
@@ -141,7 +146,14 @@ pub async fn run(
     let others = listen_others(&config).await?;
 
     make_folder(&config.data_dir)?;
-    let store = Arc::new(Rocks::open(&config.data_dir.join("store"), &Tuning::default()).map_err(EngineError::Store)?);
+    let tuning = Tuning {
+        reserve_bytes: config.storage.reserve_bytes,
+        allow_older_engine: config.storage.allow_older_engine,
+        ..Tuning::default()
+    };
+    let store = Arc::new(Rocks::open(&config.data_dir.join("store"), &tuning).map_err(EngineError::Store)?);
+    // After the store's lock: nobody else is making a backup of it.
+    engine_backup::stage::clear(&config.data_dir).map_err(EngineError::Backup)?;
     let state = State::new(store.clone());
     let mut boot = state.boot().map_err(EngineError::Store)?;
     let writer = Writer::start(store.clone(), config.durability);
@@ -168,6 +180,8 @@ pub async fn run(
         databases,
         directory,
         components: Arc::new(components),
+        backups: Backups::new(&config.storage, store.clone(), config.data_dir.clone()),
+        room: Room::of(store.space()),
         logs: LogBook::default(),
         metrics: Metrics::default(),
         outbound: Client::new(config.outbound.clone()).map_err(EngineError::Tls)?,
@@ -188,6 +202,7 @@ pub async fn run(
     let mut driver = tokio::spawn(Driver::new(core, engine.clone(), writer).run(ended));
 
     tokio::spawn(poll::run(engine.clone()));
+    tokio::spawn(Room::watch(store.space()));
 
     let router = api::router(engine.clone());
     // They end with the process: a probe gets its answer as long as there is an engine.
@@ -224,6 +239,9 @@ pub async fn run(
 
 /// What was acknowledged is durable already; this leaves the next start nothing to catch up with.
 fn close(writer: Writer, engine: &Engine, store: Arc<Rocks>) {
+    engine.backups.stop();
+    // A full disk must not keep the process from ending: what waits for it was told to nobody.
+    store.give_up_waiting();
     writer.close();
     engine.readers.stop();
     engine.databases.stop();

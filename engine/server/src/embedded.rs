@@ -112,6 +112,8 @@ pub(crate) fn engine(state: State, directory: Arc<Directory>, folder: &Path, clo
         clock,
         directory,
         components: Arc::new(components),
+        backups: Default::default(),
+        room: Default::default(),
         logs: LogBook::default(),
         metrics: Metrics::default(),
         outbound: Client::new(Policy::default()).map_err(EngineError::Tls)?,

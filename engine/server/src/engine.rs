@@ -12,6 +12,7 @@ use protocol::message::ToRunner;
 
 use crate::actor_calls::ActorCalls;
 use crate::auth::{self, AdminToken};
+use crate::backups::Backups;
 use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::components::Components;
@@ -24,6 +25,7 @@ use crate::logs::LogBook;
 use crate::metrics::Metrics;
 use crate::readers::Readers;
 use crate::requests::Requests;
+use crate::room::Room;
 use crate::runners::Runners;
 use crate::serverless::Serverless;
 use crate::serverless::client::Client;
@@ -49,6 +51,8 @@ pub struct Engine {
     pub databases: Databases,
     pub directory: Arc<Directory>,
     pub components: Arc<Components>,
+    pub backups: Backups,
+    pub room: Room,
     pub logs: LogBook,
     pub metrics: Metrics,
     /// The way to pools that are called by URL.
@@ -64,7 +68,16 @@ pub struct Engine {
 
 impl Engine {
     pub async fn call(&self, operation: Operation) -> Result<Answer, ApiError> {
+        self.room.for_operation(&operation)?;
         self.calls.call(&self.inbox, operation).await
+    }
+
+    /// Waits until what was decided so far can be read. Not for a full disk: what waits for that was told to nobody.
+    pub async fn settle(&self) -> Result<(), ApiError> {
+        match self.room.for_growth() {
+            Ok(()) => self.call(Operation::Settle).await.map(drop),
+            Err(_) => Ok(()),
+        }
     }
 
     /// Whether somebody with this token may use the API, or connect as a runner.

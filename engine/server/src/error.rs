@@ -48,6 +48,8 @@ const CATALOGUE: &[Row] = &[
     row("actor", "name_too_large", 400, 400),
     row("actor", "input_too_large", 400, 400),
     row("actor", "duplicate_key", 400, 400),
+    row("actor", "export_too_large", 400, 400),
+    row("actor", "import_invalid", 400, 400),
     row("actor", "no_runner_config_configured", 400, 400),
     row("actor", "kv_key_not_found", 400, 400),
     row("actor", "start_failed", 400, 500),
@@ -73,6 +75,10 @@ const CATALOGUE: &[Row] = &[
     row("deployment", "settings_invalid", 400, 400),
     row("deployment", "canary_refused", 400, 400),
     row("deployment", "no_canary", 400, 400),
+    row("storage", "no_space", 503, 503),
+    row("backup", "not_configured", 400, 400),
+    row("backup", "running", 409, 409),
+    row("backup", "failed", 500, 500),
     row("component", "malformed", 400, 400),
     row("component", "unknown_import", 400, 400),
     row("component", "no_handler", 400, 400),
@@ -199,7 +205,7 @@ impl ApiError {
     }
 
     pub fn retry_after(&self) -> Option<HeaderValue> {
-        matches!(self.code, "service_unavailable" | "overloaded" | "no_room").then_some(RETRY_AFTER_SECONDS)
+        matches!(self.code, "service_unavailable" | "overloaded" | "no_room" | "no_space").then_some(RETRY_AFTER_SECONDS)
     }
 }
 

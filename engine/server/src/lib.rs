@@ -17,13 +17,15 @@
 //! - [`serverless`]: pools whose runners are called by URL.
 //! - [`standalone`]: the runner for components on its own, for an engine elsewhere.
 //! - [`readers`]: the threads that read. [`database`]: actors' SQLite databases. [`components`], [`directory`], [`logs`]: what is
-//!   kept beside the store.
+//!   kept beside the store. [`backups`]: copies of it all. [`room`]: what is refused while the disk is full.
+//!   [`doctor`]: looks at all of it. [`portable`]: one actor as a file.
 //! - [`websocket`]: what the WebSockets of clients and of runners have in common. [`prompt`]: why they are not heard late.
 //! - [`clock`], [`random`], [`ray`], [`form`], [`lock`], [`files`]: small tools.
 
 mod actor_calls;
 mod api;
 mod auth;
+mod backups;
 mod body;
 mod calls;
 pub mod cli;
@@ -34,6 +36,7 @@ mod config;
 mod dashboard;
 mod database;
 mod directory;
+mod doctor;
 mod driver;
 pub mod embedded;
 mod engine;
@@ -51,12 +54,14 @@ mod lock;
 mod logs;
 mod metrics;
 mod outbox;
+mod portable;
 mod ports;
 mod prompt;
 mod random;
 mod ray;
 mod readers;
 mod requests;
+mod room;
 mod runners;
 mod serverless;
 mod sockets;

@@ -24,6 +24,8 @@ pub enum StoreError {
     Locked { path: PathBuf },
     /// Written by an engine that is newer than this one.
     NewerFormat { what: String, found: u32, known: u32 },
+    /// Written by an engine that is newer than this one, in a format that this one knows.
+    NewerEngine { path: PathBuf, wrote: String },
     /// There is something at the path that is not ours; it is left alone.
     NotADataDirectory { path: PathBuf, reason: String },
     /// The directory cannot be made, read or written.
@@ -65,6 +67,13 @@ impl fmt::Display for StoreError {
             StoreError::NewerFormat { what, found, known } => write!(
                 f,
                 "{what} has format {found}, and this engine knows formats up to {known}; use the engine that wrote it, or a newer one"
+            ),
+            StoreError::NewerEngine { path, wrote } => write!(
+                f,
+                "{} was last written by engine {wrote}, and this is {}; start that one or a newer one, or set runtime.allow_version_rollback \
+                 to go back: the format of the data is the same",
+                path.display(),
+                crate::format::ENGINE_VERSION
             ),
             StoreError::NotADataDirectory { path, reason } => write!(
                 f,

@@ -3,6 +3,7 @@
 //! | key | layout | value |
 //! |---|---|---|
 //! | format | `meta/format` | format of the directory, number of partitions |
+//! | engine that wrote last | `meta/writer` | version, text |
 //! | namespace | `n` namespace | [`NamespaceRecord`] |
 //! | deployment | `d` namespace, name | [`DeploymentRecord`] |
 //! | runner config | `r` namespace, pool | [`RunnerConfigRecord`] |
@@ -40,6 +41,8 @@ use protocol::message::{KvRange, KvSpace};
 use crate::error::{StoreError, hex};
 
 pub const FORMAT: &[u8] = b"meta/format";
+pub const WRITER: &[u8] = b"meta/writer";
+const META: &[u8] = b"meta/";
 
 const NAMESPACE: u8 = b'n';
 const DEPLOYMENT: u8 = b'd';
@@ -64,6 +67,57 @@ pub enum Kind {
     HeldBack = b'b',
     LivingByName = b'l',
     DestroyedByName = b'o',
+}
+
+/// What a key is the key of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// About the directory itself.
+    Meta,
+    Namespace,
+    Deployment,
+    RunnerConfig,
+    ActorName,
+    ActorNameMetadata,
+    /// In a partition.
+    Of(Kind),
+    Unknown,
+}
+
+const KINDS: [Kind; 12] = [
+    Kind::Actor,
+    Kind::Input,
+    Kind::Reservation,
+    Kind::Alarm,
+    Kind::Awake,
+    Kind::Kv,
+    Kind::RunnerKv,
+    Kind::DatabaseHead,
+    Kind::Page,
+    Kind::HeldBack,
+    Kind::LivingByName,
+    Kind::DestroyedByName,
+];
+
+pub fn place(key: &[u8]) -> Place {
+    match key {
+        // Before the metadata of names, which begins with the same letter and an id.
+        key if key.starts_with(META) => Place::Meta,
+        [NAMESPACE, ..] => Place::Namespace,
+        [DEPLOYMENT, ..] => Place::Deployment,
+        [RUNNER_CONFIG, ..] => Place::RunnerConfig,
+        [ACTOR_NAME, ..] => Place::ActorName,
+        [ACTOR_NAME_METADATA, ..] => Place::ActorNameMetadata,
+        [PARTITION, _, letter, ..] => {
+            KINDS.iter().find(|kind| **kind as u8 == *letter).map_or(Place::Unknown, |kind| Place::Of(*kind))
+        }
+        _ => Place::Unknown,
+    }
+}
+
+/// Of a key that begins with its actor's id, as those of its state do.
+pub fn actor_of(key: &[u8]) -> Result<ActorId, StoreError> {
+    id_at(key, PARTITION_PREFIX_BYTES).ok_or_else(|| damaged("what belongs to an actor", key))
 }
 
 const ID_BYTES: usize = 19;
@@ -186,6 +240,11 @@ pub fn database_head(actor: ActorId) -> Vec<u8> {
 
 pub fn page(actor: ActorId, number: u32) -> Vec<u8> {
     of_actor(Kind::Page, actor, &number.to_be_bytes())
+}
+
+pub fn parse_page(key: &[u8]) -> Result<u32, StoreError> {
+    let number = key.get(PARTITION_PREFIX_BYTES + ID_BYTES..).and_then(|rest| rest.try_into().ok());
+    number.map(u32::from_be_bytes).ok_or_else(|| damaged("a page of an actor's database", key))
 }
 
 /// The pages of an actor's database beyond this one.

@@ -13,18 +13,22 @@
 //!    not hold, its batch fails with [`StoreError::Conflict`] and writes nothing; other batches are not affected.
 //! 7. After a write or a sync that failed, what is on disk is unknown. The store is *poisoned*: each later write is refused,
 //!    reads go on, and the process should end and start again, which finds the truth on disk.
+//! 8. A disk without room is no failure: commits wait until there is some, reads go on; see [`space`].
 //!
 //! In reading order:
 //! - [`store`]: the trait a backend implements, drawn low; batches, checks, scans.
 //! - [`error`]: what can go wrong, each with a sentence.
 //! - [`rocks`]: the backend on RocksDB. [`memory`]: the one for simulations, which can lose power.
+//! - [`format`]: which format a directory has, and who may open it. [`space`]: the room on its disk. [`check`]: reads everything.
 //! - [`writer`]: the one thread that writes: groups what waits into one synced write. [`group`]: how a group is put together.
 //! - [`keys`]: the one table of keys. [`records`]: how each value is laid out.
 //! - [`changes`]: the one place that maps the core's changes to keys.
 //! - [`state`]: what the server reads, typed. [`merge`]: reads many partitions as one list.
 
 pub mod changes;
+pub mod check;
 pub mod error;
+pub mod format;
 pub mod group;
 pub mod keys;
 pub mod memory;
@@ -32,6 +36,7 @@ pub mod merge;
 mod older;
 pub mod records;
 pub mod rocks;
+pub mod space;
 pub mod state;
 pub mod store;
 pub mod writer;

@@ -15,11 +15,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::StoreError;
+use crate::format;
 use crate::keys;
 use crate::older::{ActorRecordV1, ActorRecordV2, DeploymentRecordV1};
 
-/// Of the directory as a whole: the table of keys.
-pub const FORMAT_VERSION: u8 = 1;
+/// Of the directory as a whole: the table of keys, and the versions of all records. Whatever an engine of before could not read
+/// raises it, so that such an engine says so when it starts, and not in the middle: see `format.rs`.
+///
+/// 2: says which engine wrote last.
+pub const FORMAT_VERSION: u8 = 2;
 
 /// Of the values that are not structs.
 const VALUE_VERSION: u8 = 1;
@@ -104,17 +108,39 @@ pub fn decode<R: Record>(bytes: &[u8]) -> Result<R, StoreError> {
     }
 }
 
-pub fn format() -> Bytes {
-    Bytes::from_static(&[FORMAT_VERSION, PARTITIONS])
+pub fn format(number: u8) -> Bytes {
+    Bytes::copy_from_slice(&[number, PARTITIONS])
 }
 
-pub fn check_format(bytes: &[u8]) -> Result<(), StoreError> {
+/// The number of the format, if it is one that we know; else the error names the engine that knows it.
+pub fn parse_format(bytes: &[u8], engine: Option<&str>) -> Result<u8, StoreError> {
     const WHAT: &str = "the format of the data directory";
-    match after_version(bytes, FORMAT_VERSION, WHAT)? {
-        [PARTITIONS] => Ok(()),
-        [other] => Err(damaged(WHAT, &format!("it has {other} partitions, and there are always {PARTITIONS}"))),
-        rest => Err(damaged(WHAT, &format!("{} bytes where there is 1", rest.len()))),
+    match bytes {
+        [] => Err(damaged(WHAT, "it is empty")),
+        [0, ..] => Err(damaged(WHAT, "there never was a version 0")),
+        // What lies behind the number is that format's business.
+        [number, ..] if *number > FORMAT_VERSION => Err(StoreError::NewerFormat {
+            what: engine.map_or_else(
+                || "the data directory".to_owned(),
+                |engine| format!("the data directory, written by engine {engine},"),
+            ),
+            found: u32::from(*number),
+            known: u32::from(FORMAT_VERSION),
+        }),
+        [number, PARTITIONS] => Ok(*number),
+        [_, other] => Err(damaged(WHAT, &format!("it has {other} partitions, and there are always {PARTITIONS}"))),
+        [_, rest @ ..] => Err(damaged(WHAT, &format!("{} bytes where there is 1", rest.len()))),
     }
+}
+
+pub fn engine_version(engine: &str) -> Bytes {
+    format::engine_bytes(VALUE_VERSION, engine)
+}
+
+pub fn parse_engine_version(value: &[u8]) -> Result<String, StoreError> {
+    const WHAT: &str = "the note which engine wrote last";
+    let rest = after_version(value, VALUE_VERSION, WHAT)?;
+    format::engine_text(rest).ok_or_else(|| damaged(WHAT, "it is no version"))
 }
 
 /// The value of a key that says all there is to say.

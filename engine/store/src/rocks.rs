@@ -2,24 +2,29 @@
 //!
 //! Everything lies in one column family, so that one batch is one record of the log. The numbers below bound memory, files,
 //! threads and the time a start takes after a crash. After a write or a sync that failed, nothing is written any more: a page
-//! that could not be written may look clean to the kernel, so trying again would claim what is not so.
+//! that could not be written may look clean to the kernel, so trying again would claim what is not so. One failure is another: the
+//! disk had no room for the bytes. Then the commit waits, the database is opened again from what is on disk, and the same
+//! commit is written once more ([`Rocks::commit`]).
 //! It must never open what it did not make, and never create a fresh store over the remains of another.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::thread;
+use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::limits::{ACTOR_INPUT_BYTES_MAX, KIB, MIB};
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, DB, DBCompressionType, DBRecoveryMode, ErrorKind, LogLevel, LruCacheOptions,
-    Options, ReadOptions, WriteBatch, WriteOptions,
+    Options, ReadOptions, WriteBatch, WriteOptions, checkpoint::Checkpoint,
 };
 
 use crate::error::StoreError;
-use crate::keys;
-use crate::records;
+use crate::format;
+use crate::keys::KeyRange;
+use crate::space::{GivenUp, Space};
 use crate::store::{Batch, Op, Pair, Persist, Scan, Store, first_conflict};
 
 /// Reading it back after a crash takes about a second per 100 MiB.
@@ -32,6 +37,8 @@ const MEMTABLES_MAX: i32 = 3;
 const OPEN_FILES_MAX: i32 = 512;
 /// One that writes memtables out, one that compacts.
 const BACKGROUND_JOBS_MAX: i32 = 2;
+/// RocksDB's own name for what makes a directory a database.
+const CURRENT: &str = "CURRENT";
 const BLOCK_BYTES: usize = 16 * KIB;
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
 /// Room for the largest value there is, several times.
@@ -44,6 +51,12 @@ const RANGE_KEYS_MAX: usize = 256;
 const SKIPPED_KEYS_MAX: u64 = 4096;
 const INFO_LOG_BYTES_MAX: usize = MIB;
 const INFO_LOGS_MAX: usize = 2;
+/// How often the database is opened again after the disk was full, and how long apart, before that is given up.
+const REOPENINGS_MAX: u32 = 10;
+const REOPEN_AFTER: Duration = Duration::from_millis(500);
+/// What RocksDB was doing when the disk had no room. Not among them: a sync, after which nothing is known.
+const DOING_WITHOUT_ROOM: [&str; 5] =
+    ["While appending to file", "While pwrite to file", "While open a file", "While fallocate", "While mkdir"];
 
 /// What an operator may turn.
 #[derive(Clone, Copy, Debug)]
@@ -52,16 +65,23 @@ pub struct Tuning {
     pub cache_bytes: usize,
     /// Writes held in memory, up to three times this, before they are written out in order.
     pub memtable_bytes: usize,
+    /// What is to stay free on the disk; see [`crate::space`].
+    pub reserve_bytes: u64,
+    /// Whether a directory that a newer engine wrote is opened, if its format is one that this engine knows.
+    pub allow_older_engine: bool,
 }
 
 impl Default for Tuning {
     fn default() -> Tuning {
-        Tuning { cache_bytes: 64 * MIB, memtable_bytes: 32 * MIB }
+        Tuning { cache_bytes: 64 * MIB, memtable_bytes: 32 * MIB, reserve_bytes: 0, allow_older_engine: false }
     }
 }
 
 pub struct Rocks {
-    db: DB,
+    /// None only if it could not be opened again.
+    db: RwLock<Option<DB>>,
+    options: Options,
+    space: Arc<Space>,
     path: PathBuf,
     synced: WriteOptions,
     written: WriteOptions,
@@ -73,24 +93,44 @@ pub struct Rocks {
 impl Rocks {
     /// Opens the store in this directory, or makes one if the directory is absent or empty.
     pub fn open(path: &Path, tuning: &Tuning) -> Result<Rocks, StoreError> {
-        Rocks::open_with(path, &options(tuning))
+        let store = Rocks::open_with(path, options(tuning), tuning.reserve_bytes)?;
+        format::open(&store, path, tuning.allow_older_engine)?;
+        Ok(store)
     }
 
-    fn open_with(path: &Path, options: &Options) -> Result<Rocks, StoreError> {
+    /// Opens it to look: nothing is written, brought up to a newer format or repaired. What its log holds can be read.
+    pub fn look(path: &Path) -> Result<Rocks, StoreError> {
+        if !path.join(CURRENT).is_file() {
+            return Err(StoreError::NotADataDirectory { path: path.to_owned(), reason: format!("it has no file {CURRENT}") });
+        }
+        let mut options = options(&Tuning::default());
+        options.create_if_missing(false);
+        let db = DB::open_for_read_only(&options, path, false).map_err(|error| open_error(path, &error))?;
+        let store = Rocks::over(db, options, path, 0);
+        let _ = store.poison.set("it was opened to look".to_owned());
+        format::check(&store, path)?;
+        Ok(store)
+    }
+
+    fn open_with(path: &Path, options: Options, reserve_bytes: u64) -> Result<Rocks, StoreError> {
         prepare(path)?;
-        let db = DB::open(options, path).map_err(|error| open_error(path, &error))?;
+        let db = DB::open(&options, path).map_err(|error| open_error(path, &error))?;
+        Ok(Rocks::over(db, options, path, reserve_bytes))
+    }
+
+    fn over(db: DB, options: Options, path: &Path, reserve_bytes: u64) -> Rocks {
         let mut synced = WriteOptions::default();
         synced.set_sync(true);
-        let store = Rocks {
-            db,
+        Rocks {
+            db: RwLock::new(Some(db)),
+            options,
+            space: Arc::new(Space::new(path, reserve_bytes)),
             path: path.to_owned(),
             synced,
             written: WriteOptions::default(),
             commits: Mutex::new(()),
             poison: OnceLock::new(),
-        };
-        store.check_format()?;
-        Ok(store)
+        }
     }
 
     /// Writes everything out, so that the next start has no log to read.
@@ -98,21 +138,50 @@ impl Rocks {
         self.write_out()
     }
 
-    fn check_format(&self) -> Result<(), StoreError> {
-        if let Some(found) = self.get(keys::FORMAT)? {
-            return records::check_format(&found);
+    /// The room that its disk has.
+    pub fn space(&self) -> Arc<Space> {
+        self.space.clone()
+    }
+
+    /// The same store as of one moment, in a folder that must not be there yet, on the same file system: tables are linked, not
+    /// copied. Everything that was committed before is in it.
+    pub fn checkpoint(&self, folder: &Path) -> Result<(), StoreError> {
+        let doing = "making a copy of the store as of one moment";
+        let db = self.db()?;
+        let checkpoint = Checkpoint::new(db.get()?).map_err(|error| io(doing, &error))?;
+        checkpoint.create_checkpoint(folder).map_err(|error| io(doing, &error))
+    }
+
+    /// Commits that wait for room on the disk fail from now on instead, and nothing else is written.
+    pub fn give_up_waiting(&self) {
+        self.space.give_up();
+    }
+
+    fn db(&self) -> Result<Open<'_>, StoreError> {
+        let open = Open(self.db.read().unwrap_or_else(PoisonError::into_inner));
+        open.get().map(drop)?;
+        Ok(open)
+    }
+
+    /// After the disk had no room for a write: what this process believes of the database's state is thrown away, and read anew
+    /// from what is on disk. A record that was written by half ends the log there, so it is as if it had never been.
+    fn reopen(&self) -> Result<(), StoreError> {
+        // Reads wait meanwhile; they do not fail.
+        let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
+        for attempt in 1..=REOPENINGS_MAX {
+            *db = None;
+            match DB::open(&self.options, &self.path) {
+                Ok(opened) => {
+                    *db = Some(opened);
+                    tracing::info!(path = %self.path.display(), "the database was opened again after the disk had been full");
+                    return Ok(());
+                }
+                Err(error) if attempt == REOPENINGS_MAX => return Err(self.poison("opening the database again", &error)),
+                Err(error) => tracing::warn!(%error, attempt, "the database could not be opened again yet"),
+            }
+            thread::sleep(REOPEN_AFTER);
         }
-        // Ours, if the process died between making the database and this line: then there is nothing in it yet.
-        let any = Scan { start: &[], end: None, reverse: false, keys_only: true, limit: 1, bytes_max: usize::MAX };
-        if !self.scan(any)?.is_empty() {
-            return Err(StoreError::NotADataDirectory {
-                path: self.path.clone(),
-                reason: "a RocksDB database of something else".to_owned(),
-            });
-        }
-        let mut batch = Batch::new();
-        batch.put(keys::FORMAT, records::format());
-        self.commit(&batch, Persist::Synced)
+        Ok(())
     }
 
     /// The same operations for RocksDB, with short ranges deleted key by key.
@@ -151,7 +220,8 @@ impl Rocks {
         let mut options = bounds(start, Some(end));
         // Keys that are deleted and still there must be stepped over; the writer must not do that for long.
         options.set_max_skippable_internal_keys(SKIPPED_KEYS_MAX);
-        let mut cursor = self.db.raw_iterator_opt(options);
+        let db = self.db().ok()?;
+        let mut cursor = db.get().ok()?.raw_iterator_opt(options);
         cursor.seek(start);
         let mut keys = Vec::new();
         while let Some(key) = cursor.key() {
@@ -169,7 +239,7 @@ impl Rocks {
         if self.poison.get().is_some() {
             return Ok(());
         }
-        self.db.flush().map_err(|error| io("writing everything out", &error))
+        self.db()?.get()?.flush().map_err(|error| io("writing everything out", &error))
     }
 
     fn refuse_if_poisoned(&self) -> Result<(), StoreError> {
@@ -186,6 +256,16 @@ impl Rocks {
     }
 }
 
+/// The database, as long as it is not opened again.
+struct Open<'a>(RwLockReadGuard<'a, Option<DB>>);
+
+impl Open<'_> {
+    fn get(&self) -> Result<&DB, StoreError> {
+        let closed = || StoreError::Io { doing: "reading", cause: "the database could not be opened again".to_owned() };
+        self.0.as_ref().ok_or_else(closed)
+    }
+}
+
 impl Drop for Rocks {
     fn drop(&mut self) {
         if let Err(error) = self.write_out() {
@@ -197,14 +277,15 @@ impl Drop for Rocks {
 
 impl Store for Rocks {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        let found = self.db.get_pinned(key).map_err(|error| read_error(&error))?;
+        let db = self.db()?;
+        let found = db.get()?.get_pinned(key).map_err(|error| read_error(&error))?;
         Ok(found.map(|value| Bytes::copy_from_slice(&value)))
     }
 
     fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>, StoreError> {
         // RocksDB reads them all at one sequence number. An explicit snapshot would do the same, and wait for a lock that
         // compactions hold.
-        let found = self.db.multi_get(keys).into_iter();
+        let found = self.db()?.get()?.multi_get(keys).into_iter();
         found.map(|value| Ok(value.map_err(|error| read_error(&error))?.map(Bytes::from))).collect()
     }
 
@@ -213,7 +294,8 @@ impl Store for Rocks {
         if scan.is_empty() {
             return Ok(pairs);
         }
-        let mut cursor = self.db.raw_iterator_opt(bounds(scan.start, scan.end));
+        let db = self.db()?;
+        let mut cursor = db.get()?.raw_iterator_opt(bounds(scan.start, scan.end));
         if scan.reverse {
             cursor.seek_to_last();
         } else {
@@ -238,24 +320,71 @@ impl Store for Rocks {
         Ok(pairs)
     }
 
+    fn scan_many(&self, ranges: &[KeyRange], bytes_max: usize) -> Result<Option<Vec<Vec<Pair>>>, StoreError> {
+        let open = self.db()?;
+        let db = open.get()?;
+        let moment = db.snapshot();
+        let mut bytes = 0;
+        let mut found = Vec::with_capacity(ranges.len());
+        for (start, end) in ranges {
+            let mut options = bounds(start, Some(end));
+            options.set_snapshot(&moment);
+            let mut cursor = db.raw_iterator_opt(options);
+            cursor.seek(start);
+            let mut pairs = Vec::new();
+            while let Some((key, value)) = cursor.item() {
+                bytes += key.len() + value.len();
+                if bytes > bytes_max {
+                    return Ok(None);
+                }
+                pairs.push(Pair { key: Bytes::copy_from_slice(key), value: Bytes::copy_from_slice(value) });
+                cursor.next();
+            }
+            cursor.status().map_err(|error| read_error(&error))?;
+            found.push(pairs);
+        }
+        Ok(Some(found))
+    }
+
+    /// While the disk has no room it waits, however long that takes. If RocksDB was refused room, the database is opened again and the
+    /// same batch is written again: it says what is to be, not what is to change, so it may be there already without harm. Its checks
+    /// are not asked again: they speak of the moment before it.
     fn commit(&self, batch: &Batch, persist: Persist) -> Result<(), StoreError> {
         let _alone = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
         self.refuse_if_poisoned()?;
         first_conflict(batch.checks(), |key| self.get(key))?;
-        let write = self.write_batch(batch);
-        if write.is_empty() {
+        if batch.ops().is_empty() {
             return Ok(());
         }
+        self.space.wait_for_room().map_err(|GivenUp| StoreError::Closed)?;
         let options = match persist {
             Persist::Synced => &self.synced,
             Persist::Written => &self.written,
         };
-        self.db.write_opt(write, options).map_err(|error| self.poison("writing a batch", &error))
+        loop {
+            let write = self.write_batch(batch);
+            if write.is_empty() {
+                return Ok(());
+            }
+            let written = self.db()?.get()?.write_opt(write, options);
+            match written {
+                Ok(()) => {
+                    self.space.went_well();
+                    return Ok(());
+                }
+                Err(error) if is_want_of_room(&error) => {
+                    tracing::error!(%error, "a commit met the end of the disk");
+                    self.space.wait_after_the_end().map_err(|GivenUp| StoreError::Closed)?;
+                    self.reopen()?;
+                }
+                Err(error) => return Err(self.poison("writing a batch", &error)),
+            }
+        }
     }
 
     fn sync(&self) -> Result<(), StoreError> {
         self.refuse_if_poisoned()?;
-        self.db.flush_wal(true).map_err(|error| self.poison("syncing the log", &error))
+        self.db()?.get()?.flush_wal(true).map_err(|error| self.poison("syncing the log", &error))
     }
 
     fn poisoned(&self) -> Option<String> {
@@ -339,7 +468,7 @@ fn prepare(path: &Path) -> Result<(), StoreError> {
     for entry in fs::read_dir(path).map_err(cannot)? {
         names.push(entry.map_err(cannot)?.file_name().to_string_lossy().into_owned());
     }
-    if names.iter().any(|name| name == "CURRENT") {
+    if names.iter().any(|name| name == CURRENT) {
         return Ok(());
     }
     // Without CURRENT, RocksDB would make a new database and delete the tables it does not know.
@@ -371,6 +500,13 @@ fn open_error(path: &Path, error: &rocksdb::Error) -> StoreError {
     }
 }
 
+/// The disk had no room for bytes, which so were not written; unlike a sync that failed, after which that is not known.
+fn is_want_of_room(error: &rocksdb::Error) -> bool {
+    let cause = error.to_string();
+    let is_full = ["No space left on device", "Disk quota exceeded"].iter().any(|words| cause.contains(words));
+    is_full && DOING_WITHOUT_ROOM.iter().any(|doing| cause.contains(doing))
+}
+
 fn read_error(error: &rocksdb::Error) -> StoreError {
     match error.kind() {
         ErrorKind::Corruption => StoreError::corrupt(error.to_string()),
@@ -394,7 +530,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("the temporary directory can be written");
         let mut options = options(&Tuning::default());
         options.enable_statistics();
-        let store = Rocks::open_with(directory.path(), &options).expect("a new store opens");
+        let store = Rocks::open_with(directory.path(), options.clone(), 0).expect("a new store opens");
         let syncs = || options.get_ticker_count(Ticker::WalFileSynced);
         let mut batch = Batch::new();
         batch.put("key", "value");

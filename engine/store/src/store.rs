@@ -7,6 +7,7 @@
 use bytes::Bytes;
 
 use crate::error::StoreError;
+use crate::keys::KeyRange;
 
 pub trait Store: Send + Sync + 'static {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
@@ -17,6 +18,9 @@ pub trait Store: Send + Sync + 'static {
     /// Pairs in key order (or in reverse), as of one moment. Empty only if the range is empty or the limit is 0, so a long
     /// range can be read in pages until a page is empty.
     fn scan(&self, scan: Scan<'_>) -> Result<Vec<Pair>, StoreError>;
+
+    /// Several ranges, each whole and in key order, all as of one moment. None if keys and values are more than `bytes_max` together.
+    fn scan_many(&self, ranges: &[KeyRange], bytes_max: usize) -> Result<Option<Vec<Vec<Pair>>>, StoreError>;
 
     /// All or nothing, the operations in their order. On `Conflict` nothing was written. On `Ok` it can be read, and has
     /// reached what `persist` names. On any other error the outcome is unknown until the store is opened again.

@@ -424,10 +424,18 @@ fn other_values() {
         assert!(matches!(records::parse_actor_name_metadata(&unhex(damaged)), Err(StoreError::Corrupt { .. })), "{damaged}");
     }
 
-    same("format", &records::format(), "01 40");
-    assert_eq!(records::check_format(&unhex("01 40")), Ok(()));
+    same("engine that wrote last", &records::engine_version("0.1.0"), "01 302e312e30");
+    assert_eq!(records::parse_engine_version(&unhex("01 302e312e30")), Ok("0.1.0".to_owned()));
+    for damaged in ["", "00 30", "01", "01 ff", "01 0a"] {
+        assert!(matches!(records::parse_engine_version(&unhex(damaged)), Err(StoreError::Corrupt { .. })), "{damaged}");
+    }
+
+    same("format", &records::format(1), "01 40");
+    same("format", &records::format(2), "02 40");
+    assert_eq!(records::parse_format(&unhex("01 40"), None), Ok(1));
+    assert_eq!(records::parse_format(&unhex("02 40"), None), Ok(2));
     for damaged in ["", "00 40", "01", "01 41", "01 40 00"] {
-        assert!(matches!(records::check_format(&unhex(damaged)), Err(StoreError::Corrupt { .. })), "{damaged}");
+        assert!(matches!(records::parse_format(&unhex(damaged), None), Err(StoreError::Corrupt { .. })), "{damaged}");
     }
 }
 
@@ -558,5 +566,5 @@ fn a_new_directory_has_this_format() {
     use rivet_engine_store::Store;
     let directory = tempfile::tempdir().expect("the temporary directory can be written");
     let store = Rocks::open(directory.path(), &Default::default()).expect("a new store opens");
-    assert_eq!(store.get(keys::FORMAT), Ok(Some(unhex("01 40"))));
+    assert_eq!(store.get(keys::FORMAT), Ok(Some(unhex("02 40"))));
 }

@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use rivet_engine_store::format::{self, Format};
 use rivet_engine_store::rocks::Tuning;
-use rivet_engine_store::{Batch, Persist, Rocks, Store, StoreError, keys};
+use rivet_engine_store::{Batch, Persist, Rocks, Store, StoreError, keys, records};
 
 fn open(path: &Path) -> Result<Rocks, StoreError> {
     Rocks::open(path, &Tuning::default())
@@ -72,7 +73,7 @@ fn a_directory_in_use_is_locked() {
 #[test]
 fn a_newer_format_is_refused_and_a_damaged_one_is_named() {
     let rows: [(&[u8], &str); 6] = [
-        (b"\x02\x40", "has format 2, and this engine knows formats up to 1"),
+        (b"\x03\x40", "has format 3, and this engine knows formats up to 2; use the engine that wrote it"),
         (b"\xff", "has format 255"),
         (b"", "the format of the data directory: it is empty"),
         (b"\x00\x40", "there never was a version 0"),
@@ -87,6 +88,59 @@ fn a_newer_format_is_refused_and_a_damaged_one_is_named() {
             assert!(error.contains(says), "{error}");
         }
     }
+}
+
+#[test]
+fn an_older_format_is_brought_up_to_ours_once() {
+    let directory = filled();
+    let store = open(directory.path()).expect("it opens");
+    put(&store, keys::FORMAT, b"\x01\x40");
+    let mut batch = Batch::new();
+    batch.delete(keys::WRITER);
+    store.commit(&batch, Persist::Synced).expect("a batch");
+    drop(store);
+    let looked = Rocks::look(directory.path()).expect("one who looks reads every format");
+    assert_eq!(format::read(&looked), Ok(Some(Format { number: 1, engine: None })));
+    drop(looked);
+    for _ in 0..2 {
+        let store = open(directory.path()).expect("it opens");
+        let expected = Format { number: 2, engine: Some(format::ENGINE_VERSION.to_owned()) };
+        assert_eq!(format::read(&store), Ok(Some(expected)));
+        assert_eq!(store.get(b"key").expect("a read").map(|value| value.len()), Some(4_000));
+    }
+}
+
+#[test]
+fn an_older_engine_is_refused_unless_it_is_wanted() {
+    let directory = filled();
+    put(&open(directory.path()).expect("it opens"), keys::WRITER, &records::engine_version("999.0.0"));
+    let error = refusal(directory.path()).to_string();
+    assert!(error.contains("was last written by engine 999.0.0") && error.contains("runtime.allow_version_rollback"), "{error}");
+    // A format that this engine does not know stays refused, whatever is allowed.
+    let allowed = Tuning { allow_older_engine: true, ..Tuning::default() };
+    drop(Rocks::open(directory.path(), &allowed).expect("the format is ours"));
+    let store = open(directory.path()).expect("from then on it is this engine's");
+    put(&store, keys::FORMAT, b"\x03\x40");
+    drop(store);
+    assert!(matches!(Rocks::open(directory.path(), &allowed), Err(StoreError::NewerFormat { found: 3, .. })));
+}
+
+#[test]
+fn looking_changes_nothing() {
+    let directory = filled();
+    let store = open(directory.path()).expect("it opens");
+    put(&store, b"late", b"only in the log");
+    let copy = self::directory();
+    let checkpoint = copy.path().join("checkpoint");
+    store.checkpoint(&checkpoint).expect("a copy as of one moment");
+    put(&store, b"later", b"not in the copy");
+    let looked = Rocks::look(&checkpoint).expect("it opens");
+    assert_eq!(looked.get(b"late"), Ok(Some("only in the log".into())));
+    assert_eq!(looked.get(b"later"), Ok(None));
+    let mut batch = Batch::new();
+    batch.put("key", "value");
+    assert!(matches!(looked.commit(&batch, Persist::Synced), Err(StoreError::Poisoned { .. })));
+    assert!(matches!(Rocks::look(copy.path()), Err(StoreError::NotADataDirectory { .. })));
 }
 
 #[test]

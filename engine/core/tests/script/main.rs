@@ -8,6 +8,7 @@ mod alarms;
 mod components;
 mod database;
 mod deployments;
+mod import;
 mod life;
 mod messages;
 mod pools;

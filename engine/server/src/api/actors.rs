@@ -73,7 +73,7 @@ pub async fn list(State(engine): State<Arc<Engine>>, token: Token, uri: Uri) -> 
     let namespace = extract::namespace(&engine, &query)?;
 
     // A client that has had an answer of its actor finds it running.
-    engine.call(Operation::Settle).await?;
+    engine.settle().await?;
     let records = match (name, key) {
         (Some(name), Some(key)) if !include_destroyed => by_key(&engine, &namespace, name, key).await?,
         (Some(name), key) => {

@@ -46,7 +46,7 @@ const HELD_BACK_SHOWN: usize = 20;
 /// Whoever sends nothing for so long holds up others, and is not waited for.
 const UPLOAD_PAUSE_MS_MAX: u64 = 10_000;
 
-const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
+pub const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 /// How often a client that watches is told that it still takes time.
 const PROGRESS_MS: u64 = 1_000;
 /// Lines about a deploy that may wait for a slow client; after that the next ones are left out.
@@ -153,6 +153,7 @@ pub async fn deploy(
     let canary = settings::share(&query)?;
     let settings = settings::of_header(request.headers())?;
     token.check(&engine)?;
+    engine.room.for_growth()?;
     // Before the upload: nobody should send 100 MB to learn of a typing error.
     let namespace = extract::namespace(&engine, &query)?;
     if name.is_empty() || name.len() > ACTOR_NAME_BYTES_MAX {

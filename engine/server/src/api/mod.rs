@@ -6,13 +6,14 @@
 //! In reading order:
 //! - [`extract`]: reads queries and bodies, strictly.
 //! - [`views`]: records as JSON.
-//! - [`namespaces`], [`actors`], [`logs`], [`runners`], [`runner_configs`], [`deployments`], [`versions`], [`about`]: the routes.
+//! - [`namespaces`], [`actors`], [`portable`], [`logs`], [`runners`], [`runner_configs`], [`deployments`], [`versions`], [`backups`], [`about`]: the routes.
 //! - [`pool_form`]: a pool's configuration as it is put and shown. [`settings`]: a deployment's, as they are put.
 //! - [`openapi`]: the document that describes all of this; [`schemas`]: values whose types are not the API's.
 //! - [`cors`]: what browsers are told.
 
 pub mod about;
 pub mod actors;
+pub mod backups;
 pub mod cors;
 pub mod deployments;
 pub mod extract;
@@ -20,6 +21,7 @@ pub mod logs;
 pub mod namespaces;
 pub mod openapi;
 pub mod pool_form;
+pub mod portable;
 pub mod runner_configs;
 pub mod runners;
 pub mod schemas;
@@ -46,6 +48,8 @@ pub fn router(engine: Arc<Engine>) -> Router {
         .routes(routes!(actors::list, actors::create, actors::get_or_create))
         .routes(routes!(actors::names))
         .routes(routes!(actors::destroy))
+        .routes(routes!(portable::export))
+        .routes(routes!(portable::import))
         .routes(routes!(actors::sleep))
         .routes(routes!(actors::reschedule))
         .routes(routes!(actors::kv_entry))
@@ -64,6 +68,7 @@ pub fn router(engine: Arc<Engine>) -> Router {
         .routes(routes!(versions::promote))
         .routes(routes!(versions::retry))
         .routes(routes!(versions::of_actor, versions::pin, versions::unpin))
+        .routes(routes!(backups::list, backups::create))
         .routes(routes!(about::datacenters))
         .routes(routes!(about::fanout))
         .routes(routes!(about::metadata))

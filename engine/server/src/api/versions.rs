@@ -208,7 +208,7 @@ pub async fn of_actor(
 ) -> Result<Json<ActorVersion>, ApiError> {
     let (namespace, actor) = named(&engine, &token, &actor, &uri)?;
     // A client that has had an answer of its actor finds what it was started with.
-    engine.call(Operation::Settle).await?;
+    engine.settle().await?;
     let record = engine.readers.read("the actor could not be looked up", move |state| state.actor_record(actor)).await?;
     let namespace = engine.directory.namespace(&namespace).map(|namespace| namespace.id);
     let Some(record) = record.filter(|record| Some(record.namespace) == namespace) else {

@@ -46,7 +46,19 @@ impl Client {
             segments.pop_if_empty().extend(path);
         }
         url.query_pairs_mut().append_pair("namespace", &self.namespace).extend_pairs(query);
-        let request = self.http.request(method, url);
+        self.with_token(self.http.request(method, url))
+    }
+
+    /// A request about the engine as a whole.
+    pub fn request_outside(&self, method: Method, path: &[&str]) -> RequestBuilder {
+        let mut url = self.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        self.with_token(self.http.request(method, url))
+    }
+
+    fn with_token(&self, request: RequestBuilder) -> RequestBuilder {
         match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,

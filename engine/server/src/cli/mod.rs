@@ -7,15 +7,18 @@
 //! - [`start`]: runs the engine until it is told to stop. [`configured`]: says how it would.
 //! - [`runner`]: runs actors for an engine elsewhere. [`process`]: what both are as processes.
 //! - [`deploy`], [`deployments`], [`actors`], [`logs`]: what can be done. [`settings`]: what a deployment gives its actors.
+//! - [`backup`]: copies of the data directory. [`doctor`]: what is wrong with it.
 //! - [`new`]: writes a project; talks to nobody. [`dev`]: builds and deploys it whenever it changes.
 //! - [`client`]: the way to the engine. [`print`]: tables, moments, lines.
 
 mod actors;
+mod backup;
 mod client;
 mod configured;
 mod deploy;
 mod deployments;
 mod dev;
+mod doctor;
 mod logs;
 mod new;
 mod print;
@@ -90,6 +93,20 @@ enum Command {
         files: Files,
         #[command(subcommand)]
         command: configured::ConfigCommand,
+    },
+    /// Copies of the whole data directory: make, list, verify, restore and remove them
+    Backup {
+        #[command(flatten)]
+        files: Files,
+        #[command(subcommand)]
+        command: backup::BackupCommand,
+    },
+    /// Look at a data directory and the machine under it, and explain what is wrong
+    Doctor {
+        #[command(flatten)]
+        files: Files,
+        #[command(flatten)]
+        args: doctor::DoctorArgs,
     },
     /// Write a project that builds into an actor
     New(new::NewArgs),
@@ -177,6 +194,14 @@ pub fn main() -> ExitCode {
         Command::Config { files, command } => {
             config.extend(files.config);
             configured::run(command, &config)
+        }
+        Command::Backup { files, command } => {
+            config.extend(files.config);
+            backup::run(command, &config)
+        }
+        Command::Doctor { files, args } => {
+            config.extend(files.config);
+            doctor::run(&args, &config)
         }
         Command::New(args) => new::run(args),
         Command::Dev(args) => talk(dev::run(args)),

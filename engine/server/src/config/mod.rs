@@ -7,6 +7,7 @@
 //! - [`keys`]: the table of keys.
 //! - [`sources`]: files, environment, command line. [`nested`]: JSON5 of bounded depth.
 //! - [`args`]: the flags of `start`.
+//! - [`storage`]: what is meant about the disk.
 //! - [`said`]: reads values of what was said; [`show`] prints them.
 
 pub mod args;
@@ -15,6 +16,7 @@ mod nested;
 mod said;
 pub mod show;
 pub mod sources;
+pub mod storage;
 
 use std::env;
 use std::fmt;
@@ -28,6 +30,7 @@ use crate::auth::AdminToken;
 use crate::config::args::StartArgs;
 use crate::config::said::All;
 use crate::config::sources::Sources;
+use crate::config::storage::StorageConfig;
 use crate::serverless::policy::Policy;
 
 const PORT_DEFAULT: u16 = 6420;
@@ -138,6 +141,7 @@ pub struct Config {
     pub core: engine_core::Config,
     pub runner_times: RunnerTimes,
     pub durability: Durability,
+    pub storage: StorageConfig,
     pub wasm: WasmConfig,
     pub log_format: LogFormat,
     /// Keys that were given and change nothing: a sentence each.
@@ -200,6 +204,7 @@ impl Config {
             runner_times: runner_times(said, &core),
             core,
             durability: said.read("durability", parse_durability)?.unwrap_or(Durability::Sync),
+            storage: StorageConfig::new(said)?,
             wasm: wasm(said)?,
             log_format: log_format(said)?,
             without_effect: said.without_effect(),
@@ -223,7 +228,7 @@ fn beside(said: &All, guard: &Listen, [host_key, port_key]: [&str; 2], distance:
     Ok(port.map(|port| Listen { host, port }))
 }
 
-fn data_dir(said: &All) -> Result<PathBuf, ConfigError> {
+pub fn data_dir(said: &All) -> Result<PathBuf, ConfigError> {
     let named = said.text("file_system.path").or_else(|| said.text("database.file_system.path")).filter(|path| !path.is_empty());
     let no_home = "there is no home directory to keep data in: neither XDG_DATA_HOME nor HOME is set; name one with --data-dir";
     match named {

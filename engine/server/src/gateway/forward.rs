@@ -58,6 +58,7 @@ pub async fn forward(
     body: RequestBody,
     ray: &HeaderValue,
 ) -> Result<Response<Body>, ApiError> {
+    engine.room.for_request(&parts.method)?;
     let deadline = Instant::now() + Duration::from_millis(RESPONSE_START_MS_MAX);
     let (target, skip_ready_wait) = (target(to.wanted), to.skip_ready_wait);
     let wish = Wish { target, skip_ready_wait, deadline, is_head: parts.method == Method::HEAD };

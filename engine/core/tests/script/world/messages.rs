@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use protocol::database::{DatabaseAnswer, DatabaseQuestion, MessageStep, PAGE_BYTES, Page, Statement};
 use protocol::id::RunnerId;
-use protocol::message::{DatabaseCommit, FromRunner};
-use rivet_engine_core::input::{Callee, DatabaseChanges, Input, Operation};
-use rivet_engine_core::record::CrashPolicy;
+use protocol::message::{DatabaseCommit, FromRunner, KvEntry};
+use rivet_engine_core::input::{Callee, DatabaseChanges, Import, Input, Operation};
+use rivet_engine_core::record::{CrashPolicy, DatabaseHead};
 use rivet_engine_core::settings::SettingsPatch;
 
 use super::{RUNNER, World, request_named};
@@ -31,6 +31,22 @@ impl World {
                 });
             }
             ["envoy", envoy, "writes", actor, commit, ref what @ ..] => self.write(self.envoys[envoy], actor, commit, what),
+            // With an entry of its own, one of its runner's and two pages.
+            ["import", key, "alarm", ms] => {
+                let create = self.how(CrashPolicy::Sleep);
+                let entry = |key: &'static str| KvEntry { key: key.into(), value: "v".into(), update_ms: 1 };
+                let database = pages_of("0:1,2:2").pages;
+                let import = Box::new(Import {
+                    create,
+                    create_ms: u64::MAX,
+                    start_ms: Some(1),
+                    alarm_ms: Some(ms.parse().expect("a number")),
+                    entries: vec![(false, entry("own")), (true, entry("runner"))],
+                    database: Some((DatabaseHead { txid: 4, size_pages: 2 }, database)),
+                });
+                let (namespace, name) = ("default".into(), "counter".into());
+                self.call(Operation::ImportActor { namespace, name, key: Some((*key).into()), import });
+            }
             ["entries", actor] => {
                 let id = self.actor(actor);
                 let of = |own| {

@@ -1,0 +1,62 @@
+//! Actors that come from elsewhere: there in one commit, asleep, and only under a key that is free.
+
+use expect_test::expect;
+
+use crate::check;
+
+#[test]
+fn it_is_asleep_with_all_that_it_brought_until_its_alarm_rings() {
+    check(
+        "up
+         import a alarm 5000
+         entries a
+         memory
+         at 4999
+         at 5000
+         running a
+         request q1 for a",
+        expect![[r#"
+            call 3 <- created a
+            a: [own], its runner: [runner]
+            memory: 0 actors, 0 requests
+            w <- start v1 woken alarm 5000: a@1 #1
+            w <- alarm 5000 attempt 1: a@1
+            w <- request q1 a@1
+        "#]],
+    );
+}
+
+#[test]
+fn nothing_is_answered_before_it_is_durable() {
+    check(
+        "up
+         hold commits
+         import a alarm 5000
+         request q1 for a
+         release commits
+         running a",
+        expect![[r#"
+            call 3 <- created a
+            w <- start v1 woken alarm 5000: a@1 #1
+            w <- request q1 a@1
+        "#]],
+    );
+}
+
+#[test]
+fn a_key_that_is_taken_stays_with_who_has_it() {
+    check(
+        "up
+         request q1 for a
+         running a
+         import a alarm 5000
+         entries a
+         at 5000",
+        expect![[r#"
+            w <- start v1 created: a@1 #1
+            w <- request q1 a@1
+            call 3 <- actor.duplicate_key: actor a already has the key "a" under this name; use it, or PUT /actors to get or create
+            a: [], its runner: []
+        "#]],
+    );
+}

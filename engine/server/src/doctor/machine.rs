@@ -1,0 +1,94 @@
+//! The machine: limits of the kernel, memory, the clock.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::process::{Resource, getrlimit};
+
+use crate::doctor::{Finding, Wanted};
+
+/// Of each connection and each table one is used.
+const FILES_MIN: u64 = 65_536;
+/// What a process may map where nobody has changed it; see docs/OPERATIONS.md, "Memory and mappings".
+const MAPPINGS_DEFAULT: u64 = 65_530;
+/// So many mappings count for one awake actor.
+const MAPPINGS_PER_ACTOR: u64 = 8;
+/// RocksDB, bodies of requests and logs, at their most.
+const OTHER_MEMORY_BYTES: u64 = 768 * 1024 * 1024;
+/// 2024-01-01: before this was written no engine ran.
+const EARLIEST: Duration = Duration::from_secs(1_704_067_200);
+/// Clocks of disks and machines are not the same to the second.
+const AHEAD_MAX: Duration = Duration::from_secs(60);
+
+pub fn look(data_dir: &Path, wanted: &Wanted, findings: &mut Vec<Finding>) {
+    mappings(findings);
+    files(findings);
+    memory(wanted, findings);
+    clock(data_dir, findings);
+}
+
+fn mappings(findings: &mut Vec<Finding>) {
+    let Some(limit) = number("/proc/sys/vm/max_map_count") else { return };
+    let text = format!("vm.max_map_count is {limit}: room for {} awake Wasm actors", limit / MAPPINGS_PER_ACTOR);
+    findings.push(match limit < MAPPINGS_DEFAULT {
+        true => Finding::warn("mappings", text, "sysctl -w vm.max_map_count=1048576, if you have more actors than that"),
+        false => Finding::ok("mappings", text),
+    });
+}
+
+fn files(findings: &mut Vec<Finding>) {
+    let hard = getrlimit(Resource::Nofile).maximum;
+    findings.push(match hard {
+        Some(hard) if hard < FILES_MIN => Finding::warn(
+            "open-files",
+            format!("a process of yours may have {hard} open files; each connection is one"),
+            format!("LimitNOFILE={FILES_MIN} in the unit, or ulimit -Hn, for the engine's user"),
+        ),
+        Some(hard) => Finding::ok("open-files", format!("a process of yours may have {hard} open files")),
+        None => Finding::ok("open-files", "a process of yours may have any number of open files"),
+    });
+}
+
+fn memory(wanted: &Wanted, findings: &mut Vec<Finding>) {
+    let Some(total) = total_memory() else { return };
+    let mib = |bytes: u64| bytes / 1024 / 1024;
+    let most = wanted.wasm_memory_bytes.saturating_add(OTHER_MEMORY_BYTES);
+    let text =
+        format!("{} MiB, of which the engine may take about {} (wasm.memory_mib and its own buffers)", mib(total), mib(most));
+    findings.push(match most > total {
+        true => Finding::warn("memory", text, "lower wasm.memory_mib, or the kernel may end the engine under load"),
+        false => Finding::ok("memory", text),
+    });
+}
+
+/// Of the machine, or of the control group that this runs in.
+fn total_memory() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let total = line.split_whitespace().next()?.parse::<u64>().ok()?.saturating_mul(1024);
+    // Without a limit it says `max`.
+    Some(number("/sys/fs/cgroup/memory.max").map_or(total, |limit| limit.min(total)))
+}
+
+fn clock(data_dir: &Path, findings: &mut Vec<Finding>) {
+    let now = SystemTime::now();
+    if now < UNIX_EPOCH + EARLIEST {
+        let text = "the machine's clock is years behind";
+        return findings.push(Finding::error("clock", text, "set it before you start the engine: alarms ring by it"));
+    }
+    let entries = fs::read_dir(data_dir.join("store")).into_iter().flatten().flatten();
+    let newest = entries.filter_map(|entry| entry.metadata().ok()?.modified().ok()).max();
+    findings.push(match newest.and_then(|newest| newest.duration_since(now).ok()).filter(|ahead| *ahead > AHEAD_MAX) {
+        Some(ahead) => Finding::error(
+            "clock",
+            format!("files of the store were written {} s after now: the clock was set back", ahead.as_secs()),
+            "set the clock; until it has caught up the engine's stands still, and no alarm rings",
+        ),
+        None => Finding::ok("clock", "it is not behind what was written"),
+    });
+}
+
+fn number(path: &str) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
