@@ -15,7 +15,8 @@ use engine_core::record::{
 use protocol::component::{ActorLimits, ComponentHash, ComponentInfo, Handler, Settings};
 use protocol::database::PAGE_BYTES;
 use protocol::id::{Id, Partition};
-use protocol::message::{KvSpace, StopReason};
+use protocol::message::{KvSpace, LogLevel, StopReason};
+use rivet_engine_store::actor_logs::{Account, Chunk, LogEntry, LogSource, Place, Sums};
 use rivet_engine_store::keys::{self, Kind};
 use rivet_engine_store::records::{self, Record};
 use rivet_engine_store::{Rocks, StoreError};
@@ -377,6 +378,19 @@ fn deployment_records() {
 #[test]
 fn notes_about_actors_that_are_held_back() {
     check("note", &HeldBack { version: 300, attempt: 2, message: "no".to_owned() }, "01 ac02 02 02 6e6f");
+}
+
+/// In a store of their own.
+#[test]
+fn logs_of_actors() {
+    let entry =
+        |number, source, level, text: &str| LogEntry { number, source, level, time_ms: 1_700_000_000_000, text: text.to_string() };
+    let entries = vec![entry(300, LogSource::Actor, LogLevel::Info, "hello"), entry(301, LogSource::Engine, LogLevel::Error, "")];
+    check("a chunk", &Chunk { entries }, "0102ac02000280d095ffbc310568656c6c6fad02010480d095ffbc3100");
+    let place = Place { actor: id(7), bytes: 1_000, written_ms: 1_700_000_000_000 };
+    check("a place", &place, "0101070707070707470787070707070707050001e80780d095ffbc31");
+    check("an account", &Account { bytes: 1_000, first: 300 }, "01e807ac02");
+    check("the sums", &Sums { bytes: 1_000_000, last: 301 }, "01c0843dad02");
 }
 
 #[test]
