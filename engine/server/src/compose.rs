@@ -42,7 +42,7 @@ use crate::engine::{Engine, OWN_RUNNER};
 use crate::error::ApiError;
 use crate::inbox::Inbox;
 use crate::links::RunnerDoor;
-use crate::logs::LogBook;
+use crate::logs::{self, LogBook};
 use crate::metrics::{Metrics, RunnerFigures};
 use crate::ports::{self, Port};
 use crate::readers::Readers;
@@ -153,6 +153,8 @@ pub async fn run(
         Components::open(folder.clone(), directory.clone()).map_err(|cause| EngineError::Folder { path: folder, cause })?;
     let readers = Readers::start(state.clone(), processors() + READERS_EXTRA).map_err(EngineError::Readers)?;
     let clock = Clock::default();
+    let place = logs::Place::Folder(config.data_dir.join("logs"));
+    let logs = LogBook::start(place, config.actor_logs, clock.clone()).map_err(EngineError::Readers)?;
     let databases = Databases::start(state, processors() + SQL_THREADS_EXTRA, clock.clone()).map_err(EngineError::Readers)?;
 
     let engine = Arc::new(Engine {
@@ -168,7 +170,7 @@ pub async fn run(
         databases,
         directory,
         components: Arc::new(components),
-        logs: LogBook::default(),
+        logs,
         metrics: Metrics::default(),
         outbound: Client::new(config.outbound.clone()).map_err(EngineError::Tls)?,
         serverless: Serverless::new(config.admin_token.clone().filter(|_| config.send_admin_token)),
@@ -227,6 +229,7 @@ fn close(writer: Writer, engine: &Engine, store: Arc<Rocks>) {
     writer.close();
     engine.readers.stop();
     engine.databases.stop();
+    engine.logs.close();
     let Some(store) = Arc::into_inner(store) else { return };
     if let Err(error) = store.close() {
         tracing::warn!(%error, "the store could not be written out; the next start reads its log instead");

@@ -26,7 +26,7 @@ use crate::driver::Driver;
 use crate::engine::{Engine, OWN_RUNNER};
 use crate::http::Server;
 use crate::inbox::Inbox;
-use crate::logs::LogBook;
+use crate::logs::{self, LogBook};
 use crate::metrics::Metrics;
 use crate::readers::Readers;
 use crate::requests::Requests;
@@ -109,10 +109,10 @@ pub(crate) fn engine(state: State, directory: Arc<Directory>, folder: &Path, clo
         sockets: Sockets::default(),
         readers: Readers::start(state.clone(), READERS).map_err(EngineError::Readers)?,
         databases: Databases::start(state, SQL_THREADS, clock.clone()).map_err(EngineError::Readers)?,
-        clock,
         directory,
         components: Arc::new(components),
-        logs: LogBook::default(),
+        logs: LogBook::start(logs::Place::Memory, logs::LIMITS_IN_MEMORY, clock.clone()).map_err(EngineError::Readers)?,
+        clock,
         metrics: Metrics::default(),
         outbound: Client::new(Policy::default()).map_err(EngineError::Tls)?,
         serverless: Serverless::new(None),

@@ -21,13 +21,15 @@ use std::fmt;
 use std::path::PathBuf;
 
 use engine_store::Durability;
-use protocol::limits::MIB;
+use engine_store::actor_logs::LogLimits;
+use protocol::limits::{KIB, MIB};
 use url::Url;
 
 use crate::auth::AdminToken;
 use crate::config::args::StartArgs;
 use crate::config::said::All;
 use crate::config::sources::Sources;
+use crate::logs;
 use crate::serverless::policy::Policy;
 
 const PORT_DEFAULT: u16 = 6420;
@@ -140,6 +142,7 @@ pub struct Config {
     pub durability: Durability,
     pub wasm: WasmConfig,
     pub log_format: LogFormat,
+    pub actor_logs: LogLimits,
     /// Keys that were given and change nothing: a sentence each.
     pub without_effect: Vec<String>,
 }
@@ -202,6 +205,7 @@ impl Config {
             durability: said.read("durability", parse_durability)?.unwrap_or(Durability::Sync),
             wasm: wasm(said)?,
             log_format: log_format(said)?,
+            actor_logs: actor_logs(said),
             without_effect: said.without_effect(),
         })
     }
@@ -343,6 +347,15 @@ fn parse_grant(text: &str) -> Result<DirGrant, String> {
 
 fn log_format(said: &All) -> Result<LogFormat, ConfigError> {
     Ok(said.read("logs.format", parse_log_format)?.unwrap_or(LogFormat::Text))
+}
+
+fn actor_logs(said: &All) -> LogLimits {
+    let of = |key: &str, unit: u64, default: u64| said.whole::<u64>(key).map_or(default, |number| number.saturating_mul(unit));
+    LogLimits {
+        actor_bytes: of("actor_logs.actor_kib", KIB as u64, logs::LIMITS.actor_bytes),
+        total_bytes: of("actor_logs.total_mib", MIB as u64, logs::LIMITS.total_bytes),
+        age_ms: of("actor_logs.max_age_hours", 60 * 60 * 1_000, logs::LIMITS.age_ms),
+    }
 }
 
 fn parse_log_format(text: &str) -> Result<LogFormat, String> {
