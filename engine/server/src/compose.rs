@@ -26,6 +26,7 @@ use engine_core::{Core, Input};
 use engine_store::rocks::Tuning;
 use engine_store::{Rocks, State, StoreError, Writer};
 use protocol::id::RunnerId;
+use rustls::ClientConfig;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinError;
@@ -52,6 +53,7 @@ use crate::serverless::client::Client;
 use crate::serverless::{Serverless, poll};
 use crate::sockets::Sockets;
 use crate::standalone::{self, Hosted, Said};
+use crate::trust::{self, TrustError};
 use crate::{api, http, random};
 
 /// Reads wait for the disk, not for a processor: a few more than processors.
@@ -88,7 +90,7 @@ pub enum EngineError {
         listen: Listen,
         cause: io::Error,
     },
-    Tls(rustls::Error),
+    Trust(TrustError),
     Readers(io::Error),
     Runner(runner_wasm::StartError),
     Namespace(ApiError),
@@ -118,7 +120,7 @@ impl fmt::Display for EngineError {
                 "cannot listen on {} port {} ({cause}); choose another port with {key}.port, or 0 for none",
                 listen.host, listen.port
             ),
-            EngineError::Tls(cause) => write!(f, "TLS to pools that are called by URL cannot be set up: {cause}"),
+            EngineError::Trust(cause) => cause.fmt(f),
             EngineError::Readers(cause) => write!(f, "the threads that read the disk cannot be started: {cause}"),
             EngineError::Runner(cause) => cause.fmt(f),
             EngineError::Driver(cause) => {
@@ -140,6 +142,7 @@ pub async fn run(
     let address = listener.local_addr().map_err(|cause| EngineError::Address { host: config.guard.host.clone(), cause })?;
     let others = listen_others(&config).await?;
 
+    let tls = trust::client_config(config.ca_file.as_deref()).map_err(EngineError::Trust)?;
     make_folder(&config.data_dir)?;
     let store = Arc::new(Rocks::open(&config.data_dir.join("store"), &Tuning::default()).map_err(EngineError::Store)?);
     let state = State::new(store.clone());
@@ -172,7 +175,7 @@ pub async fn run(
         components: Arc::new(components),
         logs,
         metrics: Metrics::default(),
-        outbound: Client::new(config.outbound.clone()).map_err(EngineError::Tls)?,
+        outbound: Client::new(config.outbound.clone(), tls.clone()),
         serverless: Serverless::new(config.admin_token.clone().filter(|_| config.send_admin_token)),
         admin_token: config.admin_token.clone(),
         public_url: config.datacenter.public_url.clone().unwrap_or_else(|| public_url(&config.guard.host, address)),
@@ -182,7 +185,7 @@ pub async fn run(
     boot.runners = away(&engine.runners, &boot);
     engine.inbox.push(Input::Booted(boot));
     if config.wasm.enabled {
-        join_own_runner(&engine, &config.data_dir, &config.wasm)?;
+        join_own_runner(&engine, &config.data_dir, &config.wasm, tls)?;
     }
 
     let core = Core::new(config.core.clone());
@@ -253,7 +256,8 @@ pub async fn run_runner(
 ) -> Result<(), String> {
     let start = |uplink| {
         let cache_dir = open_compiled(&cache_dir).map_err(|error| error.to_string())?;
-        let runner = runner_wasm::Runner::new(runner_config(cache_dir, &wasm), uplink).map_err(|error| error.to_string())?;
+        let runner = runner_wasm::Runner::new(runner_config(cache_dir, &wasm, config.tls.clone()), uplink)
+            .map_err(|error| error.to_string())?;
         let counted = runner.clone();
         let in_use = move || {
             let metrics = counted.metrics();
@@ -272,10 +276,15 @@ fn open_compiled(folder: &Path) -> Result<cap_std::fs::Dir, EngineError> {
     opened.map_err(|cause| EngineError::Folder { path: folder, cause })
 }
 
-pub fn join_own_runner(engine: &Arc<Engine>, data_dir: &Path, wasm: &WasmConfig) -> Result<(), EngineError> {
+pub fn join_own_runner(
+    engine: &Arc<Engine>,
+    data_dir: &Path,
+    wasm: &WasmConfig,
+    tls: Arc<ClientConfig>,
+) -> Result<(), EngineError> {
     let cache_dir = open_compiled(data_dir)?;
     let door = Arc::new(RunnerDoor::new(OWN_RUNNER, engine.clone()));
-    let config = runner_wasm::Config { clock: engine.clock.of_others(), ..runner_config(cache_dir, wasm) };
+    let config = runner_wasm::Config { clock: engine.clock.of_others(), ..runner_config(cache_dir, wasm, tls) };
     let runner = runner_wasm::Runner::new(config, door).map_err(EngineError::Runner)?;
     let profile = runner.profile();
     let counted = Arc::downgrade(&runner);
@@ -293,8 +302,8 @@ pub fn join_own_runner(engine: &Arc<Engine>, data_dir: &Path, wasm: &WasmConfig)
 }
 
 /// The runner's own defaults, where nothing else was said.
-fn runner_config(cache_dir: cap_std::fs::Dir, wasm: &WasmConfig) -> runner_wasm::Config {
-    let mut config = runner_wasm::Config::new(cache_dir);
+fn runner_config(cache_dir: cap_std::fs::Dir, wasm: &WasmConfig, tls: Arc<ClientConfig>) -> runner_wasm::Config {
+    let mut config = runner_wasm::Config::new(cache_dir, tls);
     config.actors_max = wasm.actors_max.or(config.actors_max);
     config.memory_per_actor_bytes = wasm.actor_memory_bytes.unwrap_or(config.memory_per_actor_bytes);
     config.memory_total_bytes = wasm.memory_bytes.unwrap_or(config.memory_total_bytes);

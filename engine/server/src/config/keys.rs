@@ -126,6 +126,7 @@ pub const KEYS: &[Key] = &[
     key("outbound.allow_cidrs", Kind::Texts, "none"),
     key("outbound.deny_cidrs", Kind::Texts, "none"),
     key("outbound.allow_hosts", Kind::Texts, "none"),
+    key("outbound.ca_file", Kind::Text, "none: the system's authorities and Mozilla's"),
     key("outbound.max_redirects", REDIRECTS, "5"),
     key("outbound.send_admin_token", Kind::Flag, "false"),
     key("pegboard.actor_start_threshold", MS, "30000"),

@@ -135,6 +135,8 @@ pub struct Config {
     pub admin_token: Option<AdminToken>,
     pub datacenter: Datacenter,
     pub outbound: Policy,
+    /// Certificate authorities beside the system's and Mozilla's.
+    pub ca_file: Option<PathBuf>,
     /// To the URLs of pools, with each start.
     pub send_admin_token: bool,
     pub core: engine_core::Config,
@@ -172,11 +174,17 @@ pub struct RunnerConfig {
     /// The engine's, if it is configured on this machine.
     pub token: Option<String>,
     pub log_format: LogFormat,
+    pub ca_file: Option<PathBuf>,
 }
 
 impl RunnerConfig {
     pub fn new(said: &All) -> Result<RunnerConfig, ConfigError> {
-        Ok(RunnerConfig { wasm: wasm(said)?, token: said.text("auth.admin_token"), log_format: log_format(said)? })
+        Ok(RunnerConfig {
+            wasm: wasm(said)?,
+            token: said.text("auth.admin_token"),
+            log_format: log_format(said)?,
+            ca_file: ca_file(said),
+        })
     }
 }
 
@@ -199,6 +207,7 @@ impl Config {
             admin_token,
             datacenter,
             outbound: policy(said)?,
+            ca_file: ca_file(said),
             send_admin_token: said.flag("outbound.send_admin_token").unwrap_or(false),
             runner_times: runner_times(said, &core),
             core,
@@ -318,6 +327,10 @@ fn policy(said: &All) -> Result<Policy, ConfigError> {
         allow_hosts: said.texts("outbound.allow_hosts").unwrap_or_default().iter().map(|host| host.to_ascii_lowercase()).collect(),
         max_redirects: said.whole("outbound.max_redirects").unwrap_or(default.max_redirects),
     })
+}
+
+fn ca_file(said: &All) -> Option<PathBuf> {
+    said.text("outbound.ca_file").filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
 fn wasm(said: &All) -> Result<WasmConfig, ConfigError> {
