@@ -23,6 +23,8 @@ pub(crate) const INITIAL_MEMORY_SHARE: usize = 16;
 pub const CPU_PER_MESSAGE_MS: u64 = 5_000;
 /// How long a message may take, waits included. A response that streams is exempt until its client is gone.
 pub const MESSAGE_MS: u64 = 300_000;
+/// Of an action that somebody waits for, if its deployment says nothing else: what clients of RivetKit count on.
+pub const ACTION_MS: u64 = 60_000;
 pub const IDLE_BEFORE_SLEEP_MS: u64 = 30_000;
 
 /// The longest that an actor can ask to be kept awake for: the time beyond would not fit in a clock. A year.

@@ -348,7 +348,10 @@ fn deployment_records_of_version_1() {
 fn deployment_records() {
     let [first, second] = COMPONENTS;
     let none = "00 00 00 0000000000";
-    check("deployment", &deployment(), &format!("02 {DEPLOYMENT} 02 01 {first} {none} 00 00 02 {second} {none} 00 00 00"));
+    check_older("of version 2", &deployment(), &format!("02 {DEPLOYMENT} 02 01 {first} {none} 00 00 02 {second} {none} 00 00 00"));
+    let old_none = none;
+    let none = format!("{none} 00");
+    check("deployment", &deployment(), &format!("03 {DEPLOYMENT} 02 01 {first} {none} 00 00 02 {second} {none} 00 00 00"));
     let mut full = deployment();
     full.canary = Some(Canary { version: 2, share: Share::new(525).expect("5.25%") });
     full.versions[1].settings = Arc::new(Settings {
@@ -361,17 +364,22 @@ fn deployment_records() {
             message_bytes: Some(2),
             mailbox: Some(3),
             sockets: Some(4),
+            action_ms: None,
         },
     });
     full.versions[1].attempt = 3;
     full.versions[1].kept = true;
+    let everything = "01 01 41 01 31 01 01 53 01 73 01 03 612e62 01 ac02 01 01 01 02 01 03 01 04";
+    check_older(
+        "with everything of version 2",
+        &full,
+        &format!("02 {DEPLOYMENT} 02 01 {first} {old_none} 00 00 02 {second} {everything} 03 01 01 02 8d04"),
+    );
+    Arc::make_mut(&mut full.versions[1].settings).limits.action_ms = Some(7);
     check(
         "with everything",
         &full,
-        &format!(
-            "02 {DEPLOYMENT} 02 01 {first} {none} 00 00 02 {second} \
-             01 01 41 01 31 01 01 53 01 73 01 03 612e62 01 ac02 01 01 01 02 01 03 01 04 03 01 01 02 8d04"
-        ),
+        &format!("03 {DEPLOYMENT} 02 01 {first} {none} 00 00 02 {second} {everything} 01 07 03 01 01 02 8d04"),
     );
 }
 
