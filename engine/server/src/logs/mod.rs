@@ -120,7 +120,7 @@ impl LogBook {
         let recent = lock(&self.shared.waiting).read(actor, between, READ_LINES_MAX, READ_BYTES_MAX);
         let before = recent.first().map_or(between.before, |entry| entry.number);
         let kept = |kept: &ActorLogs| kept.read(actor, Between { before, ..between }, READ_LINES_MAX, READ_BYTES_MAX);
-        let mut entries = self.from_disk(kept)?;
+        let mut entries = self.ask_disk(kept)?;
         // If there is more on the disk, what is in memory comes later; else it follows without a gap.
         if entries.is_empty() {
             return Ok(recent);
@@ -140,7 +140,7 @@ impl LogBook {
             return Ok(after);
         }
         let kept = |kept: &ActorLogs| kept.newest(actor, Between { before, ..between }, since_ms, lines - found).map(Some);
-        match self.from_disk(kept)? {
+        match self.ask_disk(kept)? {
             Some((older, more)) if more > 0 => Ok(older),
             _ => Ok(after),
         }
@@ -150,10 +150,10 @@ impl LogBook {
     #[allow(dead_code, reason = "for what deletes namespaces")]
     pub fn remove(&self, actors: &[ActorId]) -> Result<(), StoreError> {
         lock(&self.shared.waiting).remove(actors);
-        self.from_disk(|kept| kept.remove(actors))
+        self.ask_disk(|kept| kept.remove(actors))
     }
 
-    fn from_disk<T: Default>(&self, ask: impl FnOnce(&ActorLogs) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    fn ask_disk<T: Default>(&self, ask: impl FnOnce(&ActorLogs) -> Result<T, StoreError>) -> Result<T, StoreError> {
         // While it is not there, what is in memory is all there is.
         let Some(kept) = read(&self.shared.kept).clone() else { return Ok(T::default()) };
         ask(&kept).inspect_err(|error| {
