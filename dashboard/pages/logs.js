@@ -8,7 +8,7 @@ const LINES_MAX = 2000;
 
 export function logs({ namespace, id, signal }) {
   const list = h("ol", { class: "logs", tabindex: "0", role: "log", "aria-label": "Log lines" });
-  const none = h("p", { class: "quiet" }, "Nothing is logged. Lines of components are in the engine's memory until it ends; RivetKit apps log where they run.");
+  const none = h("p", { class: "quiet" }, "Nothing is logged. The engine keeps lines of components for a while; RivetKit apps log where they run.");
   const problem = h("div");
   const follow = checkbox("Follow", "follow", true);
   const box = follow.firstChild;

@@ -95,6 +95,8 @@ pub struct ActorLimits {
     /// Messages that stand in line.
     pub mailbox: Option<u32>,
     pub sockets: Option<u32>,
+    /// How long somebody waits for an action, its waits included.
+    pub action_ms: Option<u32>,
 }
 
 /// What a runner found when it prepared a component.

@@ -12,6 +12,7 @@ use protocol::limits::{
     BODY_CHUNK_BYTES_MAX, KIB, KV_LIST_BYTES_MAX, KV_LIST_ENTRIES_MAX, KV_VALUE_BYTES_MAX, KV_WRITE_BYTES_MAX, MIB,
     REQUEST_BODY_BYTES_MAX, SOCKET_UNACKED_MESSAGES_MAX, SOCKETS_PER_ACTOR_MAX,
 };
+use rustls::ClientConfig;
 
 pub const MEMORY_PER_ACTOR_BYTES: usize = 128 * MIB;
 /// What all guests together may take. An actor counts with what its memory has grown by, and a sixteenth of what it began with.
@@ -23,6 +24,8 @@ pub(crate) const INITIAL_MEMORY_SHARE: usize = 16;
 pub const CPU_PER_MESSAGE_MS: u64 = 5_000;
 /// How long a message may take, waits included. A response that streams is exempt until its client is gone.
 pub const MESSAGE_MS: u64 = 300_000;
+/// Of an action that somebody waits for, if its deployment says nothing else: what clients of RivetKit count on.
+pub const ACTION_MS: u64 = 60_000;
 pub const IDLE_BEFORE_SLEEP_MS: u64 = 30_000;
 
 /// The longest that an actor can ask to be kept awake for: the time beyond would not fit in a clock. A year.
@@ -182,12 +185,14 @@ pub struct Config {
     pub idle_before_sleep_ms: u64,
     /// Folders that every guest may see. None by default.
     pub grants: Vec<Grant>,
+    /// Whom guests' requests over TLS believe.
+    pub tls: Arc<ClientConfig>,
     /// In place of the machine's, for tests.
     pub clock: Option<Arc<dyn Clock>>,
 }
 
 impl Config {
-    pub fn new(cache_dir: cap_std::fs::Dir) -> Config {
+    pub fn new(cache_dir: cap_std::fs::Dir, tls: Arc<ClientConfig>) -> Config {
         Config {
             cache_dir,
             memory_per_actor_bytes: MEMORY_PER_ACTOR_BYTES,
@@ -197,6 +202,7 @@ impl Config {
             message_ms: MESSAGE_MS,
             idle_before_sleep_ms: IDLE_BEFORE_SLEEP_MS,
             grants: Vec::new(),
+            tls,
             clock: None,
         }
     }

@@ -6,7 +6,7 @@ use protocol::id::{ActorId, Generation, NamespaceId, RequestId, RunnerId};
 use protocol::message::{Checkpoint, Start, ToRunner};
 
 use crate::input::{CallId, CommitId, KeyRef};
-use crate::record::{ActorRecord, Change, DeploymentRecord, NamespaceRecord, PoolError};
+use crate::record::{ActorError, ActorRecord, Change, DeploymentRecord, NamespaceRecord, PoolError};
 use crate::refusal::Refusal;
 
 #[derive(Debug)]
@@ -63,6 +63,12 @@ pub enum Action {
         actor: ActorId,
         generation: Generation,
     },
+    /// To be noted in the actor's log: this generation has ended. Not durable, and for nobody to rely on.
+    NoteEnd {
+        actor: ActorId,
+        generation: Generation,
+        end: NotedEnd,
+    },
     /// Close the runner's connection: it is to end, and not to come back.
     EvictRunner {
         runner: RunnerId,
@@ -113,6 +119,20 @@ pub enum Action {
         call: CallId,
         result: Result<Answer, Refusal>,
     },
+}
+
+/// How a generation ended, for people.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NotedEnd {
+    Slept,
+    /// Its next generation starts elsewhere, or as another version.
+    Moved,
+    Destroyed,
+    Crashed(Option<String>),
+    NoRoom(String),
+    /// It goes on with the version that wrote its state.
+    NotMigrated(String),
+    Lost(ActorError),
 }
 
 /// What an API call is answered with.

@@ -23,7 +23,7 @@ use protocol::id::{ActorId, RequestId, RunnerId};
 use protocol::limits::{REQUESTS_PER_ACTOR_MAX, SOCKETS_PER_ACTOR_MAX};
 use protocol::message::{Checkpoint, Command, Failure, FailureKind, FromRunner, StartReason, StopReason, ToRunner};
 
-use crate::action::Action;
+use crate::action::{Action, NotedEnd};
 use crate::actor_calls::Calling;
 use crate::api::ActorCall;
 use crate::core::{ActorThen, Core, Timer};
@@ -415,16 +415,30 @@ impl Core {
             // Stopping well without having been asked to is how a runner destroys an actor.
             || matches!((&end, was), (End::Told, Life::Starting { .. } | Life::Running { .. }))
             || matches!(end, End::Crashed(_)) && policy == CrashPolicy::Destroy;
+        let restart = matches!(was, Life::Stopping { after: After::Start, .. }) || matches!(end, End::NotMigrated);
+        let noted = match &end {
+            End::Told if destroy => None,
+            End::Told if restart => Some(NotedEnd::Moved),
+            End::Told => Some(NotedEnd::Slept),
+            End::Crashed(message) => Some(NotedEnd::Crashed(message.clone())),
+            End::NoRoom(message) => Some(NotedEnd::NoRoom(message.clone())),
+            End::NotMigrated => actor.record.held_back.as_ref().map(|held| NotedEnd::NotMigrated(held.message.clone())),
+            End::Lost(error) => Some(NotedEnd::Lost(error.clone())),
+        };
+        let generation = actor.record.generation;
+        if let Some(end) = noted {
+            self.act(Action::NoteEnd { actor: id, generation, end });
+        }
         if destroy {
             return self.end(id, changes);
         }
         let told = matches!(end, End::Told | End::NotMigrated);
-        if !told && (actor.alarm_sent || matches!(was, Life::Starting { .. } | Life::Calling)) {
+        let alarm_sent = self.actors.get(&id).is_some_and(|actor| actor.alarm_sent);
+        if !told && (alarm_sent || matches!(was, Life::Starting { .. } | Life::Calling)) {
             // It did not live through its alarm: not again at once, or it would crash in a circle.
             self.put_due_alarm_off(id, &mut changes);
         }
         let Some(actor) = self.actors.get_mut(&id) else { return };
-        let restart = matches!(was, Life::Stopping { after: After::Start, .. }) || matches!(end, End::NotMigrated);
         actor.next_start = match (told, restart) {
             (true, true) => StartReason::Upgraded,
             (true, false) => StartReason::Woken,
@@ -488,6 +502,7 @@ impl Core {
         actor.record.pending_ms = None;
         actor.record.reschedule_ms = None;
         actor.record.destroy_ms = Some(now_ms);
+        let generation = actor.record.generation;
         let waiting: Vec<RequestId> = actor.waiting.union(&actor.hibernating).copied().collect();
         let key = actor.key();
         if let Some(alarm) = actor.record.alarm.take() {
@@ -504,6 +519,7 @@ impl Core {
         if let Some(on) = on {
             self.leave(id, on);
         }
+        self.act(Action::NoteEnd { actor: id, generation, end: NotedEnd::Destroyed });
         self.commit_actor(id, changes, ActorThen::Destroyed);
     }
 

@@ -48,11 +48,18 @@ pub enum LimitName {
     MessageBytes,
     Mailbox,
     Sockets,
+    ActionMs,
 }
 
 impl LimitName {
-    pub const ALL: [LimitName; 5] =
-        [LimitName::CpuMs, LimitName::MemoryBytes, LimitName::MessageBytes, LimitName::Mailbox, LimitName::Sockets];
+    pub const ALL: [LimitName; 6] = [
+        LimitName::CpuMs,
+        LimitName::MemoryBytes,
+        LimitName::MessageBytes,
+        LimitName::Mailbox,
+        LimitName::Sockets,
+        LimitName::ActionMs,
+    ];
 }
 
 impl SettingsPatch {
@@ -113,6 +120,7 @@ fn set_limit(limits: &mut ActorLimits, name: LimitName, value: Option<u64>) -> R
         LimitName::MessageBytes => limits.message_bytes = value,
         LimitName::Mailbox => limits.mailbox = small()?,
         LimitName::Sockets => limits.sockets = small()?,
+        LimitName::ActionMs => limits.action_ms = small()?,
     }
     Ok(())
 }
@@ -146,6 +154,7 @@ impl fmt::Display for LimitName {
             LimitName::MessageBytes => "message_bytes",
             LimitName::Mailbox => "mailbox",
             LimitName::Sockets => "sockets",
+            LimitName::ActionMs => "action_ms",
         })
     }
 }

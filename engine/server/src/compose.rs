@@ -27,6 +27,7 @@ use engine_core::{Core, Input};
 use engine_store::rocks::Tuning;
 use engine_store::{Rocks, State, StoreError, Writer};
 use protocol::id::RunnerId;
+use rustls::ClientConfig;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinError;
@@ -44,7 +45,7 @@ use crate::engine::{Engine, OWN_RUNNER};
 use crate::error::ApiError;
 use crate::inbox::Inbox;
 use crate::links::RunnerDoor;
-use crate::logs::LogBook;
+use crate::logs::{self, LogBook};
 use crate::metrics::{Metrics, RunnerFigures};
 use crate::ports::{self, Port};
 use crate::readers::Readers;
@@ -55,6 +56,7 @@ use crate::serverless::client::Client;
 use crate::serverless::{Serverless, poll};
 use crate::sockets::Sockets;
 use crate::standalone::{self, Hosted, Said};
+use crate::trust::{self, TrustError};
 use crate::{api, http, random};
 
 /// Reads wait for the disk, not for a processor: a few more than processors.
@@ -92,7 +94,7 @@ pub enum EngineError {
         listen: Listen,
         cause: io::Error,
     },
-    Tls(rustls::Error),
+    Trust(TrustError),
     Readers(io::Error),
     Runner(runner_wasm::StartError),
     Namespace(ApiError),
@@ -123,7 +125,7 @@ impl fmt::Display for EngineError {
                 "cannot listen on {} port {} ({cause}); choose another port with {key}.port, or 0 for none",
                 listen.host, listen.port
             ),
-            EngineError::Tls(cause) => write!(f, "TLS to pools that are called by URL cannot be set up: {cause}"),
+            EngineError::Trust(cause) => cause.fmt(f),
             EngineError::Readers(cause) => write!(f, "the threads that read the disk cannot be started: {cause}"),
             EngineError::Runner(cause) => cause.fmt(f),
             EngineError::Driver(cause) => {
@@ -145,6 +147,7 @@ pub async fn run(
     let address = listener.local_addr().map_err(|cause| EngineError::Address { host: config.guard.host.clone(), cause })?;
     let others = listen_others(&config).await?;
 
+    let tls = trust::client_config(config.ca_file.as_deref()).map_err(EngineError::Trust)?;
     make_folder(&config.data_dir)?;
     let tuning = Tuning {
         reserve_bytes: config.storage.reserve_bytes,
@@ -165,6 +168,8 @@ pub async fn run(
         Components::open(folder.clone(), directory.clone()).map_err(|cause| EngineError::Folder { path: folder, cause })?;
     let readers = Readers::start(state.clone(), processors() + READERS_EXTRA).map_err(EngineError::Readers)?;
     let clock = Clock::default();
+    let place = logs::Place::Folder(config.data_dir.join("logs"));
+    let logs = LogBook::start(place, config.actor_logs, clock.clone()).map_err(EngineError::Readers)?;
     let databases = Databases::start(state, processors() + SQL_THREADS_EXTRA, clock.clone()).map_err(EngineError::Readers)?;
 
     let engine = Arc::new(Engine {
@@ -182,9 +187,9 @@ pub async fn run(
         components: Arc::new(components),
         backups: Backups::new(&config.storage, store.clone(), config.data_dir.clone()),
         room: Room::of(store.space()),
-        logs: LogBook::default(),
+        logs,
         metrics: Metrics::default(),
-        outbound: Client::new(config.outbound.clone()).map_err(EngineError::Tls)?,
+        outbound: Client::new(config.outbound.clone(), tls.clone()),
         serverless: Serverless::new(config.admin_token.clone().filter(|_| config.send_admin_token)),
         admin_token: config.admin_token.clone(),
         public_url: config.datacenter.public_url.clone().unwrap_or_else(|| public_url(&config.guard.host, address)),
@@ -194,7 +199,7 @@ pub async fn run(
     boot.runners = away(&engine.runners, &boot);
     engine.inbox.push(Input::Booted(boot));
     if config.wasm.enabled {
-        join_own_runner(&engine, &config.data_dir, &config.wasm)?;
+        join_own_runner(&engine, &config.data_dir, &config.wasm, tls)?;
     }
 
     let core = Core::new(config.core.clone());
@@ -245,6 +250,7 @@ fn close(writer: Writer, engine: &Engine, store: Arc<Rocks>) {
     writer.close();
     engine.readers.stop();
     engine.databases.stop();
+    engine.logs.close();
     let Some(store) = Arc::into_inner(store) else { return };
     if let Err(error) = store.close() {
         tracing::warn!(%error, "the store could not be written out; the next start reads its log instead");
@@ -268,7 +274,8 @@ pub async fn run_runner(
 ) -> Result<(), String> {
     let start = |uplink| {
         let cache_dir = open_compiled(&cache_dir).map_err(|error| error.to_string())?;
-        let runner = runner_wasm::Runner::new(runner_config(cache_dir, &wasm), uplink).map_err(|error| error.to_string())?;
+        let runner = runner_wasm::Runner::new(runner_config(cache_dir, &wasm, config.tls.clone()), uplink)
+            .map_err(|error| error.to_string())?;
         let counted = runner.clone();
         let in_use = move || {
             let metrics = counted.metrics();
@@ -287,10 +294,15 @@ fn open_compiled(folder: &Path) -> Result<cap_std::fs::Dir, EngineError> {
     opened.map_err(|cause| EngineError::Folder { path: folder, cause })
 }
 
-pub fn join_own_runner(engine: &Arc<Engine>, data_dir: &Path, wasm: &WasmConfig) -> Result<(), EngineError> {
+pub fn join_own_runner(
+    engine: &Arc<Engine>,
+    data_dir: &Path,
+    wasm: &WasmConfig,
+    tls: Arc<ClientConfig>,
+) -> Result<(), EngineError> {
     let cache_dir = open_compiled(data_dir)?;
     let door = Arc::new(RunnerDoor::new(OWN_RUNNER, engine.clone()));
-    let config = runner_wasm::Config { clock: engine.clock.of_others(), ..runner_config(cache_dir, wasm) };
+    let config = runner_wasm::Config { clock: engine.clock.of_others(), ..runner_config(cache_dir, wasm, tls) };
     let runner = runner_wasm::Runner::new(config, door).map_err(EngineError::Runner)?;
     let profile = runner.profile();
     let counted = Arc::downgrade(&runner);
@@ -308,8 +320,8 @@ pub fn join_own_runner(engine: &Arc<Engine>, data_dir: &Path, wasm: &WasmConfig)
 }
 
 /// The runner's own defaults, where nothing else was said.
-fn runner_config(cache_dir: cap_std::fs::Dir, wasm: &WasmConfig) -> runner_wasm::Config {
-    let mut config = runner_wasm::Config::new(cache_dir);
+fn runner_config(cache_dir: cap_std::fs::Dir, wasm: &WasmConfig, tls: Arc<ClientConfig>) -> runner_wasm::Config {
+    let mut config = runner_wasm::Config::new(cache_dir, tls);
     config.actors_max = wasm.actors_max.or(config.actors_max);
     config.memory_per_actor_bytes = wasm.actor_memory_bytes.unwrap_or(config.memory_per_actor_bytes);
     config.memory_total_bytes = wasm.memory_bytes.unwrap_or(config.memory_total_bytes);

@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 use crate::database;
 use crate::directory::News;
 use crate::engine::Engine;
+use crate::logs::ends;
 use crate::metrics::DriverFigures;
 use crate::requests::Place;
 use crate::serverless::call;
@@ -106,6 +107,10 @@ impl Driver {
             }
             Action::EndSql { actor, generation } => engine.databases.end(actor, generation),
             Action::Abandon { request } => engine.abandon(request),
+            Action::NoteEnd { actor, generation, end } => {
+                let (level, text) = ends::line(generation, &end);
+                engine.logs.note(actor, level, text);
+            }
             Action::EvictRunner { runner } => engine.runners.evict(runner),
             Action::ForgetRunner { runner } => engine.runners.forget(runner),
             Action::CallOut { namespace, pool, checkpoint, start } => {

@@ -10,6 +10,7 @@ use axum::Router;
 use engine_core::{Core, Input};
 use engine_store::{Durability, Memory, State, Writer};
 use protocol::clock;
+use rustls::ClientConfig;
 use tokio::io::DuplexStream;
 use tokio::sync::oneshot;
 
@@ -26,7 +27,7 @@ use crate::driver::Driver;
 use crate::engine::{Engine, OWN_RUNNER};
 use crate::http::Server;
 use crate::inbox::Inbox;
-use crate::logs::LogBook;
+use crate::logs::{self, LogBook};
 use crate::metrics::Metrics;
 use crate::readers::Readers;
 use crate::requests::Requests;
@@ -35,6 +36,7 @@ use crate::serverless::Serverless;
 use crate::serverless::client::Client;
 use crate::serverless::policy::Policy;
 use crate::sockets::Sockets;
+use crate::trust;
 
 /// What may be on its way over a connection, in each direction.
 const PIPE_BYTES: usize = 64 * 1024;
@@ -59,7 +61,7 @@ impl Embedded {
         let engine = Arc::new(engine(state, directory, folder, Clock::given(clock))?);
         engine.inbox.push(Input::Booted(boot));
         let wasm = WasmConfig { enabled: true, actors_max: None, actor_memory_bytes: None, memory_bytes: None, dirs: Vec::new() };
-        compose::join_own_runner(&engine, folder, &wasm)?;
+        compose::join_own_runner(&engine, folder, &wasm, tls()?)?;
         let (end, ended) = oneshot::channel();
         let core = Core::new(engine_core::Config::default());
         tokio::spawn(Driver::new(core, engine.clone(), Writer::start(store, Durability::Relaxed)).run(ended));
@@ -94,6 +96,10 @@ impl Drop for Embedded {
     }
 }
 
+fn tls() -> Result<Arc<ClientConfig>, EngineError> {
+    trust::client_config(None).map_err(EngineError::Trust)
+}
+
 /// Everything but a driver and runners.
 pub(crate) fn engine(state: State, directory: Arc<Directory>, folder: &Path, clock: Clock) -> Result<Engine, EngineError> {
     let components = folder.join("components");
@@ -109,14 +115,14 @@ pub(crate) fn engine(state: State, directory: Arc<Directory>, folder: &Path, clo
         sockets: Sockets::default(),
         readers: Readers::start(state.clone(), READERS).map_err(EngineError::Readers)?,
         databases: Databases::start(state, SQL_THREADS, clock.clone()).map_err(EngineError::Readers)?,
-        clock,
         directory,
         components: Arc::new(components),
         backups: Default::default(),
         room: Default::default(),
-        logs: LogBook::default(),
+        logs: LogBook::start(logs::Place::Memory, logs::LIMITS_IN_MEMORY, clock.clone()).map_err(EngineError::Readers)?,
+        clock,
         metrics: Metrics::default(),
-        outbound: Client::new(Policy::default()).map_err(EngineError::Tls)?,
+        outbound: Client::new(Policy::default(), tls()?),
         serverless: Serverless::new(None),
         admin_token: None,
         datacenter: Datacenter::default(),

@@ -15,6 +15,7 @@
 //! - [`dashboard`]: what operators see.
 //! - [`links`]: what runners say. [`runners`]: those that are connected; [`outbox`]: what waits to be sent to one.
 //! - [`serverless`]: pools whose runners are called by URL.
+//! - [`trust`]: whom the engine believes when it calls others.
 //! - [`standalone`]: the runner for components on its own, for an engine elsewhere.
 //! - [`readers`]: the threads that read. [`database`]: actors' SQLite databases. [`components`], [`directory`], [`logs`]: what is
 //!   kept beside the store. [`backups`]: copies of it all. [`room`]: what is refused while the disk is full.
@@ -68,5 +69,6 @@ mod sockets;
 mod standalone;
 #[cfg(test)]
 mod testing;
+mod trust;
 mod websocket;
 mod window;

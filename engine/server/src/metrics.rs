@@ -150,6 +150,9 @@ pub async fn page(engine: &Engine) -> String {
     if let Some(figures) = metrics.own_runner.get() {
         own_runner(&mut page, &figures());
     }
+    let (kept, dropped) = engine.logs.figures();
+    page.gauge("rivet_actor_log_bytes", "What the lines that actors have logged take, within their bounds.", kept);
+    page.counter("rivet_actor_log_lines_dropped_total", "Lines that came faster than the disk takes them.", dropped);
     if let Some(bytes) = memory_bytes() {
         page.gauge("process_resident_memory_bytes", "Memory of the process that is in use.", bytes);
     }

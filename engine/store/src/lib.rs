@@ -24,7 +24,9 @@
 //! - [`keys`]: the one table of keys. [`records`]: how each value is laid out.
 //! - [`changes`]: the one place that maps the core's changes to keys.
 //! - [`state`]: what the server reads, typed. [`merge`]: reads many partitions as one list.
+//! - [`actor_logs`]: what actors have logged, in a store of its own, with other promises.
 
+pub mod actor_logs;
 pub mod changes;
 pub mod check;
 pub mod error;
@@ -41,6 +43,7 @@ pub mod state;
 pub mod store;
 pub mod writer;
 
+pub use actor_logs::ActorLogs;
 pub use error::StoreError;
 pub use memory::Memory;
 pub use rocks::Rocks;

@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use crate::error::StoreError;
 use crate::format;
 use crate::keys;
-use crate::older::{ActorRecordV1, ActorRecordV2, DeploymentRecordV1};
+use crate::older::{ActorRecordV1, ActorRecordV2, DeploymentRecordV1, DeploymentRecordV2};
 
 /// Of the directory as a whole: the table of keys, and the versions of all records. Whatever an engine of before could not read
 /// raises it, so that such an engine says so when it starts, and not in the middle: see `format.rs`.
@@ -73,11 +73,15 @@ impl Record for DatabaseHead {
 }
 
 impl Record for DeploymentRecord {
-    const VERSION: u8 = 2;
+    const VERSION: u8 = 3;
     const WHAT: &'static str = "the record of a deployment";
 
     fn of_version(version: u8, bytes: &[u8]) -> Option<postcard::Result<(DeploymentRecord, &[u8])>> {
-        (version == 1).then(|| take_older::<DeploymentRecordV1, _>(bytes))
+        match version {
+            1 => Some(take_older::<DeploymentRecordV1, _>(bytes)),
+            2 => Some(take_older::<DeploymentRecordV2, _>(bytes)),
+            _ => None,
+        }
     }
 }
 

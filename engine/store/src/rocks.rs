@@ -35,6 +35,13 @@ const LOGS_RECYCLED: usize = 4;
 const MEMTABLES_MAX: i32 = 3;
 /// Well below the limit of open files, most of which belongs to connections.
 const OPEN_FILES_MAX: i32 = 512;
+const LOGS_OPEN_FILES_MAX: i32 = 64;
+/// Of short-lived data: a table with so many deletions among so many entries in a row, or this share of all, is compacted.
+const DELETIONS_WINDOW: usize = 1024;
+const DELETIONS_IN_WINDOW: usize = 512;
+const DELETIONS_SHARE: f64 = 0.4;
+/// And every table once in so long, whatever is in it.
+const COMPACTED_EVERY_S: u64 = 24 * 60 * 60;
 /// One that writes memtables out, one that compacts.
 const BACKGROUND_JOBS_MAX: i32 = 2;
 /// RocksDB's own name for what makes a directory a database.
@@ -69,11 +76,38 @@ pub struct Tuning {
     pub reserve_bytes: u64,
     /// Whether a directory that a newer engine wrote is opened, if its format is one that this engine knows.
     pub allow_older_engine: bool,
+    /// Of the write-ahead log, and so of what a start after a crash reads.
+    pub log_bytes: u64,
+    pub open_files: i32,
+    /// What is written is deleted before long: tables that are mostly deletions are compacted at once, to give the room back.
+    pub short_lived: bool,
+}
+
+impl Tuning {
+    /// For what actors log: little memory, few files, and the disk's room given back.
+    pub fn logs() -> Tuning {
+        Tuning {
+            cache_bytes: 8 * MIB,
+            memtable_bytes: 4 * MIB,
+            log_bytes: 16 * MIB as u64,
+            open_files: LOGS_OPEN_FILES_MAX,
+            short_lived: true,
+            ..Tuning::default()
+        }
+    }
 }
 
 impl Default for Tuning {
     fn default() -> Tuning {
-        Tuning { cache_bytes: 64 * MIB, memtable_bytes: 32 * MIB, reserve_bytes: 0, allow_older_engine: false }
+        Tuning {
+            cache_bytes: 64 * MIB,
+            memtable_bytes: 32 * MIB,
+            log_bytes: LOG_BYTES_MAX,
+            open_files: OPEN_FILES_MAX,
+            short_lived: false,
+            reserve_bytes: 0,
+            allow_older_engine: false,
+        }
     }
 }
 
@@ -421,11 +455,11 @@ fn options(tuning: &Tuning) -> Options {
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_write_buffer_size(tuning.memtable_bytes);
     options.set_max_write_buffer_number(MEMTABLES_MAX);
-    options.set_max_total_wal_size(LOG_BYTES_MAX);
+    options.set_max_total_wal_size(tuning.log_bytes);
     options.set_recycle_log_file_num(LOGS_RECYCLED);
     // Up to the first record that is not whole, and nothing after it: a prefix of what was written.
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
-    options.set_max_open_files(OPEN_FILES_MAX);
+    options.set_max_open_files(tuning.open_files);
     options.set_max_file_opening_threads(BACKGROUND_JOBS_MAX);
     options.set_max_background_jobs(BACKGROUND_JOBS_MAX);
     // Large files go to the disk while they are written, not in one burst that a sync of the log then waits for.
@@ -437,6 +471,10 @@ fn options(tuning: &Tuning) -> Options {
     options.set_keep_log_file_num(INFO_LOGS_MAX);
     options.set_stats_dump_period_sec(0);
     options.set_stats_persist_period_sec(0);
+    if tuning.short_lived {
+        options.add_compact_on_deletion_collector_factory(DELETIONS_WINDOW, DELETIONS_IN_WINDOW, DELETIONS_SHARE);
+        options.set_periodic_compaction_seconds(COMPACTED_EVERY_S);
+    }
     options
 }
 

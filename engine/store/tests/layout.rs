@@ -15,7 +15,8 @@ use engine_core::record::{
 use protocol::component::{ActorLimits, ComponentHash, ComponentInfo, Handler, Settings};
 use protocol::database::PAGE_BYTES;
 use protocol::id::{Id, Partition};
-use protocol::message::{KvSpace, StopReason};
+use protocol::message::{KvSpace, LogLevel, StopReason};
+use rivet_engine_store::actor_logs::{Account, Chunk, LogEntry, LogSource, Place, Sums};
 use rivet_engine_store::keys::{self, Kind};
 use rivet_engine_store::records::{self, Record};
 use rivet_engine_store::{Rocks, StoreError};
@@ -347,7 +348,10 @@ fn deployment_records_of_version_1() {
 fn deployment_records() {
     let [first, second] = COMPONENTS;
     let none = "00 00 00 0000000000";
-    check("deployment", &deployment(), &format!("02 {DEPLOYMENT} 02 01 {first} {none} 00 00 02 {second} {none} 00 00 00"));
+    check_older("of version 2", &deployment(), &format!("02 {DEPLOYMENT} 02 01 {first} {none} 00 00 02 {second} {none} 00 00 00"));
+    let old_none = none;
+    let none = format!("{none} 00");
+    check("deployment", &deployment(), &format!("03 {DEPLOYMENT} 02 01 {first} {none} 00 00 02 {second} {none} 00 00 00"));
     let mut full = deployment();
     full.canary = Some(Canary { version: 2, share: Share::new(525).expect("5.25%") });
     full.versions[1].settings = Arc::new(Settings {
@@ -360,23 +364,41 @@ fn deployment_records() {
             message_bytes: Some(2),
             mailbox: Some(3),
             sockets: Some(4),
+            action_ms: None,
         },
     });
     full.versions[1].attempt = 3;
     full.versions[1].kept = true;
+    let everything = "01 01 41 01 31 01 01 53 01 73 01 03 612e62 01 ac02 01 01 01 02 01 03 01 04";
+    check_older(
+        "with everything of version 2",
+        &full,
+        &format!("02 {DEPLOYMENT} 02 01 {first} {old_none} 00 00 02 {second} {everything} 03 01 01 02 8d04"),
+    );
+    Arc::make_mut(&mut full.versions[1].settings).limits.action_ms = Some(7);
     check(
         "with everything",
         &full,
-        &format!(
-            "02 {DEPLOYMENT} 02 01 {first} {none} 00 00 02 {second} \
-             01 01 41 01 31 01 01 53 01 73 01 03 612e62 01 ac02 01 01 01 02 01 03 01 04 03 01 01 02 8d04"
-        ),
+        &format!("03 {DEPLOYMENT} 02 01 {first} {none} 00 00 02 {second} {everything} 01 07 03 01 01 02 8d04"),
     );
 }
 
 #[test]
 fn notes_about_actors_that_are_held_back() {
     check("note", &HeldBack { version: 300, attempt: 2, message: "no".to_owned() }, "01 ac02 02 02 6e6f");
+}
+
+/// In a store of their own.
+#[test]
+fn logs_of_actors() {
+    let entry =
+        |number, source, level, text: &str| LogEntry { number, source, level, time_ms: 1_700_000_000_000, text: text.to_string() };
+    let entries = vec![entry(300, LogSource::Actor, LogLevel::Info, "hello"), entry(301, LogSource::Engine, LogLevel::Error, "")];
+    check("a chunk", &Chunk { entries }, "0102ac02000280d095ffbc310568656c6c6fad02010480d095ffbc3100");
+    let place = Place { actor: id(7), bytes: 1_000, written_ms: 1_700_000_000_000 };
+    check("a place", &place, "0101070707070707470787070707070707050001e80780d095ffbc31");
+    check("an account", &Account { bytes: 1_000, first: 300 }, "01e807ac02");
+    check("the sums", &Sums { bytes: 1_000_000, last: 301 }, "01c0843dad02");
 }
 
 #[test]

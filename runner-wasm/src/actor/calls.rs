@@ -22,6 +22,21 @@ use crate::bindings::rivet::actor::types::{Failure as Refused, Message};
 /// What a handler answered; an error has ended the guest.
 pub type Called<R> = Result<R, Failure>;
 
+/// Why a call of the guest came to nothing.
+pub enum Halt {
+    Failed(Failure),
+    /// It had not returned when its time was over.
+    Late(Failure),
+}
+
+impl From<Halt> for Failure {
+    fn from(halt: Halt) -> Failure {
+        match halt {
+            Halt::Failed(failure) | Halt::Late(failure) => failure,
+        }
+    }
+}
+
 impl Instance {
     pub fn has(&self, handler: Handler) -> bool {
         self.prepared.info.handlers.contains(&handler)
@@ -43,11 +58,19 @@ impl Instance {
     pub async fn call_alarm(&mut self, scheduled_ms: u64, attempt: u32) -> Called<Result<(), String>> {
         let Some(func) = self.handlers.alarm else { return Err(not_exported("alarm")) };
         self.actor.books().state.begin_alarm();
-        self.guarded("alarm", func, (scheduled_ms, attempt)).await.map(|(result,)| result)
+        let limit_ms = self.actor.shared.limits.message_ms;
+        Ok(self.guarded("alarm", func, (scheduled_ms, attempt), limit_ms).await.map(|(result,)| result)?)
     }
 
-    pub async fn call_action(&mut self, name: String, args: String, origin: Origin) -> Called<Result<String, Refused>> {
-        self.message("action", self.handlers.action, (Call { name, args, origin },)).await.map(|(result,)| result)
+    /// Somebody waits for what an action gives, and no longer than its limit; nobody waits for that of a schedule.
+    pub async fn call_action(&mut self, name: String, args: String, origin: Origin) -> Result<Result<String, Refused>, Halt> {
+        let Some(func) = self.handlers.action else { return Err(Halt::Failed(not_exported("action"))) };
+        let limit_ms = match origin {
+            Origin::Schedule(_) => self.actor.shared.limits.message_ms,
+            Origin::Http | Origin::Connection(_) | Origin::Actor(_) => self.actor.limits.action_ms,
+        };
+        self.actor.books().state.begin();
+        self.guarded("action", func, (Call { name, args, origin },), limit_ms).await.map(|(result,)| result)
     }
 
     pub async fn call_queue(&mut self, message: Queued) -> Called<Result<Option<String>, Refused>> {
@@ -85,16 +108,17 @@ impl Instance {
     {
         let Some(func) = func else { return Err(not_exported(name)) };
         self.actor.books().state.begin();
-        self.guarded(name, func, params).await
+        let limit_ms = self.actor.shared.limits.message_ms;
+        Ok(self.guarded(name, func, params, limit_ms).await?)
     }
 
-    async fn guarded<P, R>(&mut self, name: &str, func: TypedFunc<P, R>, params: P) -> Called<R>
+    async fn guarded<P, R>(&mut self, name: &str, func: TypedFunc<P, R>, params: P, limit_ms: u64) -> Result<R, Halt>
     where
         P: ComponentNamedList + Lower + Send + Sync,
         R: ComponentNamedList + Lift + Send + Sync + 'static,
     {
         self.store.set_epoch_deadline(1);
-        let called = guarded(&self.actor, name, deadline(&self.actor), func.call_async(&mut self.store, params)).await;
+        let called = guarded(&self.actor, name, limit_ms, deadline(limit_ms), func.call_async(&mut self.store, params)).await;
         if called.is_err() {
             self.actor.drop_writes();
         }
@@ -106,26 +130,26 @@ impl Instance {
 pub async fn guarded<R>(
     actor: &Actor,
     handler: &str,
+    limit_ms: u64,
     deadline: impl Future<Output = ()>,
     call: impl Future<Output = wasmtime::Result<R>>,
-) -> Result<R, Failure> {
+) -> Result<R, Halt> {
     actor.meter.reset();
     actor.share.begin();
     match actor.meter.run(call, deadline).await {
         Some(Ok(result)) => Ok(result),
-        Some(Err(error)) => Err(trap::failure(actor, handler, &error)),
+        Some(Err(error)) => Err(Halt::Failed(trap::failure(actor, handler, &error))),
         None => {
-            let message = format!("the actor's {handler} handler did not return within {} ms", actor.shared.limits.message_ms);
+            let message = format!("the actor's {handler} handler did not return within {limit_ms} ms");
             actor.log(LogLevel::Error, message.clone());
-            Err(Failure { kind: FailureKind::Trapped, message })
+            Err(Halt::Late(Failure { kind: FailureKind::Trapped, message }))
         }
     }
 }
 
 /// How long a message may take, waits included.
-pub fn deadline(actor: &Actor) -> impl Future<Output = ()> + use<> {
-    let limit = Duration::from_millis(actor.shared.limits.message_ms);
-    async move { tokio::time::sleep(limit).await }
+pub async fn deadline(limit_ms: u64) {
+    tokio::time::sleep(Duration::from_millis(limit_ms)).await;
 }
 
 fn not_exported(name: &str) -> Failure {

@@ -61,7 +61,7 @@ impl Instance {
         let what = format!("the action {} of the schedule {id}", schedule.action);
         let called = if self.has(Handler::Action) {
             let origin = Origin::Schedule(Scheduled { id: id.clone(), at: schedule.at_ms, attempt });
-            self.call_action(schedule.action.clone(), schedule.args.clone(), origin).await
+            self.call_action(schedule.action.clone(), schedule.args.clone(), origin).await.map_err(Failure::from)
         } else {
             self.actor.log(LogLevel::Warn, format!("{what} was due, and the component has no action-handler"));
             self.actor.books().state.begin();

@@ -43,8 +43,9 @@ impl Instance {
         let mut store = host::store(&shared.engine, Arc::clone(actor), limiter, Arc::clone(&shared.grants));
         // A component may run code of its own while it is instantiated; it writes nothing then.
         actor.books().state.begin();
-        let deadline = deadline(actor);
-        let instance = guarded(actor, "initialization", deadline, prepared.pre.instantiate_async(&mut store)).await?;
+        let limit_ms = shared.limits.message_ms;
+        let instance =
+            guarded(actor, "initialization", limit_ms, deadline(limit_ms), prepared.pre.instantiate_async(&mut store)).await?;
         actor.drop_writes();
         let bound = prepared.handlers.bind(&mut store, &instance);
         let handlers = bound.map_err(|error| trap::failure(actor, "initialization", &error))?;

@@ -40,7 +40,7 @@ use protocol::message::{Checkpoint, Commit, DatabaseCommit, Event, Failure, Fail
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 pub use self::asking::no_database_answer;
-pub use self::calls::guarded;
+pub use self::calls::{Halt, guarded};
 pub use self::instance::Instance;
 pub use self::limits::Limits;
 use self::log::LogBuffer;

@@ -119,6 +119,11 @@ impl ClientError {
         ClientError::new("actor", "action_not_found", format!("Action `{}` was not found.", cut(name.to_string(), 256)))
     }
 
+    pub fn action_timed_out(name: &str, limit_ms: u64) -> ClientError {
+        let name = cut(name.to_string(), 256);
+        ClientError::new("actor", "action_timed_out", format!("Action `{name}` did not return within {limit_ms} ms."))
+    }
+
     /// The status over HTTP: the one that RivetKit's own actors answer with.
     pub fn status(&self) -> u16 {
         match (&self.group[..], &self.code[..]) {

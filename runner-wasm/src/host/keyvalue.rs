@@ -3,13 +3,16 @@
 //!
 //! There is one bucket, under the names `` and `default`. Components import one of two drafts, which differ in the type of a list's
 //! cursor and of a number that is incremented. Such a number is stored as decimal digits, as wasmtime's own implementation does.
+//! The second has compare-and-swap too. Within one message nobody else writes; a handle that outlives its message finds what
+//! other messages have written since.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use protocol::limits::KV_LIST_ENTRIES_MAX;
 use protocol::message::{KvRange, KvSpace};
-use wasmtime::component::{ComponentType, Lift, Linker, Lower, Resource, ResourceType};
+use sha2::{Digest, Sha256};
+use wasmtime::component::{ComponentType, Lift, Linker, LinkerInstance, Lower, Resource, ResourceType};
 use wasmtime::{Result, StoreContextMut};
 
 use super::Host;
@@ -21,6 +24,29 @@ use crate::state::{Refusal, check_key};
 struct Bucket;
 
 type ABucket = Resource<Bucket>;
+
+/// A value to be replaced if it is still what it was.
+struct Cas {
+    key: String,
+    seen: Seen,
+}
+
+/// What was there: its SHA-256, so that a handle takes as little as any.
+type Seen = Option<[u8; 32]>;
+
+fn seen(value: Option<&Bytes>) -> Seen {
+    value.map(|value| Sha256::digest(value).into())
+}
+
+#[derive(ComponentType, Lower)]
+#[component(variant)]
+enum CasError {
+    #[component(name = "store-error")]
+    StoreError(Error),
+    /// It is something else by now; the handle has seen that.
+    #[component(name = "cas-failed")]
+    CasFailed(Resource<Cas>),
+}
 
 #[derive(ComponentType, Lower)]
 #[component(variant)]
@@ -94,11 +120,15 @@ impl Number for i64 {
 }
 
 pub fn add_to_linker(linker: &mut Linker<Host>) -> Result<()> {
-    add_draft::<u64, u64>(linker, "0.2.0-draft")?;
-    add_draft::<String, i64>(linker, "0.2.0-draft2")
+    add_draft::<u64, u64>(linker, "0.2.0-draft", |_| Ok(()))?;
+    add_draft::<String, i64>(linker, "0.2.0-draft2", add_cas)
 }
 
-fn add_draft<C: Cursor, N: Number>(linker: &mut Linker<Host>, draft: &str) -> Result<()> {
+fn add_draft<C: Cursor, N: Number>(
+    linker: &mut Linker<Host>,
+    draft: &str,
+    more_atomics: fn(&mut LinkerInstance<'_, Host>) -> Result<()>,
+) -> Result<()> {
     let mut store = linker.instance(&format!("wasi:keyvalue/store@{draft}"))?;
     store.resource("bucket", ResourceType::host::<Bucket>(), |mut host, bucket| {
         host.data_mut().resources.delete(Resource::<Bucket>::new_own(bucket))?;
@@ -130,6 +160,7 @@ fn add_draft<C: Cursor, N: Number>(linker: &mut Linker<Host>, draft: &str) -> Re
         let entries = Entries::of(&host);
         Box::new(async move { Ok((entries.increment(key, delta).await,)) })
     })?;
+    more_atomics(&mut atomics)?;
 
     let mut batch = linker.instance(&format!("wasi:keyvalue/batch@{draft}"))?;
     batch.func_wrap_async("get-many", |host, (_, keys): (ABucket, Vec<String>)| {
@@ -138,6 +169,45 @@ fn add_draft<C: Cursor, N: Number>(linker: &mut Linker<Host>, draft: &str) -> Re
     })?;
     batch.func_wrap("set-many", |host, (_, pairs): (ABucket, Vec<(String, Vec<u8>)>)| Ok((Entries::of(&host).put_all(pairs),)))?;
     batch.func_wrap("delete-many", |host, (_, keys): (ABucket, Vec<String>)| Ok((Entries::of(&host).delete_all(keys),)))
+}
+
+fn add_cas(atomics: &mut LinkerInstance<'_, Host>) -> Result<()> {
+    atomics.resource("cas", ResourceType::host::<Cas>(), |mut host, cas| {
+        host.data_mut().resources.delete(Resource::<Cas>::new_own(cas))?;
+        Ok(())
+    })?;
+    atomics.func_wrap_async("[static]cas.new", |mut host, (_, key): (ABucket, String)| {
+        Box::new(async move {
+            Ok((match Entries::of(&host).entry(key.clone()).await {
+                Ok(value) => Ok(host.data_mut().resources.push(Cas { key, seen: seen(value.as_ref()) })?),
+                Err(error) => Err(error),
+            },))
+        })
+    })?;
+    atomics.func_wrap_async("[method]cas.current", |mut host, (cas,): (Resource<Cas>,)| {
+        Box::new(async move {
+            let key = host.data().resources.get(&cas)?.key.clone();
+            let value = Entries::of(&host).entry(key).await;
+            if let Ok(value) = &value {
+                host.data_mut().resources.get_mut(&cas)?.seen = seen(value.as_ref());
+            }
+            Ok((value.map(|value| value.map(Vec::from)),))
+        })
+    })?;
+    atomics.func_wrap_async("swap", |mut host, (cas, value): (Resource<Cas>, Vec<u8>)| {
+        Box::new(async move {
+            let Cas { key, seen: expected } = host.data_mut().resources.delete(cas)?;
+            let entries = Entries::of(&host);
+            let found = match entries.entry(key.clone()).await {
+                Ok(found) => seen(found.as_ref()),
+                Err(error) => return Ok((Err(CasError::StoreError(error)),)),
+            };
+            Ok((match found == expected {
+                true => entries.put_all([(key, value)]).map_err(CasError::StoreError),
+                false => Err(CasError::CasFailed(host.data_mut().resources.push(Cas { key, seen: found })?)),
+            },))
+        })
+    })
 }
 
 /// The actor's own entries, by keys that are text.

@@ -16,7 +16,7 @@ use crate::bindings::exports::rivet::actor::action_handler::Origin;
 use crate::client::call::{Push, Pushed};
 use crate::client::{Broken, ClientError, Encoding, call, handshake, json};
 use crate::config::{OUTGOING_BYTES_MAX, QUEUE_WAIT_MS_MAX};
-use crate::sockets::serve::without_prefix;
+use crate::sockets::serve::{Unanswered, without_prefix};
 use crate::state::Refusal;
 
 /// Set by the engine, never by a client: the actor that calls.
@@ -85,10 +85,16 @@ pub async fn serve(instance: &mut Instance, request: Box<Request>, surface: Surf
                 Err(error) => Ok(Err(error)),
             };
             match outcome {
+                Err(Unanswered { failure, told: Some(error) }) => {
+                    // The guest has ended, and its caller is answered all the same.
+                    actor.drop_writes();
+                    let response = refused(instance, encoding, &error);
+                    return buffered::say(&actor, route, Ok(response)).await.and(Err(failure));
+                }
                 Ok(outcome) => {
                     actor.commit().await.map(|()| outcome.and_then(|output| write(encoding, call::write_action(encoding, &output))))
                 }
-                Err(failure) => Err(failure),
+                Err(Unanswered { failure, told: None }) => Err(failure),
             }
             .map(|outcome| outcome.unwrap_or_else(|error| refused(instance, encoding, &error)))
         }

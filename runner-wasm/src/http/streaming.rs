@@ -62,7 +62,8 @@ pub async fn serve(instance: &mut Instance, request: Request) -> Result<(), Fail
     store.set_epoch_deadline(1);
     let mut response = Pending::new(actor, &route);
     let called = {
-        let call = guarded(actor, "http", deadline(actor, &route), handler.call_async(store, (request, out)));
+        let limit_ms = actor.shared.limits.message_ms;
+        let call = guarded(actor, "http", limit_ms, deadline(actor, &route), handler.call_async(store, (request, out)));
         let mut call = std::pin::pin!(call);
         loop {
             tokio::select! {
@@ -76,7 +77,7 @@ pub async fn serve(instance: &mut Instance, request: Request) -> Result<(), Fail
     if !response.is_set {
         response.set(set.try_recv().ok()).await;
     }
-    response.end(called)
+    response.end(called.map_err(Failure::from))
 }
 
 /// The response of a handler that is running.

@@ -1,7 +1,7 @@
 //! Requests that leave the machine: `wasi:http/outgoing-handler`, as far as a deployment's list allows.
 //!
 //! A request leaves when everything that its actor has committed is durable. It goes to the very address that was judged: no second
-//! look-up. One connection a request, no redirects, HTTP/1.1, TLS with the system's certificates and Mozilla's. What it costs is
+//! look-up. One connection a request, no redirects, HTTP/1.1, TLS with whom the configuration trusts. What it costs is
 //! bounded: so many at a time for one actor, so long until each step, so large a head of the response.
 //!
 //! - [`policy`]: where requests may go.
@@ -10,7 +10,7 @@ pub mod policy;
 
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -22,12 +22,10 @@ use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
 use protocol::message::LogLevel;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
-use tokio_rustls::TlsConnector;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use self::policy::Policy;
@@ -96,9 +94,14 @@ impl WasiHttpHooks for Outgoing {
             let stream = tokio::time::timeout(limits.connect, connected).await.map_err(|_| Error::ConnectionTimeout)??;
             match target.is_tls {
                 true => {
-                    let connecting = tls().connect(target.server_name()?, stream);
+                    let connecting = actor.shared.tls.connect(target.server_name()?, stream);
                     let stream = tokio::time::timeout(limits.connect, connecting).await.map_err(|_| Error::ConnectionTimeout)?;
-                    exchange(stream.map_err(Error::Tls)?, request, limits, permit).await
+                    let stream = stream.map_err(|error| {
+                        let Target { host, port, .. } = &target;
+                        actor.log(LogLevel::Warn, format!("an outgoing request to {host}:{port} failed, for its TLS: {error}"));
+                        tls_error(error)
+                    })?;
+                    exchange(stream, request, limits, permit).await
                 }
                 false => exchange(stream, request, limits, permit).await,
             }
@@ -192,20 +195,17 @@ impl Target {
     }
 }
 
-/// The system's certificates are read at the first request over TLS.
-fn tls() -> &'static TlsConnector {
-    static TLS: OnceLock<TlsConnector> = OnceLock::new();
-    TLS.get_or_init(|| {
-        let mut roots = RootCertStore::empty();
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-        let (_, unusable) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if unusable > 0 {
-            tracing::debug!(unusable, "some of the system's certificates cannot be used");
+/// A certificate that is not believed is told apart from everything else.
+fn tls_error(error: std::io::Error) -> Error {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    match cause {
+        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => Error::TlsCertificateError,
+        Some(rustls::Error::AlertReceived(alert)) => {
+            Error::TlsAlertReceived { alert_id: Some(u8::from(*alert)), alert_message: Some(format!("{alert:?}")) }
         }
-        let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
-        let config = config.with_safe_default_protocol_versions().expect("the provider has the versions of TLS that are safe");
-        TlsConnector::from(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
-    })
+        Some(_) => Error::TlsProtocolError,
+        None => Error::ConnectionTerminated,
+    }
 }
 
 async fn exchange(

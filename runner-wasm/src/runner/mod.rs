@@ -18,6 +18,7 @@ use protocol::message::{
     ToRunner,
 };
 use tokio::runtime::Handle;
+use tokio_rustls::TlsConnector;
 use wasmtime::Engine;
 
 use self::sharded::Sharded;
@@ -52,6 +53,7 @@ pub struct Shared {
     pub lanes: Arc<Lanes>,
     pub routes: Routes,
     pub grants: Arc<[Grant]>,
+    pub tls: TlsConnector,
     pub clock: Clock,
     pub limits: Limits,
     /// Which actor has the client's socket.
@@ -103,6 +105,7 @@ impl Runner {
             lanes,
             routes: Routes::default(),
             grants: config.grants.into(),
+            tls: TlsConnector::from(config.tls),
             clock: Clock::new(config.clock),
             limits: Limits {
                 memory_per_actor_bytes: config.memory_per_actor_bytes,

@@ -13,7 +13,7 @@ use protocol::message::{Failure, FailureKind, FromRunner, KvRange, KvSpace, LogL
 
 use super::record;
 use super::table::{Connection, Ended, Kind, Meta, Said, Table};
-use crate::actor::{Actor, Held, Instance};
+use crate::actor::{Actor, Halt, Held, Instance};
 use crate::bindings::exports::rivet::actor::action_handler::Origin;
 use crate::bindings::exports::rivet::actor::websocket_handler::OpenRequest;
 use crate::bindings::rivet::actor::types::{Failure as Refused, Header, Message};
@@ -46,6 +46,15 @@ struct Call {
 struct Vain {
     failure: Failure,
     call: Option<Call>,
+    /// What its client is told, if that is not what the failure says by itself.
+    told: Option<ClientError>,
+}
+
+/// The guest has ended while it handled an action.
+pub struct Unanswered {
+    pub failure: Failure,
+    /// What its caller is told, if that is not what the failure says by itself.
+    pub told: Option<ClientError>,
 }
 
 impl Instance {
@@ -161,8 +170,8 @@ impl Instance {
         if connection.is_over {
             return Ok(());
         }
-        if is_new && let Err(Vain { failure, call }) = self.takes(&connection, received).await {
-            self.taken_in_vain(request, index, &failure, call).await;
+        if is_new && let Err(Vain { failure, call, told }) = self.takes(&connection, received).await {
+            self.taken_in_vain(request, index, told.unwrap_or_else(|| of_failure(&failure)), call).await;
             return Err(failure);
         }
         actor.say(Held::Sockets(vec![Said::Ack { request, index }]));
@@ -181,7 +190,7 @@ impl Instance {
             Kind::Client { encoding, .. } => self.client_says(connection, *encoding, received).await?,
             Kind::Websocket => (self.socket_says(connection, received).await?, None),
         };
-        let in_vain = |failure| Vain { failure, call };
+        let in_vain = |failure| Vain { failure, call, told: None };
         let counted = actor.on_sockets(|sockets, entries| {
             if let Err(error) = verdict {
                 sockets.close(request, ERROR, reason(&error))?;
@@ -198,9 +207,8 @@ impl Instance {
 
     /// Its handler has trapped: the message has written nothing and said nothing. Only that it was handled is kept, because it
     /// would trap again.
-    async fn taken_in_vain(&mut self, request: RequestId, index: u16, failure: &Failure, call: Option<Call>) {
+    async fn taken_in_vain(&mut self, request: RequestId, index: u16, error: ClientError, call: Option<Call>) {
         let actor = &self.actor;
-        let error = of_failure(failure);
         let told = call.and_then(|Call { id, encoding }| {
             let message = ToClient::Error { call: Some(id), error: &error, actor: &actor.speaker() };
             let data = connection::write(encoding, message).ok()?.into();
@@ -238,7 +246,7 @@ impl Instance {
             },
         };
         let called = self.call_socket_receive(connection.meta.id.clone(), message).await;
-        called.map(Ok).map_err(|failure| Vain { failure, call: None })
+        called.map(Ok).map_err(|failure| Vain { failure, call: None, told: None })
     }
 
     async fn client_says(
@@ -261,7 +269,8 @@ impl Instance {
             Ok(FromClient::Call { id, name, args }) => {
                 let call = Call { id, encoding };
                 let origin = Origin::Connection(connection.meta.id.clone());
-                let outcome = self.act(name, args, origin).await.map_err(|failure| Vain { failure, call: Some(call) })?;
+                let outcome = self.act(name, args, origin).await;
+                let outcome = outcome.map_err(|Unanswered { failure, told }| Vain { failure, call: Some(call), told })?;
                 Ok((self.answer_call(received.request, call, outcome), Some(call)))
             }
         }
@@ -292,11 +301,18 @@ impl Instance {
     }
 
     /// Calls the action: its output as JSON text that was checked, or what its caller is refused with.
-    pub async fn act(&mut self, name: String, args: String, origin: Origin) -> Result<Result<String, ClientError>, Failure> {
+    pub async fn act(&mut self, name: String, args: String, origin: Origin) -> Result<Result<String, ClientError>, Unanswered> {
         if !self.has(Handler::Action) {
             return Ok(Err(ClientError::action_not_found(&name)));
         }
-        let called = self.call_action(name.clone(), args, origin).await?;
+        let called = match self.call_action(name.clone(), args, origin).await {
+            Ok(called) => called,
+            Err(Halt::Failed(failure)) => return Err(Unanswered { failure, told: None }),
+            Err(Halt::Late(failure)) => {
+                let told = Some(ClientError::action_timed_out(&name, self.actor.limits.action_ms));
+                return Err(Unanswered { failure, told });
+            }
+        };
         Ok(match called {
             Ok(output) => match json::check(&output) {
                 Ok(()) if output.len() > OUTGOING_BYTES_MAX => {

@@ -16,6 +16,8 @@ use protocol::limits::BODY_WINDOW_BYTES;
 use protocol::link::{FromRunnerLink, ToRunnerLink};
 use protocol::message::*;
 use rivet_runner_wasm::{Config, Runner};
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, RootCertStore};
 use sha2::{Digest, Sha256};
 
 use crate::database::Database;
@@ -292,6 +294,17 @@ pub struct World {
     runtime: tokio::runtime::Runtime,
 }
 
+/// Believes who these authorities have signed for.
+pub fn believing(authorities: &[CertificateDer<'static>]) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    for authority in authorities {
+        roots.add(authority.clone()).expect("a certificate");
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let config = config.with_safe_default_protocol_versions().expect("versions of TLS");
+    Arc::new(config.with_root_certificates(roots).with_no_client_auth())
+}
+
 impl World {
     pub fn new() -> World {
         World::with(Arc::new(tempfile::tempdir().expect("a folder for the cache")), |_| {})
@@ -301,7 +314,7 @@ impl World {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         let engine = Arc::new(Engine::default());
         let dir = cap_std::fs::Dir::open_ambient_dir(cache.path(), cap_std::ambient_authority()).expect("the cache's folder");
-        let mut config = Config::new(dir);
+        let mut config = Config::new(dir, believing(&[]));
         change(&mut config);
         let runner = {
             let _inside = runtime.enter();

@@ -278,6 +278,32 @@ fn a_call_leaves_when_what_was_committed_is_durable() {
     assert_eq!(world.engine.seen().calls, expected);
 }
 
+/// It waits for what was committed before to be durable, which does not come; so the time is over while it waits.
+#[test]
+fn an_action_that_waits_for_too_long_is_dropped_and_its_caller_told() {
+    let world = World::new();
+    let mut settings = Settings::default();
+    settings.limits.action_ms = Some(200);
+    let first = world.start("every-feature", 1, |start| {
+        start.component.as_mut().expect("it has one").settings = Arc::new(settings);
+    });
+    first.until(Event::Running);
+    world.engine.hold();
+    let wrote = first.send_body("POST /", b"put a 1", false);
+    let acted = first.send_body("POST /action/slow", br#"{"args":["put b 2","call echo say [1]"]}"#, false);
+    world.engine.wait("the end of its time", |seen| {
+        seen.lines.iter().any(|line| line.contains("action handler did not return within 200 ms")).then_some(())
+    });
+    world.engine.release();
+    assert_eq!(world.engine.answer(wrote), Answer::Response(200, "()".to_string()));
+    let Answer::Response(408, told) = world.engine.answer(acted) else { panic!("{:?}", world.engine.answer(acted)) };
+    let expected = r#"{"group":"actor","code":"action_timed_out","message":"Action `slow` did not return within 200 ms.","actor":"#;
+    assert!(told.starts_with(expected), "{told}");
+    assert!(matches!(first.stopped(), Outcome::Error(Some(text)) if text.contains("within 200 ms")));
+    assert!(world.engine.seen().calls.is_empty(), "the call had not left");
+    check(&wake(&first), &[("get a\nget b", "Some(\"1\")\nNone")]);
+}
+
 #[test]
 fn a_migration_is_a_message_of_its_own_or_nothing() {
     let world = World::new();
@@ -306,8 +332,14 @@ fn a_migration_is_a_message_of_its_own_or_nothing() {
 #[test]
 fn a_deployments_limits_are_kept_and_named() {
     let world = World::new();
-    let limits =
-        ActorLimits { cpu_ms: Some(100), memory_bytes: Some(8 << 20), message_bytes: Some(100), mailbox: Some(2), sockets: None };
+    let limits = ActorLimits {
+        cpu_ms: Some(100),
+        memory_bytes: Some(8 << 20),
+        message_bytes: Some(100),
+        mailbox: Some(2),
+        sockets: None,
+        action_ms: None,
+    };
     let started = |guest: &str, generation: u32| {
         let actor = world.start(guest, generation, |start| {
             let settings = Settings { limits, ..Settings::default() };

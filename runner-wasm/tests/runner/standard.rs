@@ -7,9 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use protocol::component::Settings;
-use protocol::message::Event;
+use protocol::message::{Event, FailureKind};
 
-use crate::engine::{Answer, At, World};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
+
+use crate::engine::{Answer, At, World, believing};
 
 fn started<'a>(world: &'a World, generation: u32, settings: Settings) -> At<'a> {
     let actor = world.start("standard", generation, |start| {
@@ -75,6 +79,66 @@ fn requests_go_where_the_deployment_says() {
     assert!(lines.contains("127.0.0.1, which is not a public address"), "{lines}");
 }
 
+/// Says hi over TLS, as who the authority says it is.
+fn tls_server(authority: &Issuer<'static, KeyPair>, name: &str, is_expired: bool) -> SocketAddr {
+    let mut params = CertificateParams::new(vec![name.to_string()]).expect("a name");
+    if is_expired {
+        params.not_after = date_time_ymd(2020, 1, 1);
+    }
+    let key = KeyPair::generate().expect("a key");
+    let certificate = params.signed_by(&key, authority).expect("it is signed");
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let config = config.with_safe_default_protocol_versions().expect("versions").with_no_client_auth();
+    let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+    let config = Arc::new(config.with_single_cert(vec![certificate.der().clone()], key).expect("they belong together"));
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("it is bound");
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            let mut tls = rustls::ServerConnection::new(config.clone()).expect("a session");
+            let mut tls = rustls::Stream::new(&mut tls, &mut stream);
+            // A client that does not believe it leaves.
+            let _ = tls.read(&mut [0; 1024]).and_then(|_| tls.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"));
+        }
+    });
+    address
+}
+
+#[test]
+fn over_tls_only_who_is_believed_is_spoken_to() {
+    let authority = |name: &str| {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.self_signed(&key).expect("it signs itself").der().clone();
+        (Issuer::new(params, key), certificate)
+    };
+    let ((ours, certificate), (unknown, _)) = (authority("ours"), authority("unknown"));
+    let cache = Arc::new(tempfile::tempdir().expect("a folder for the cache"));
+    let world = World::with(cache, |config| config.tls = believing(&[certificate]));
+    let outbound = ["localhost", "127.0.0.1", "::1"].map(str::to_string).to_vec();
+    let actor = started(&world, 1, Settings { outbound, ..Settings::default() });
+    let not_believed = "ErrorCode::TlsCertificateError";
+    let rows = [
+        (tls_server(&ours, "localhost", false), "200 hi", ""),
+        (tls_server(&ours, "elsewhere.example", false), not_believed, "not valid for name"),
+        (tls_server(&unknown, "localhost", false), not_believed, "UnknownIssuer"),
+        (tls_server(&ours, "localhost", true), not_believed, "expired"),
+        (server().0, "ErrorCode::TlsProtocolError", "corrupt message"),
+    ];
+    for (address, expected, logged) in rows {
+        let port = address.port();
+        assert_eq!(actor.text(&format!("GET /fetch-tls/localhost:{port}")), expected, "{logged}");
+        if !logged.is_empty() {
+            let lines = world.engine.seen().lines.join("\n");
+            let line = lines.lines().find(|line| line.contains(&format!("localhost:{port} failed, for its TLS")));
+            assert!(line.is_some_and(|line| line.contains(logged)), "{logged:?} expected in {lines}");
+        }
+    }
+}
+
 #[test]
 fn a_request_leaves_when_what_was_committed_is_durable() {
     let world = World::new();
@@ -107,6 +171,21 @@ fn standard_stores_are_the_actors_own() {
             ("/decrement/a", "Ok(2)"),
             ("/decrement/new", "Ok(-1)"),
             ("/many/a/none", "2 none"),
+            ("/cas/a/3", "2 swapped"),
+            ("/cas/none-yet/1", "none swapped"),
+            ("/get/none-yet", "1"),
+            ("/delete/none-yet", "Ok(())"),
+            ("/cas-keep/a", "Ok(())"),
+            ("/cas-swap/4", "swapped"),
+            ("/cas-keep/a", "Ok(())"),
+            ("/set/a/5", "Ok(())"),
+            ("/cas-swap/6", "too late: 5"),
+            ("/cas-swap/6", "swapped"),
+            ("/cas-keep/a", "Ok(())"),
+            ("/delete/a", "Ok(())"),
+            ("/cas-swap/7", "too late: none"),
+            ("/cas-swap/7", "swapped"),
+            ("/get/a", "7"),
             ("/delete/a", "Ok(())"),
             ("/exists/a", "Ok(false)"),
             ("/set/b/word", "Ok(())"),
@@ -122,4 +201,6 @@ fn standard_stores_are_the_actors_own() {
     );
     assert!(actor.text("GET /set/c/x").contains("Ok") && actor.text("GET /increment/c").contains("not a number"));
     assert_eq!(world.engine.seen().stored.len(), 2002);
+    let flooded = actor.ask("GET /cas-many");
+    assert!(matches!(&flooded, Answer::Abort(failure) if failure.kind == FailureKind::Trapped), "{flooded:?}");
 }

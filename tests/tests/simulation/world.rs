@@ -495,6 +495,8 @@ impl World {
             // Nothing is said on a socket here.
             Action::HoldBack { .. } => {}
             Action::Hibernate { request } => self.hibernates(request),
+            // Nobody relies on it.
+            Action::NoteEnd { .. } => {}
             Action::EvictRunner { runner } => self.evict(runner),
             Action::ForgetRunner { runner } => self.forget(runner),
             Action::CallOut { checkpoint, start, .. } => self.call_out(checkpoint, start),

@@ -466,3 +466,63 @@ fn who_is_told_of_an_actor_finds_it_after_a_crash() {
         "#]],
     );
 }
+
+#[test]
+fn the_end_of_each_generation_is_noted() {
+    check(
+        "up
+         show ends
+         request q1 for a
+         running a
+         ended q1
+         sleep a
+         stopped a
+         request q2 to a
+         running a
+         ended q2
+         crashed a boom
+         request q3 to a
+         running a
+         ended q3
+         runner left
+         runner joined
+         prepared
+         request q4 to a
+         full a
+         destroy a
+         create b destroy
+         running b
+         crashed b bang
+         create c
+         running c
+         stop c
+         stopped c",
+        expect![[r#"
+            w <- start v1 created: a@1 #1
+            w <- request q1 a@1
+            w <- stop sleep: a@1 #2
+            note a@1: Slept
+            w <- start v1 woken: a@2 #1
+            w <- request q2 a@2
+            note a@2: Crashed(Some("boom"))
+            w <- start v1 woken: a@3 #1
+            w <- request q3 a@3
+            note a@3: Lost(EnvoyConnectionLost { envoy_key: "w" })
+            w is forgotten
+            w <- prepare v1
+            w <- start v1 woken: a@4 #1
+            q4 <- actor.no_room: the runner is full
+            note a@4: NoRoom("the runner is full")
+            note a@4: Destroyed
+            call 3 <- done
+            call 4 <- created b
+            w <- start v1 created: b@1 #1
+            note b@1: Crashed(Some("bang"))
+            note b@1: Destroyed
+            call 5 <- created c
+            w <- start v1 created: c@1 #1
+            w <- stop stop: c@1 #2
+            note c@1: Destroyed
+        "#]],
+    );
+}

@@ -106,6 +106,7 @@ pub struct World {
     created: u64,
     held_commits: Option<VecDeque<(CommitId, Vec<Change>)>>,
     held_loads: Option<VecDeque<Action>>,
+    shows_ends: bool,
     /// The core is told of their end with the next input.
     abandoned: Vec<RequestId>,
 }
@@ -124,6 +125,7 @@ impl World {
             created: 0,
             held_commits: None,
             held_loads: None,
+            shows_ends: false,
             abandoned: Vec::new(),
         }
     }
@@ -177,6 +179,7 @@ impl World {
                     self.perform(action);
                 }
             }
+            ["show", "ends"] => self.shows_ends = true,
             ["at", ms] => {
                 self.now_ms = ms.parse().expect("a number");
                 self.input(Input::Tick);
@@ -407,6 +410,12 @@ impl World {
                 let line = format!("{} <- abandoned", name_of(request));
                 self.say(&line);
                 self.abandoned.push(request);
+            }
+            Action::NoteEnd { actor, generation, end } => {
+                if self.shows_ends {
+                    let line = format!("note {}@{generation}: {end:?}", self.name(actor));
+                    self.say(&line);
+                }
             }
             Action::EvictRunner { runner } => {
                 let line = format!("{} <- evicted", self.runner_name(runner));

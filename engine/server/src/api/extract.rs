@@ -87,6 +87,11 @@ impl Query {
         }
     }
 
+    /// A whole number, if it is given.
+    pub fn whole(&self, name: &str) -> Result<Option<u64>, ApiError> {
+        self.one(name)?.map(|text| number(name, text)).transpose()
+    }
+
     /// A moment in milliseconds.
     pub fn cursor_ms(&self) -> Result<Option<u64>, ApiError> {
         self.one("cursor")?.map(|text| number("cursor", text)).transpose()

@@ -1,13 +1,13 @@
-//! `/actors/{id}/logs`: what an actor has logged of late, and what it logs from now on.
+//! `/actors/{id}/logs`: what an actor has logged, and what it logs from now on.
 
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
 use engine_core::refusal::Refusal;
+use engine_store::actor_logs::{Between, LogEntry};
 use http::Uri;
 use protocol::id::ActorId;
-use protocol::message::LogLine;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
 use utoipa::ToSchema;
@@ -34,9 +34,12 @@ const LINES_WAITING_MAX: usize = 64;
         ("actor_id" = String, Path),
         ("namespace" = String, Query, description = "The namespace's name"),
         ("limit" = Option<usize>, Query, description = "How many of the newest lines to begin with: 100 unless said otherwise, at most 10000"),
+        ("since" = Option<u64>, Query, description = "No lines from before this moment; milliseconds since 1970"),
+        ("before" = Option<u64>, Query, description = "Only lines before the one with this id: to page back"),
+        ("after" = Option<u64>, Query, description = "Only lines after the one with this id: to go on"),
         ("follow" = Option<bool>, Query, description = "Go on with what it logs from now on"),
     ),
-    responses((status = 200, body = LogEntry, content_type = "application/x-ndjson", description = "One a line"), (status = "default", body = ApiError)),
+    responses((status = 200, body = LogLine, content_type = "application/x-ndjson", description = "One a line"), (status = "default", body = ApiError)),
     security(("admin_token" = []))
 )]
 pub async fn logs(
@@ -46,10 +49,18 @@ pub async fn logs(
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let actor = parse_actor_id(&actor)?;
-    let query = Query::read(&uri, &["namespace", "follow", "limit"])?;
+    let query = Query::read(&uri, &["namespace", "follow", "limit", "since", "before", "after"])?;
     query.required("namespace")?;
     let follow = query.flag("follow")?;
     let limit = query.limit(LIMIT_DEFAULT)?.min(LIMIT_MAX);
+    let since_ms = query.whole("since")?.unwrap_or(0);
+    let before = query.whole("before")?;
+    let between = Between { after: query.whole("after")?.unwrap_or(0), before: before.unwrap_or(u64::MAX) };
+    if follow && before.is_some() {
+        return Err(ApiError::bad_request(
+            "follow goes on after the newest line, and before asks for older ones; give one of them",
+        ));
+    }
     token.check(&engine)?;
     let namespace = extract::namespace(&engine, &query)?;
     let found = engine.readers.read("the actor could not be looked up", move |state| state.load_actor(actor)).await?;
@@ -63,50 +74,74 @@ pub async fn logs(
             })?),
             false => None,
         };
+    let book = engine.clone();
+    let newest = move |_: &engine_store::State| book.logs.newest(actor, between, since_ms, limit);
+    let after = engine.readers.read(UNREADABLE, newest).await?;
     let (lines, waiting) = mpsc::channel(LINES_WAITING_MAX);
     tokio::spawn(async move {
-        // An error means that the client has left, which ends this.
-        let _ = send_lines(&engine, actor, limit, follow, &lines).await;
+        // An error means that the client has left, or was told less than it asked for in the engine's log.
+        let _ = send_lines(&engine, actor, Between { after, ..between }, (!follow).then_some(limit), &lines).await;
         drop(follower);
     });
     Ok(ndjson(waiting))
 }
 
+const UNREADABLE: &str = "the lines of an actor could not be read";
+
+/// At most so many lines; without a limit it goes on with what comes.
 async fn send_lines(
-    engine: &Engine,
+    engine: &Arc<Engine>,
     actor: ActorId,
-    mut limit: usize,
-    follow: bool,
+    mut between: Between,
+    limit: Option<usize>,
     lines: &mpsc::Sender<Value>,
-) -> Result<(), mpsc::error::SendError<Value>> {
-    let mut written = engine.logs.follow();
-    let mut after = 0;
+) -> Result<(), Left> {
+    let mut logged = engine.logs.follow(actor);
+    let mut left = limit.unwrap_or(usize::MAX);
     loop {
-        written.mark_unchanged();
-        for (number, line) in engine.logs.read(actor, after, limit) {
-            after = number;
-            lines.send(view(&line)).await?;
+        // Whoever follows when the engine ends has all that was logged until then.
+        let ended = engine.logs.has_ended();
+        logged.mark_unchanged();
+        loop {
+            let book = engine.clone();
+            let entries = engine.readers.read(UNREADABLE, move |_| book.logs.read(actor, between)).await.map_err(|_| Left)?;
+            let Some(last) = entries.last() else { break };
+            between.after = last.number;
+            for entry in entries.iter().take(left) {
+                lines.send(view(entry)).await.map_err(|_| Left)?;
+            }
+            left = left.saturating_sub(entries.len());
+            if left == 0 {
+                return Ok(());
+            }
         }
-        if !follow || engine.logs.has_ended() {
+        if limit.is_some() || ended {
             return Ok(());
         }
-        limit = LIMIT_MAX;
         tokio::select! {
-            changed = written.changed() => if changed.is_err() { return Ok(()) },
+            changed = logged.changed() => if changed.is_err() { return Ok(()) },
             () = lines.closed() => return Ok(()),
         }
     }
 }
 
+/// Nobody takes what is sent, or there is nothing to send.
+struct Left;
+
 /// One line of an actor's log.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "for the document; see `view`")]
-struct LogEntry {
+struct LogLine {
+    /// Ascends; to page back with `before`, or to go on with `after`.
+    id: u64,
     ts: u64,
     level: String,
+    /// `actor`, or `engine` for how a generation of it ended.
+    source: String,
     text: String,
 }
 
-fn view(line: &LogLine) -> Value {
-    json!({ "ts": line.time_ms, "level": line.level, "text": line.text })
+fn view(entry: &LogEntry) -> Value {
+    let LogEntry { number, source, level, time_ms, text } = entry;
+    json!({ "id": number, "ts": time_ms, "level": level, "source": source, "text": text })
 }

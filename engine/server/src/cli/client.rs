@@ -66,7 +66,15 @@ impl Client {
     }
 
     pub async fn send(&self, request: RequestBuilder) -> Result<Response, String> {
-        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        self.accepted(self.reach(request).await?).await
+    }
+
+    /// Whatever it answers. An error means that nobody does.
+    pub async fn reach(&self, request: RequestBuilder) -> Result<Response, String> {
+        request.send().await.map_err(|error| self.unreachable(&error))
+    }
+
+    pub async fn accepted(&self, response: Response) -> Result<Response, String> {
         let status = response.status();
         if status.is_success() {
             return Ok(response);

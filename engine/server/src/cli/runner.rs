@@ -18,6 +18,7 @@ use crate::config::args::{StartArgs, WasmArgs};
 use crate::config::{self, RunnerConfig};
 use crate::random;
 use crate::standalone::{Config, Said};
+use crate::trust;
 
 /// How long the actors may take to move.
 const GRACE_SECONDS: u64 = 30;
@@ -63,7 +64,8 @@ pub struct RunnerArgs {
 pub fn run(args: RunnerArgs, files: &[PathBuf]) -> Outcome {
     let RunnerArgs { endpoint, token, key, cache_dir, grace, wasm, log_format } = args;
     let said = config::all(StartArgs::of_runner(wasm, log_format), files).map_err(|error| error.to_string())?;
-    let RunnerConfig { wasm, token: configured, log_format } = RunnerConfig::new(&said).map_err(|error| error.to_string())?;
+    let RunnerConfig { wasm, token: configured, log_format, ca_file } =
+        RunnerConfig::new(&said).map_err(|error| error.to_string())?;
     let endpoint = endpoint.or_else(|| variable("RIVET_ENDPOINT")).unwrap_or_else(|| ENGINE_DEFAULT.to_string());
     let Endpoint { base, token, .. } = Endpoint::new(&endpoint, None, token.or_else(|| variable("RIVET_TOKEN")))?;
     write_logs(log_format);
@@ -76,7 +78,8 @@ pub fn run(args: RunnerArgs, files: &[PathBuf]) -> Outcome {
     // Held until the process ends.
     let _lock = lock(&cache_dir)?;
     let key = key.map_or_else(|| kept_key(&cache_dir).map_err(unusable), Ok)?;
-    let config = Config { engine: base, token: token.or(configured), key, grace: Duration::from_secs(grace) };
+    let tls = trust::client_config(ca_file.as_deref()).map_err(|error| error.to_string())?;
+    let config = Config { engine: base, token: token.or(configured), key, grace: Duration::from_secs(grace), tls };
     run_process(|stop| compose::run_runner(config, wasm, cache_dir, say, stop))
 }
 

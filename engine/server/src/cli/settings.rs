@@ -32,7 +32,7 @@ pub struct SettingsArgs {
     #[arg(long, conflicts_with = "allow_host")]
     allow_no_host: bool,
 
-    /// A limit of each actor: cpu-ms, memory, message (64KiB, 32MiB), mailbox, sockets; `none` for the runner's own
+    /// A limit of each actor: cpu-ms, action-ms, memory, message (64KiB, 32MiB), mailbox, sockets; `none` for the runner's own
     #[arg(long, value_name = "NAME=VALUE")]
     limit: Vec<String>,
 }
@@ -61,11 +61,14 @@ impl SettingsArgs {
         }
         for text in &self.limit {
             let wrong = || {
-                format!("--limit {text:?} is none; cpu-ms=100, memory=64MiB, message=1MiB, mailbox=100, sockets=10 are examples")
+                format!(
+                    "--limit {text:?} is none; cpu-ms=100, action-ms=5000, memory=64MiB, message=1MiB, mailbox=100, sockets=10 are examples"
+                )
             };
             let (name, value) = text.split_once('=').ok_or_else(wrong)?;
             let field = match name {
                 "cpu-ms" => "cpu_ms",
+                "action-ms" => "action_ms",
                 "memory" => "memory_bytes",
                 "message" => "message_bytes",
                 "mailbox" | "sockets" => name,
@@ -158,8 +161,21 @@ mod tests {
             (&["--allow-host", "a", "--allow-host", "b:1"], Ok(json!({ "outbound": ["a", "b:1"] }))),
             (&["--allow-no-host"], Ok(json!({ "outbound": [] }))),
             (
-                &["--limit", "cpu-ms=5", "--limit", "memory=64MiB", "--limit", "message=7", "--limit", "mailbox=none"],
-                Ok(json!({ "limits": { "cpu_ms": 5, "memory_bytes": 67_108_864, "message_bytes": 7, "mailbox": null } })),
+                &[
+                    "--limit",
+                    "cpu-ms=5",
+                    "--limit",
+                    "action-ms=9",
+                    "--limit",
+                    "memory=64MiB",
+                    "--limit",
+                    "message=7",
+                    "--limit",
+                    "mailbox=none",
+                ],
+                Ok(
+                    json!({ "limits": { "cpu_ms": 5, "action_ms": 9, "memory_bytes": 67_108_864, "message_bytes": 7, "mailbox": null } }),
+                ),
             ),
             (&["--config", "A"], Err("--config \"A\" has no value")),
             (&["--secret", "hush"], Err("a --secret has no value")),

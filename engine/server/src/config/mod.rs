@@ -23,7 +23,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 use engine_store::Durability;
-use protocol::limits::MIB;
+use engine_store::actor_logs::LogLimits;
+use protocol::limits::{KIB, MIB};
 use url::Url;
 
 use crate::auth::AdminToken;
@@ -31,6 +32,7 @@ use crate::config::args::StartArgs;
 use crate::config::said::All;
 use crate::config::sources::Sources;
 use crate::config::storage::StorageConfig;
+use crate::logs;
 use crate::serverless::policy::Policy;
 
 const PORT_DEFAULT: u16 = 6420;
@@ -136,6 +138,8 @@ pub struct Config {
     pub admin_token: Option<AdminToken>,
     pub datacenter: Datacenter,
     pub outbound: Policy,
+    /// Certificate authorities beside the system's and Mozilla's.
+    pub ca_file: Option<PathBuf>,
     /// To the URLs of pools, with each start.
     pub send_admin_token: bool,
     pub core: engine_core::Config,
@@ -144,6 +148,7 @@ pub struct Config {
     pub storage: StorageConfig,
     pub wasm: WasmConfig,
     pub log_format: LogFormat,
+    pub actor_logs: LogLimits,
     /// Keys that were given and change nothing: a sentence each.
     pub without_effect: Vec<String>,
 }
@@ -173,11 +178,17 @@ pub struct RunnerConfig {
     /// The engine's, if it is configured on this machine.
     pub token: Option<String>,
     pub log_format: LogFormat,
+    pub ca_file: Option<PathBuf>,
 }
 
 impl RunnerConfig {
     pub fn new(said: &All) -> Result<RunnerConfig, ConfigError> {
-        Ok(RunnerConfig { wasm: wasm(said)?, token: said.text("auth.admin_token"), log_format: log_format(said)? })
+        Ok(RunnerConfig {
+            wasm: wasm(said)?,
+            token: said.text("auth.admin_token"),
+            log_format: log_format(said)?,
+            ca_file: ca_file(said),
+        })
     }
 }
 
@@ -200,6 +211,7 @@ impl Config {
             admin_token,
             datacenter,
             outbound: policy(said)?,
+            ca_file: ca_file(said),
             send_admin_token: said.flag("outbound.send_admin_token").unwrap_or(false),
             runner_times: runner_times(said, &core),
             core,
@@ -207,6 +219,7 @@ impl Config {
             storage: StorageConfig::new(said)?,
             wasm: wasm(said)?,
             log_format: log_format(said)?,
+            actor_logs: actor_logs(said),
             without_effect: said.without_effect(),
         })
     }
@@ -321,6 +334,10 @@ fn policy(said: &All) -> Result<Policy, ConfigError> {
     })
 }
 
+fn ca_file(said: &All) -> Option<PathBuf> {
+    said.text("outbound.ca_file").filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
 fn wasm(said: &All) -> Result<WasmConfig, ConfigError> {
     let mib = |key: &str| said.whole::<usize>(key).map(|mib| mib.saturating_mul(MIB));
     let dirs = said.texts("wasm.dirs").unwrap_or_default();
@@ -348,6 +365,15 @@ fn parse_grant(text: &str) -> Result<DirGrant, String> {
 
 fn log_format(said: &All) -> Result<LogFormat, ConfigError> {
     Ok(said.read("logs.format", parse_log_format)?.unwrap_or(LogFormat::Text))
+}
+
+fn actor_logs(said: &All) -> LogLimits {
+    let of = |key: &str, unit: u64, default: u64| said.whole::<u64>(key).map_or(default, |number| number.saturating_mul(unit));
+    LogLimits {
+        actor_bytes: of("actor_logs.actor_kib", KIB as u64, logs::LIMITS.actor_bytes),
+        total_bytes: of("actor_logs.total_mib", MIB as u64, logs::LIMITS.total_bytes),
+        age_ms: of("actor_logs.max_age_hours", 60 * 60 * 1_000, logs::LIMITS.age_ms),
+    }
 }
 
 fn parse_log_format(text: &str) -> Result<LogFormat, String> {

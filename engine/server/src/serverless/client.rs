@@ -2,7 +2,7 @@
 //!
 //! Keeps to the [`Policy`] at every step: the URL, each address that its name stands for, each redirect. Connects to the very
 //! address that was judged. One connection a request: such calls are few, and the long ones keep theirs anyway. HTTP/1.1; TLS with
-//! the system's certificates and Mozilla's.
+//! whom the engine [trusts](crate::trust).
 
 use std::error::Error;
 use std::fmt;
@@ -18,8 +18,8 @@ use http_body_util::Full;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -59,28 +59,14 @@ pub struct Call {
     pub body: Bytes,
 }
 
-/// TLS that trusts the system's certificates and Mozilla's.
-pub fn tls_connector() -> Result<TlsConnector, rustls::Error> {
-    let mut roots = RootCertStore::empty();
-    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    let (_, unusable) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if unusable > 0 {
-        tracing::debug!(unusable, "some of the system's certificates cannot be used");
-    }
-    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
-    let config = config.with_safe_default_protocol_versions()?.with_root_certificates(roots).with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
-}
-
 pub struct Client {
     policy: Policy,
     tls: TlsConnector,
 }
 
 impl Client {
-    /// Reads the system's certificates.
-    pub fn new(policy: Policy) -> Result<Client, rustls::Error> {
-        Ok(Client { policy, tls: tls_connector()? })
+    pub fn new(policy: Policy, tls: Arc<ClientConfig>) -> Client {
+        Client { policy, tls: TlsConnector::from(tls) }
     }
 
     /// Whether calls to this URL will be refused, as far as that can be known now: a name that cannot be looked up may be one that

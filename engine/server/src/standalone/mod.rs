@@ -22,10 +22,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::link::{FromRunnerLink, ToRunnerLink};
+use rustls::ClientConfig;
+use tokio_rustls::TlsConnector;
 use url::Url;
 
 use crate::random;
-use crate::serverless::client::tls_connector;
 use crate::standalone::dial::{Dialer, Target};
 use crate::standalone::session::Ended;
 
@@ -40,6 +41,8 @@ pub struct Config {
     pub key: String,
     /// How long its actors may take to move when it is told to stop.
     pub grace: Duration,
+    /// Whom it believes when the engine is called over TLS.
+    pub tls: Arc<ClientConfig>,
 }
 
 /// A runner that has been started for one connection. It ends when this is dropped.
@@ -65,7 +68,7 @@ pub async fn run(
     say: impl Fn(&Said<'_>),
     stop: impl Future<Output = ()>,
 ) -> Result<(), String> {
-    let tls = tls_connector().map_err(|error| format!("TLS cannot be set up: {error}"))?;
+    let tls = TlsConnector::from(config.tls.clone());
     let dialer =
         Dialer::new(Target { engine: &config.engine, token: config.token.as_deref(), key: &config.key, code_version }, tls)?;
     let mut stop = std::pin::pin!(stop);

@@ -57,7 +57,8 @@ impl Pipe {
         let (link, count, up) = (heard.clone(), in_use.clone(), uplink.clone());
         let ended = tokio::spawn(async move {
             let engine = Url::parse("http://engine").expect("a URL");
-            let config = Config { engine, token: None, key: "k".to_string(), grace: Duration::from_secs(20) };
+            let tls = crate::trust::client_config(None).expect("TLS can be set up");
+            let config = Config { engine, token: None, key: "k".to_string(), grace: Duration::from_secs(20), tls };
             let start = |uplink| {
                 *lock(&up) = Some(uplink);
                 let count = count.clone();

@@ -1,5 +1,7 @@
 //! A component that knows only standard interfaces: `wasi:http` both ways, `wasi:keyvalue`, `wasi:config`. The path says what to do.
 
+use std::cell::Cell;
+
 wit_bindgen::generate!({ path: "wit", generate_all });
 
 use wasi::config::store as config;
@@ -11,6 +13,11 @@ use wasip2::http::types::{
     ErrorCode, Fields, IncomingRequest, OutgoingBody, OutgoingRequest, OutgoingResponse, ResponseOutparam, Scheme,
 };
 use wasip2::io::streams::StreamError;
+
+thread_local! {
+    /// Outlives its message.
+    static KEPT: Cell<Option<atomics2::Cas>> = const { Cell::new(None) };
+}
 
 struct Standard;
 wasip2::http::proxy::export!(Standard);
@@ -48,6 +55,23 @@ fn carry_out(words: &[&str]) -> String {
         ["drop", first, second] => format!("{:?}", batch::delete_many(&bucket(), &[first.to_string(), second.to_string()])),
         ["increment", key] => format!("{:?}", atomics::increment(&bucket(), key, 2)),
         ["decrement", key] => format!("{:?}", atomics2::increment(&store2::open("").expect("it is there"), key, -1)),
+        ["cas", key, value] => {
+            let cas = atomics2::Cas::new(&store2::open("").expect("it is there"), key).expect("it can be read");
+            format!("{} {}", shown(cas.current().expect("it can be read")), swapped(atomics2::swap(cas, value.as_bytes())))
+        }
+        ["cas-keep", key] => {
+            let cas = atomics2::Cas::new(&store2::open("").expect("it is there"), key);
+            format!("{:?}", cas.map(|cas| KEPT.set(Some(cas))))
+        }
+        ["cas-swap", value] => {
+            let cas = KEPT.take().expect("one was kept");
+            swapped(atomics2::swap(cas, value.as_bytes()))
+        }
+        ["cas-many"] => {
+            let bucket = store2::open("").expect("it is there");
+            let many: Vec<_> = (0..1_000_000).map(|_| atomics2::Cas::new(&bucket, "a")).collect();
+            many.len().to_string()
+        }
         ["pages"] => {
             let (bucket, mut cursor, mut pages) = (bucket(), None, Vec::new());
             loop {
@@ -72,14 +96,15 @@ fn carry_out(words: &[&str]) -> String {
         }
         ["config", name] => format!("{:?}", config::get(name)),
         ["config"] => format!("{:?}", config::get_all()),
-        ["fetch", authority] => fetch(authority).unwrap_or_else(|code| format!("{code:?}")),
+        ["fetch", authority] => fetch(&Scheme::Http, authority).unwrap_or_else(|code| format!("{code:?}")),
+        ["fetch-tls", authority] => fetch(&Scheme::Https, authority).unwrap_or_else(|code| format!("{code:?}")),
         _ => "there is no such path".to_string(),
     }
 }
 
-fn fetch(authority: &str) -> Result<String, ErrorCode> {
+fn fetch(scheme: &Scheme, authority: &str) -> Result<String, ErrorCode> {
     let request = OutgoingRequest::new(Fields::new());
-    request.set_scheme(Some(&Scheme::Http)).expect("it is one");
+    request.set_scheme(Some(scheme)).expect("it is one");
     request.set_authority(Some(authority)).expect("it is one");
     request.set_path_with_query(Some("/")).expect("it is one");
     let answer = outgoing_handler::handle(request, None)?;
@@ -93,6 +118,19 @@ fn fetch(authority: &str) -> Result<String, ErrorCode> {
             Ok(bytes) => text += &String::from_utf8_lossy(&bytes),
             Err(StreamError::Closed) => return Ok(text),
             Err(StreamError::LastOperationFailed(error)) => return Ok(format!("{text} and then {}", error.to_debug_string())),
+        }
+    }
+}
+
+/// A swap that came too late keeps the handle that it got for it.
+fn swapped(result: Result<(), atomics2::CasError>) -> String {
+    match result {
+        Ok(()) => "swapped".to_string(),
+        Err(atomics2::CasError::StoreError(error)) => format!("{error:?}"),
+        Err(atomics2::CasError::CasFailed(cas)) => {
+            let found = shown(cas.current().expect("it can be read"));
+            KEPT.set(Some(cas));
+            format!("too late: {found}")
         }
     }
 }
