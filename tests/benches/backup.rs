@@ -13,7 +13,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rivet_tests::Engine;
-use rivet_tests::address::by_key;
 use rivet_tests::engine::run_with;
 use serde_json::Value;
 use tokio::task::JoinSet;
