@@ -5,16 +5,15 @@
 //! cargo bench -p rivet-tests --bench backup -- 256 32    # MiB of state, MiB a second that backups may copy (0: any)
 //! ```
 //!
-//! The state is written once and the load goes on throughout. The last row is the restore of the last backup. Needs the guests `counter`
-//! and `hostile`.
+//! The state is the inputs of actors: bytes that do not compress. The load goes on throughout the backups. Needs the guests `counter` and
+//! `hostile`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use rivet_tests::address::by_key;
+use rivet_tests::Engine;
 use rivet_tests::engine::run_with;
-use rivet_tests::{Call, Engine};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
@@ -22,9 +21,9 @@ const MIB_DEFAULT: usize = 256;
 const RATE_DEFAULT: usize = 0;
 const CALLERS: usize = 16;
 const STEADY: Duration = Duration::from_secs(5);
-/// Of one message that fills the state.
-const ENTRIES: usize = 8;
-const ENTRY_BYTES: usize = 100_000;
+/// Of base64, a little less than a MiB of input.
+const INPUT_LETTERS: usize = 1_398_000;
+const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 type Times = Arc<Mutex<Vec<Duration>>>;
 
@@ -43,10 +42,7 @@ async fn measure(mib: usize, rate: usize) {
     let engine = Arc::new(Engine::start_alone(&["--config", file.to_str().expect("text")]).await);
     engine.deploy("counter", "counter").await;
     engine.deploy("hostile", "hostile").await;
-    for number in 0..mib * 1024 * 1024 / (ENTRIES * ENTRY_BYTES) {
-        let target = by_key("hostile", &number.to_string(), &format!("/put-many?n={ENTRIES}&bytes={ENTRY_BYTES}"));
-        engine.send(Call::post(target)).await.expect_ok("a write");
-    }
+    fill(&engine, "first", mib).await;
 
     let (over, times) = (Arc::new(AtomicBool::new(false)), Times::default());
     let mut load = JoinSet::new();
@@ -70,8 +66,9 @@ async fn measure(mib: usize, rate: usize) {
         row(what, STEADY, None, &times);
     };
     steady("no backup").await;
-    for what in ["first backup", "second backup, at once", "third backup, after a pause"] {
+    for what in ["first backup", "second backup, at once", "third backup, an eighth more"] {
         if what.starts_with("third") {
+            fill(&engine, "more", mib / 8).await;
             steady("no backup").await;
         }
         take(&times);
@@ -93,6 +90,13 @@ async fn measure(mib: usize, rate: usize) {
         let ended = run_with(&arguments, &[]).await;
         assert_eq!(ended.code, Some(0), "{}", ended.err);
         println!("| {what} | {:.2} s | | | | | |", begun.elapsed().as_secs_f64());
+    }
+}
+
+async fn fill(engine: &Engine, name: &str, mib: usize) {
+    for number in 0..mib {
+        let input: String = (0..INPUT_LETTERS).map(|_| char::from(LETTERS[fastrand::usize(..LETTERS.len())])).collect();
+        engine.get_or_create("hostile", &format!("{name}-{number}"), Some(&input)).await;
     }
 }
 

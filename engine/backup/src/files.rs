@@ -111,6 +111,12 @@ pub fn make_folder(path: &Path) -> Result<(), BackupError> {
     fs::create_dir_all(path).map_err(BackupError::io("making", path))
 }
 
+/// It holds secrets: only its user may look into it.
+pub fn make_private(path: &Path) -> Result<(), BackupError> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(BackupError::io("protecting", path))
+}
+
 /// Whatever is there; nothing is fine too.
 pub fn remove_folder(path: &Path) -> Result<(), BackupError> {
     match fs::remove_dir_all(path) {

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::BackupError;
-use crate::files::{self, make_folder, names, remove_folder, sync_folder};
+use crate::files::{self, make_folder, make_private, names, remove_folder, sync_folder};
 use crate::manifest::{self, FileEntry, MANIFEST_BYTES_MAX, Manifest, is_id};
 
 const MARK: &str = "rivet-backups.json";
@@ -48,7 +48,10 @@ pub type Listed = (String, Result<Manifest, BackupError>);
 impl Repository {
     /// Opens the folder, or makes one if it is absent or empty.
     pub fn create(path: &Path) -> Result<Repository, BackupError> {
-        make_folder(path)?;
+        if !path.exists() {
+            make_folder(path)?;
+            make_private(path)?;
+        }
         let found = names(path)?;
         let begun = |name: &String| [LOCK, BACKUPS, FILES, PARTIAL].contains(&name.as_str());
         if !found.iter().any(|name| name == MARK) {

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::BackupError;
-use crate::files::{self, Pace, make_folder, names, remove_folder, sync_folder};
+use crate::files::{self, Pace, make_folder, make_private, names, remove_folder, sync_folder};
 use crate::manifest::Manifest;
 use crate::repository::Repository;
 use crate::stage::{COMPONENTS, STORE};
@@ -73,16 +73,10 @@ fn begin(aside: &Path) -> Result<(), BackupError> {
         remove_folder(aside)?;
     }
     make_folder(aside)?;
-    private(aside)?;
+    make_private(aside)?;
     files::write(&aside.join(MARK), b"")?;
     for folder in [STORE, COMPONENTS] {
         make_folder(&aside.join(folder))?;
     }
     Ok(())
-}
-
-/// It holds secrets.
-fn private(path: &Path) -> Result<(), BackupError> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(BackupError::io("protecting", path))
 }

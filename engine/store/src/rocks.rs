@@ -132,11 +132,17 @@ impl Rocks {
         Ok(store)
     }
 
+    /// Opens one that is there to copy it: no other process has it meanwhile, and its format stays what it is.
+    pub fn open_as_it_is(path: &Path) -> Result<Rocks, StoreError> {
+        refuse_absent(path)?;
+        let store = Rocks::open_with(path, options(&Tuning::default()), 0)?;
+        format::check(&store, path)?;
+        Ok(store)
+    }
+
     /// Opens it to look: nothing is written, brought up to a newer format or repaired. What its log holds can be read.
     pub fn look(path: &Path) -> Result<Rocks, StoreError> {
-        if !path.join(CURRENT).is_file() {
-            return Err(StoreError::NotADataDirectory { path: path.to_owned(), reason: format!("it has no file {CURRENT}") });
-        }
+        refuse_absent(path)?;
         let mut options = options(&Tuning::default());
         options.create_if_missing(false);
         let db = DB::open_for_read_only(&options, path, false).map_err(|error| open_error(path, &error))?;
@@ -516,6 +522,13 @@ fn prepare(path: &Path) -> Result<(), StoreError> {
     match names.iter().find(|name| !is_left_by_interrupted_creation(name)) {
         Some(name) => Err(foreign(format!("it contains {name:?}"))),
         None => Ok(()),
+    }
+}
+
+fn refuse_absent(path: &Path) -> Result<(), StoreError> {
+    match path.join(CURRENT).is_file() {
+        true => Ok(()),
+        false => Err(StoreError::NotADataDirectory { path: path.to_owned(), reason: format!("it has no file {CURRENT}") }),
     }
 }
 

@@ -102,6 +102,12 @@ fn an_older_format_is_brought_up_to_ours_once() {
     let looked = Rocks::look(directory.path()).expect("one who looks reads every format");
     assert_eq!(format::read(&looked), Ok(Some(Format { number: 1, engine: None })));
     drop(looked);
+    let copied = Rocks::open_as_it_is(directory.path()).expect("one who copies too, and keeps the others out");
+    assert!(matches!(refusal(directory.path()), StoreError::Locked { .. }));
+    drop(copied);
+    let looked = Rocks::look(directory.path()).expect("it opens");
+    assert_eq!(format::read(&looked).expect("a read").map(|format| format.number), Some(1), "and it is what it was");
+    drop(looked);
     for _ in 0..2 {
         let store = open(directory.path()).expect("it opens");
         let expected = Format { number: 2, engine: Some(format::ENGINE_VERSION.to_owned()) };

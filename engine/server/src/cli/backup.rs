@@ -9,7 +9,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::{Args, Subcommand};
 use engine_backup::{Manifest, Repository, Stage, Step, stage};
 use engine_store::Rocks;
-use engine_store::rocks::Tuning;
 use reqwest::Method;
 use reqwest::header::ACCEPT;
 use serde_json::{Value, json};
@@ -200,7 +199,7 @@ fn create_offline(args: &CreateArgs, files: &[PathBuf]) -> Outcome {
         return Err(format!("{} is not a data directory: it has no folder `store`", data_dir.display()));
     }
     // Opening it is what shows that nobody else has it.
-    let store = Rocks::open(&place, &Tuning::default()).map_err(told)?;
+    let store = Rocks::open_as_it_is(&place).map_err(told)?;
     let repository = Repository::create(&folder(&args.backups, files)?).map_err(told)?;
     stage::clear(&data_dir).map_err(told)?;
     let staged = Stage::make(&store, &data_dir).map_err(told)?;

@@ -29,6 +29,8 @@ const RETRY_MS: u64 = 5_000;
 const FREE_BYTES_MIN: u64 = 256 * MIB as u64;
 /// Numbers that may have been given to lines that were never written.
 const NUMBERS_SKIPPED: u64 = 1 << 20;
+/// Numbers begin with the moment, so that they ascend past a store that is lost: whoever goes on after one misses nothing.
+const NUMBERS_PER_MS: u64 = 1_000;
 
 pub struct Keeper {
     shared: Arc<Shared>,
@@ -143,7 +145,8 @@ impl Keeper {
         match opened {
             Ok(kept) => {
                 let mut waiting = lock(&self.shared.waiting);
-                waiting.last = waiting.last.max(kept.last().saturating_add(NUMBERS_SKIPPED));
+                let moment = self.shared.clock.now_ms().saturating_mul(NUMBERS_PER_MS);
+                waiting.last = waiting.last.max(moment).max(kept.last().saturating_add(NUMBERS_SKIPPED));
                 drop(waiting);
                 *write(&self.shared.kept) = Some(Arc::new(kept));
                 true

@@ -132,12 +132,15 @@ fn a_damaged_store_is_set_aside() {
         let folder = tempfile::tempdir().expect("the temporary directory can be written");
         let book = open(folder.path());
         book.write(actor(1), lines(["before".to_string()]));
+        let last = book.read(actor(1), Between::ALL).expect("lines")[0].number;
         drop(book);
         damage(&folder.path().join("logs"));
         let book = open(folder.path());
         book.write(actor(1), lines(["after".to_string()]));
         on_disk(&book);
         assert_eq!(texts(&book, actor(1)), ["after"], "{what}");
+        let after = book.read(actor(1), Between { after: last, ..Between::ALL }).expect("lines").len();
+        assert_eq!(after, 1, "{what}: whoever followed goes on");
         assert!(keeper::aside(&folder.path().join("logs")).exists(), "{what}: what was there is still there");
         drop(book);
         assert_eq!(texts(&open(folder.path()), actor(1)), ["after"], "{what}: the new one is kept");
