@@ -17,7 +17,8 @@
 //! In reading order:
 //! - [`store`]: the trait a backend implements, drawn low; batches, checks, scans.
 //! - [`error`]: what can go wrong, each with a sentence.
-//! - [`rocks`]: the backend on RocksDB. [`memory`]: the one for simulations, which can lose power.
+//! - [`rocks`]: the backend on RocksDB. [`memory`]: the one for simulations, which can lose power. [`fork`]: the one that begins as
+//!   another one was at some moment ([`snapshot`]) and keeps what is written to itself.
 //! - [`writer`]: the one thread that writes: groups what waits into one synced write. [`group`]: how a group is put together.
 //! - [`keys`]: the one table of keys. [`records`]: how each value is laid out.
 //! - [`changes`]: the one place that maps the core's changes to keys.
@@ -25,6 +26,7 @@
 
 pub mod changes;
 pub mod error;
+pub mod fork;
 pub mod group;
 pub mod keys;
 pub mod memory;
@@ -32,13 +34,16 @@ pub mod merge;
 mod older;
 pub mod records;
 pub mod rocks;
+pub mod snapshot;
 pub mod state;
 pub mod store;
 pub mod writer;
 
 pub use error::StoreError;
+pub use fork::Fork;
 pub use memory::Memory;
 pub use rocks::Rocks;
+pub use snapshot::Snapshot;
 pub use state::State;
 pub use store::{Batch, Check, Op, Pair, Persist, Scan, Store};
 pub use writer::{Durability, Figures, Writer};

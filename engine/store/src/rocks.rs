@@ -13,8 +13,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use bytes::Bytes;
 use protocol::limits::{ACTOR_INPUT_BYTES_MAX, KIB, MIB};
 use rocksdb::{
-    BlockBasedIndexType, BlockBasedOptions, Cache, DB, DBCompressionType, DBRecoveryMode, ErrorKind, LogLevel, LruCacheOptions,
-    Options, ReadOptions, WriteBatch, WriteOptions,
+    BlockBasedIndexType, BlockBasedOptions, Cache, DB, DBAccess, DBCompressionType, DBRawIteratorWithThreadMode, DBRecoveryMode,
+    ErrorKind, LogLevel, LruCacheOptions, Options, ReadOptions, WriteBatch, WriteOptions,
 };
 
 use crate::error::StoreError;
@@ -96,6 +96,23 @@ impl Rocks {
     /// Writes everything out, so that the next start has no log to read.
     pub fn close(self) -> Result<(), StoreError> {
         self.write_out()
+    }
+
+    pub(crate) fn db(&self) -> &DB {
+        &self.db
+    }
+
+    /// As of a snapshot of it.
+    pub(crate) fn get_of(snapshot: &rocksdb::Snapshot<'_>, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        let found = snapshot.get_pinned(key).map_err(|error| read_error(&error))?;
+        Ok(found.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    pub(crate) fn scan_of(snapshot: &rocksdb::Snapshot<'_>, scan: Scan<'_>) -> Result<Vec<Pair>, StoreError> {
+        if scan.is_empty() {
+            return Ok(Vec::new());
+        }
+        read(snapshot.raw_iterator_opt(bounds(scan.start, scan.end)), scan)
     }
 
     fn check_format(&self) -> Result<(), StoreError> {
@@ -209,33 +226,10 @@ impl Store for Rocks {
     }
 
     fn scan(&self, scan: Scan<'_>) -> Result<Vec<Pair>, StoreError> {
-        let mut pairs = Vec::new();
         if scan.is_empty() {
-            return Ok(pairs);
+            return Ok(Vec::new());
         }
-        let mut cursor = self.db.raw_iterator_opt(bounds(scan.start, scan.end));
-        if scan.reverse {
-            cursor.seek_to_last();
-        } else {
-            cursor.seek(scan.start);
-        }
-        let mut bytes = 0;
-        while let Some((key, value)) = cursor.item() {
-            let value = if scan.keys_only { &[] } else { value };
-            bytes += key.len() + value.len();
-            pairs.push(Pair { key: Bytes::copy_from_slice(key), value: Bytes::copy_from_slice(value) });
-            if pairs.len() >= scan.limit || bytes >= scan.bytes_max {
-                return Ok(pairs);
-            }
-            if scan.reverse {
-                cursor.prev();
-            } else {
-                cursor.next();
-            }
-        }
-        // A cursor that met an error looks like one at its end.
-        cursor.status().map_err(|error| read_error(&error))?;
-        Ok(pairs)
+        read(self.db.raw_iterator_opt(bounds(scan.start, scan.end)), scan)
     }
 
     fn commit(&self, batch: &Batch, persist: Persist) -> Result<(), StoreError> {
@@ -261,6 +255,32 @@ impl Store for Rocks {
     fn poisoned(&self) -> Option<String> {
         self.poison.get().cloned()
     }
+}
+
+fn read<D: DBAccess>(mut cursor: DBRawIteratorWithThreadMode<'_, D>, scan: Scan<'_>) -> Result<Vec<Pair>, StoreError> {
+    let mut pairs = Vec::new();
+    if scan.reverse {
+        cursor.seek_to_last();
+    } else {
+        cursor.seek(scan.start);
+    }
+    let mut bytes = 0;
+    while let Some((key, value)) = cursor.item() {
+        let value = if scan.keys_only { &[] } else { value };
+        bytes += key.len() + value.len();
+        pairs.push(Pair { key: Bytes::copy_from_slice(key), value: Bytes::copy_from_slice(value) });
+        if pairs.len() >= scan.limit || bytes >= scan.bytes_max {
+            return Ok(pairs);
+        }
+        if scan.reverse {
+            cursor.prev();
+        } else {
+            cursor.next();
+        }
+    }
+    // A cursor that met an error looks like one at its end.
+    cursor.status().map_err(|error| read_error(&error))?;
+    Ok(pairs)
 }
 
 fn bounds(start: &[u8], end: Option<&[u8]>) -> ReadOptions {
