@@ -172,6 +172,15 @@ pub struct Config {
     pub grants: Vec<Grant>,
     /// In place of the machine's, for tests.
     pub clock: Option<Arc<dyn Clock>>,
+    /// For trying a component: nothing may leave.
+    pub isolated: Option<Isolated>,
+}
+
+/// No outgoing request leaves, whatever a deployment allows, and processor time is counted to the microsecond.
+#[derive(Clone)]
+pub struct Isolated {
+    /// Hears where each would have gone: its method, and scheme, host and port.
+    pub outgoing: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
 impl Config {
@@ -186,6 +195,7 @@ impl Config {
             idle_before_sleep_ms: IDLE_BEFORE_SLEEP_MS,
             grants: Vec::new(),
             clock: None,
+            isolated: None,
         }
     }
 }

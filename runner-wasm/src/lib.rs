@@ -34,5 +34,5 @@ mod sandbox;
 mod sockets;
 mod state;
 
-pub use config::{Config, Grant, StartError};
+pub use config::{Config, Grant, Isolated, StartError};
 pub use runner::{Metrics, Runner, VERSION};

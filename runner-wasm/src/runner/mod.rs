@@ -24,7 +24,7 @@ use self::sharded::Sharded;
 use crate::actor::{self, Actor, Answer, Mail, Refused, Request};
 use crate::clock::Clock;
 use crate::component::Components;
-use crate::config::{Config, Grant, StartError};
+use crate::config::{Config, Grant, Isolated, StartError};
 use crate::http::{Route, Routes};
 use crate::sandbox::room::Room;
 use crate::sandbox::ticker::Ticker;
@@ -51,6 +51,7 @@ pub struct Shared {
     pub routes: Routes,
     pub grants: Arc<[Grant]>,
     pub clock: Clock,
+    pub isolated: Option<Isolated>,
     pub limits: Limits,
     /// Which actor has the client's socket.
     pub sockets: Sharded<RequestId, Arc<Actor>>,
@@ -76,6 +77,8 @@ pub struct Metrics {
     pub requests: usize,
     /// How often an actor was put to sleep because its room was needed.
     pub slept_for_room: u64,
+    /// Processor time that guests have used, if it is counted: see [`Isolated`].
+    pub cpu_us: u64,
 }
 
 impl Runner {
@@ -89,7 +92,7 @@ impl Runner {
         let link = engine;
         let engine = sandbox::engine()?;
         let linker = host::linker(&engine)?;
-        let ticker = Ticker::start(&engine)?;
+        let ticker = Ticker::start(&engine, config.isolated.is_some())?;
         let shared = Shared {
             components: Arc::new(Components::new(engine.clone(), linker, config.cache_dir, Arc::clone(&link))),
             link,
@@ -100,6 +103,7 @@ impl Runner {
             routes: Routes::default(),
             grants: config.grants.into(),
             clock: Clock::new(config.clock),
+            isolated: config.isolated,
             limits: Limits {
                 memory_per_actor_bytes: config.memory_per_actor_bytes,
                 cpu_per_message_ms: config.cpu_per_message_ms,
@@ -126,6 +130,7 @@ impl Runner {
             memory_bytes: room.memory_used_bytes(),
             requests: self.shared.routes.len(),
             slept_for_room: self.shared.slept_for_room.load(Relaxed),
+            cpu_us: self.shared.ticker.used_us(),
         }
     }
 }

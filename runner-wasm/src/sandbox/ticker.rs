@@ -27,11 +27,14 @@ pub struct Ticker {
     parked: AtomicBool,
     ended: AtomicBool,
     thread: OnceLock<Thread>,
+    /// All time is that of the thread, and added up.
+    counts: bool,
+    used_us: AtomicU64,
 }
 
 impl Ticker {
-    pub fn start(engine: &Engine) -> Result<Arc<Ticker>, StartError> {
-        let ticker = Arc::new(Ticker::default());
+    pub fn start(engine: &Engine, counts: bool) -> Result<Arc<Ticker>, StartError> {
+        let ticker = Arc::new(Ticker { counts, ..Ticker::default() });
         let (engine, its) = (engine.weak(), Arc::clone(&ticker));
         let thread = std::thread::Builder::new()
             .name("wasm-ticker".to_string())
@@ -44,6 +47,11 @@ impl Ticker {
     pub fn end(&self) {
         self.ended.store(true, SeqCst);
         self.unpark();
+    }
+
+    /// Of all guests, if it is counted.
+    pub fn used_us(&self) -> u64 {
+        self.used_us.load(Relaxed)
     }
 
     pub fn now(&self) -> u64 {
@@ -136,7 +144,11 @@ impl Meter {
                 let entered_us = self.clock_us(spent_us);
                 self.entered_us.store(entered_us, Relaxed);
                 let polled = guest.as_mut().poll(cx);
-                self.spent_us.store(spent_us + self.clock_us(spent_us).saturating_sub(entered_us), Relaxed);
+                let more_us = self.clock_us(spent_us).saturating_sub(entered_us);
+                self.spent_us.store(spent_us + more_us, Relaxed);
+                if self.ticker.counts {
+                    self.ticker.used_us.fetch_add(more_us, Relaxed);
+                }
                 polled
             };
             match polled {
@@ -151,7 +163,7 @@ impl Meter {
     /// The ticks, and for a message that has run for a tick already the processor time of this thread.
     fn clock_us(&self, spent_us: u64) -> u64 {
         match spent_us {
-            0 => self.ticker.now() * TICK_MS * 1000,
+            0 if !self.ticker.counts => self.ticker.now() * TICK_MS * 1000,
             _ => thread_us(),
         }
     }
@@ -175,7 +187,7 @@ mod tests {
     #[test]
     fn the_thread_parks_when_no_guest_runs_and_ticks_again_when_one_does() {
         let engine = crate::sandbox::engine().expect("this machine runs the sandbox");
-        let ticker = Ticker::start(&engine).expect("a thread");
+        let ticker = Ticker::start(&engine, false).expect("a thread");
         let until = |condition: &dyn Fn() -> bool| {
             (0..2_000).any(|_| {
                 std::thread::sleep(Duration::from_millis(1));
