@@ -6,13 +6,15 @@
 //! In reading order:
 //! - [`extract`]: reads queries and bodies, strictly.
 //! - [`views`]: records as JSON.
-//! - [`namespaces`], [`actors`], [`logs`], [`runners`], [`runner_configs`], [`deployments`], [`versions`], [`about`]: the routes.
+//! - [`namespaces`], [`actors`], [`logs`], [`runners`], [`runner_configs`], [`deployments`], [`versions`], [`checks`], [`about`]:
+//!   the routes.
 //! - [`pool_form`]: a pool's configuration as it is put and shown. [`settings`]: a deployment's, as they are put.
 //! - [`openapi`]: the document that describes all of this; [`schemas`]: values whose types are not the API's.
 //! - [`cors`]: what browsers are told.
 
 pub mod about;
 pub mod actors;
+pub mod checks;
 pub mod cors;
 pub mod deployments;
 pub mod extract;
@@ -59,6 +61,7 @@ pub fn router(engine: Arc<Engine>) -> Router {
         .routes(routes!(runner_configs::refresh))
         .routes(routes!(deployments::list))
         .routes(routes!(deployments::get, deployments::deploy, versions::configure))
+        .routes(routes!(checks::check))
         .routes(routes!(versions::activate))
         .routes(routes!(versions::share))
         .routes(routes!(versions::promote))
@@ -79,7 +82,7 @@ pub fn router(engine: Arc<Engine>) -> Router {
 }
 
 /// The core answered a call with something that does not belong to it: a bug, told as one.
-fn unexpected(answer: &Answer) -> ApiError {
+pub fn unexpected(answer: &Answer) -> ApiError {
     ApiError::internal("the engine's answer makes no sense", &format!("{answer:?}"))
 }
 
