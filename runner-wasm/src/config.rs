@@ -12,6 +12,8 @@ use protocol::limits::{
     REQUEST_BODY_BYTES_MAX, SOCKET_UNACKED_MESSAGES_MAX, SOCKETS_PER_ACTOR_MAX,
 };
 
+use crate::component::Code;
+
 pub const MEMORY_PER_ACTOR_BYTES: usize = 128 * MIB;
 /// What all guests together may take. An actor counts with what its memory has grown by, and a sixteenth of what it began with.
 pub const MEMORY_TOTAL_BYTES: usize = 2048 * MIB;
@@ -176,11 +178,14 @@ pub struct Config {
     pub isolated: Option<Isolated>,
 }
 
-/// No outgoing request leaves, whatever a deployment allows, and processor time is counted to the microsecond.
+/// No outgoing request leaves, whatever a deployment allows; clients that an actor knows count as connected; and processor time is
+/// counted to the microsecond.
 #[derive(Clone)]
 pub struct Isolated {
     /// Hears where each would have gone: its method, and scheme, host and port.
     pub outgoing: Arc<dyn Fn(&str) + Send + Sync>,
+    /// As many components as are tried with it stay in memory.
+    pub code: Arc<Code>,
 }
 
 impl Config {

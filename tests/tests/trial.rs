@@ -7,7 +7,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rivet_tests::address::{by_id, by_key};
-use rivet_tests::{Call, Engine, guest, until};
+use rivet_tests::{Call, Engine, Socket, guest, until};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -180,6 +180,9 @@ async fn what_a_fork_is_asked_happens_to_the_fork() {
     let engine = start("every-feature").await;
     let id = actor(&engine, "a", "", "put a 1").await;
     actor(&engine, "b", "", "put a 1").await;
+    // For a fork its clients are still there, and hear nothing of it.
+    let mut socket = Socket::open(&engine, &by_id(&id, "/connect"), "rivet, rivet_encoding.json").await;
+    assert!(socket.next().await.is_some_and(|said| said.is_ok_and(|said| said.to_string().contains("Init"))));
     let calls = json!([
         { "action": "act", "args": ["put a 2", "put b 1", "get a", "info"] },
         { "request": "POST /request/x", "body": "get b" },
@@ -199,6 +202,8 @@ async fn what_a_fork_is_asked_happens_to_the_fork() {
     assert_eq!(answers[1], (200, "Some(\"1\")"));
     assert!(answers[2].0 == 500 && answers[2].1.contains("wrong"), "{answers:?}");
     assert_eq!(found["changes"]["kv"]["keys"]["changed"], json!(["a"]));
+    // It was migrated and asked twice, and nobody disconnected.
+    assert_eq!((&found["changes"]["kv"]["added"], &found["changes"]["kept"]["removed"]), (&json!(4), &json!(0)), "{found:#}");
     assert!(found["cpu_ms"].as_f64().is_some_and(|ms| ms > 0.0) && found["memory_bytes"].as_u64().is_some_and(|bytes| bytes > 0));
     let now = engine.send(Call::post(by_id(&id, "/request/")).body("get a\ninfo")).await.expect_ok("the actor").text();
     assert!(now.contains("Some(\"1\")") && now.contains(" 1 v1"), "{now}");
@@ -268,17 +273,18 @@ async fn a_hostile_version_harms_its_forks_only() {
     assert_eq!(check(&engine, "", &json!([])).await["summary"]["ok"], 1);
 }
 
-/// A component that takes seconds to compile.
-async fn begun(engine: &Engine) -> tokio::task::JoinHandle<()> {
-    let url = format!("{}/deployments/{NAME}/check?namespace=default", engine.url());
-    let component = guest::another_version("counter-js", "slow");
-    let sent = tokio::spawn(async move {
-        let http = reqwest::Client::builder().no_proxy().build().expect("a client without TLS");
-        // It is cut off, or its engine is killed.
-        let _ = http.post(url).body(component).send().await;
-    });
-    until("the component has arrived", async || (components(engine) == 2).then_some(()).ok_or("one component".to_string())).await;
-    sent
+/// A check that goes on for a minute: each call uses up all the processor time that a message has. Until its forks begin.
+async fn begun(engine: &Engine) -> reqwest::Response {
+    let calls = json!(vec![json!({ "request": "GET /loop" }); 16]).to_string();
+    let check = engine.http(reqwest::Method::POST, &format!("/deployments/{NAME}/check?namespace=default"));
+    let check = check.header("accept", "application/x-ndjson").header("x-rivet-calls", calls);
+    let mut answer = check.body(guest::another_version("hostile", "next")).send().await.expect("an answer that goes on");
+    let mut seen = Vec::new();
+    while !String::from_utf8_lossy(&seen).contains(r#""phase":"checked""#) {
+        seen.extend(answer.chunk().await.expect("a connection").expect("more to come"));
+    }
+    assert_eq!(components(engine), 2, "it is there while it is tried");
+    answer
 }
 
 fn components(engine: &Engine) -> usize {
@@ -288,18 +294,19 @@ fn components(engine: &Engine) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_ends_with_its_client_and_leaves_nothing() {
-    let mut engine = start("every-feature").await;
-    actor(&engine, "a", "", "put a 1").await;
+    let mut engine = start("hostile").await;
+    engine.get(by_key(NAME, "a", "/count")).await.expect_ok("the actor");
+    let again = || asked("", guest::another_version("hostile", "again"), &json!([]));
     let sent = begun(&engine).await;
-    let second = engine.send(asked("", guest::bytes("every-feature"), &json!([]))).await;
+    let second = engine.send(again()).await;
     assert_eq!((second.status, second.code().as_str()), (503, "guard.service_unavailable"), "{second}");
-    sent.abort();
-    until("the component is gone", async || (components(&engine) == 1).then_some(()).ok_or("two components".to_string())).await;
+    drop(sent);
     until("another check may be made", async || {
-        let again = engine.send(asked("", guest::bytes("every-feature"), &json!([]))).await;
-        if again.status == 200 { Ok(()) } else { Err(again.to_string()) }
+        let answer = engine.send(again()).await;
+        if answer.status == 200 { Ok(()) } else { Err(answer.to_string()) }
     })
     .await;
+    until("its component is gone", async || (components(&engine) == 1).then_some(()).ok_or("two components".to_string())).await;
     let names = |engine: &Engine| {
         let entries = fs::read_dir(engine.data_dir()).expect("the data directory");
         entries.map(|entry| entry.expect("an entry").file_name()).collect::<BTreeSet<_>>()
@@ -307,10 +314,10 @@ async fn a_check_ends_with_its_client_and_leaves_nothing() {
     let folders = names(&engine);
     let sent = begun(&engine).await;
     engine.kill9();
-    sent.await.expect("it was told that the engine is gone");
+    drop(sent);
     engine.restart().await;
     assert_eq!((components(&engine), names(&engine)), (1, folders));
-    assert_eq!(check(&engine, "", &json!([])).await["summary"]["ok"], 1);
+    assert_eq!(engine.send(again()).await.expect_ok("a check").json()["summary"]["ok"], 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -299,6 +299,9 @@ pub struct Used {
     pub cpu_us: u64,
 }
 
+/// What the runners of one check have in common.
+pub type Code = runner_wasm::Code;
+
 /// A runner for an engine on which a version is tried: one actor, no folders, and nothing leaves. What it says goes through `door`,
 /// and what it is told through what `link` makes of it. What it gives back says what was used.
 pub fn join_isolated_runner(
@@ -307,13 +310,14 @@ pub fn join_isolated_runner(
     door: Arc<dyn FromRunnerLink>,
     link: impl FnOnce(Arc<dyn ToRunnerLink>) -> Arc<dyn ToRunnerLink>,
     outgoing: Arc<dyn Fn(&str) + Send + Sync>,
+    code: Arc<Code>,
 ) -> Result<Box<dyn Fn() -> Used + Send + Sync>, EngineError> {
     let mut config = runner_config(open_compiled(&checks.data_dir)?, &checks.wasm);
     config.actors_max = Some(1);
     // What the actors of the engine have among them is theirs.
     config.memory_total_bytes = config.memory_per_actor_bytes;
     config.grants = Vec::new();
-    config.isolated = Some(runner_wasm::Isolated { outgoing });
+    config.isolated = Some(runner_wasm::Isolated { outgoing, code });
     let runner = runner_wasm::Runner::new(config, door).map_err(EngineError::Runner)?;
     let profile = runner.profile();
     let counted = Arc::downgrade(&runner);

@@ -90,11 +90,12 @@ impl Runner {
             opened.map_err(|cause| StartError::Grant { host_path: grant.host_path.clone(), cause })?;
         }
         let link = engine;
-        let engine = sandbox::engine()?;
+        let code = config.isolated.as_ref().map(|isolated| Arc::clone(&isolated.code));
+        let engine = code.as_ref().map_or_else(sandbox::engine, |code| Ok(code.engine()))?;
         let linker = host::linker(&engine)?;
         let ticker = Ticker::start(&engine, config.isolated.is_some())?;
         let shared = Shared {
-            components: Arc::new(Components::new(engine.clone(), linker, config.cache_dir, Arc::clone(&link))),
+            components: Arc::new(Components::new(engine.clone(), linker, config.cache_dir, Arc::clone(&link), code)),
             link,
             runtime,
             engine,

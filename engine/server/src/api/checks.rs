@@ -65,21 +65,25 @@ pub async fn check(
     let turn = engine.checks.as_ref().ok_or_else(checks::unavailable)?.turn()?;
     let watched = is_watched(request.headers());
     let arrived = receive(&engine, request).await?;
-    let wanted = Wanted { namespace, name, component: arrived.component, settings, actors, count, asks };
+    let wanted = Wanted { namespace, name, component: arrived.component, settings, actors, count, asks, turn };
     // In both forms it ends with its client: what would it be for?
     if !watched {
         let checked = checks::run(&engine, wanted, None).await;
-        drop((arrived, turn));
+        drop(arrived);
         return Ok(Json(checked?).into_response());
     }
     let (lines, progress) = mpsc::channel(LINES_WAITING_MAX);
     tokio::spawn(async move {
         let _ = lines.try_send(json!({ "phase": "received", "bytes": arrived.bytes, "component": arrived.component.to_string() }));
-        tokio::select! {
-            checked = checks::run(&engine, wanted, Some(lines.clone())) => drop(lines.send(last(checked)).await),
-            () = lines.closed() => {}
+        let checked = tokio::select! {
+            checked = checks::run(&engine, wanted, Some(lines.clone())) => Some(checked),
+            () = lines.closed() => None,
+        };
+        drop(arrived);
+        if let Some(checked) = checked {
+            // The last line is the answer: it waits for a slow client.
+            let _ = lines.send(last(checked)).await;
         }
-        drop((arrived, turn));
     });
     Ok(ndjson(progress))
 }

@@ -25,9 +25,9 @@ use tokio::task::JoinSet;
 
 use super::link::{Door, Heard, Noted, Stage, Starts};
 use super::report::{Answer, Answered, Changes, CheckedActor, LogEntry, Logs, Outcome};
-use super::{changes, unavailable};
+use super::{Turn, changes, unavailable};
 use crate::clock::Clock;
-use crate::compose::{self, EngineError, Used};
+use crate::compose::{self, Code, EngineError, Used};
 use crate::directory::{Directory, News};
 use crate::embedded;
 use crate::engine::{Engine, OWN_RUNNER};
@@ -70,9 +70,11 @@ impl fmt::Display for Ask {
 /// Of which actor, as of which moment.
 pub struct Trial<'a> {
     pub below: Arc<dyn Snapshot>,
+    pub code: &'a Arc<Code>,
     pub namespace: &'a NamespaceRecord,
     pub actor: ActorRecord,
     pub asks: &'a [Ask],
+    pub turn: &'a Turn,
 }
 
 /// What became of a fork.
@@ -115,8 +117,12 @@ pub async fn run(
             Changes { unknown: vec!["what it changed: it wrote more than could be kept".to_string()], ..Changes::default() }
         }
         _ => {
-            let (below, store) = (trial.below.clone(), lived.store);
-            let compared = tokio::task::spawn_blocking(move || changes::of(below, &store, actor, alarm)).await;
+            let (below, store, turn) = (trial.below.clone(), lived.store, trial.turn.clone());
+            let compared = tokio::task::spawn_blocking(move || {
+                let _until_it_ends = turn;
+                changes::of(below, &store, actor, alarm)
+            });
+            let compared = compared.await;
             let compared =
                 compared.map_err(|error| error.to_string()).and_then(|compared| compared.map_err(|error| error.to_string()));
             compared.map_err(|cause| ApiError::internal("what a fork has changed could not be read", &cause))?
@@ -145,7 +151,7 @@ async fn live(on: &Arc<Engine>, trial: &Trial<'_>, deployment: &DeploymentRecord
         .commit(&State::batch(&begin), Persist::Written)
         .map_err(|error| ApiError::internal("a fork could not be made", &error))?;
     let reason = if trial.actor.connectable_ms.is_some() { StartReason::Upgraded } else { StartReason::Woken };
-    let alone = ForkEngine::start(on, store.clone(), reason).await?;
+    let alone = ForkEngine::start(on, trial.code, store.clone(), reason).await?;
 
     let (mut answers, mut memory_bytes) = (Vec::new(), 0);
     let (outcome, message) = tokio::select! {
@@ -199,9 +205,14 @@ fn logs(engine: &Engine, actor: ActorId) -> Logs {
 
 impl ForkEngine {
     /// On what is in the store. Components are those of the other engine, and what was compiled of them.
-    pub async fn start(on: &Arc<Engine>, store: Arc<dyn Store>, reason: StartReason) -> Result<ForkEngine, ApiError> {
+    pub async fn start(
+        on: &Arc<Engine>,
+        code: &Arc<Code>,
+        store: Arc<dyn Store>,
+        reason: StartReason,
+    ) -> Result<ForkEngine, ApiError> {
         const WHAT: &str = "a fork could not be started";
-        let on = on.clone();
+        let (on, code) = (on.clone(), code.clone());
         // Reads what there is, and sets a sandbox up.
         let started = tokio::task::spawn_blocking(move || {
             let heard = Arc::new(Heard::default());
@@ -222,6 +233,7 @@ impl ForkEngine {
                 Arc::new(door),
                 |runner| Arc::new(Starts { runner, reason }),
                 Arc::new(move |to| outgoing.outgoing(to)),
+                code,
             )?;
             Ok::<_, EngineError>(ForkEngine { engine, heard, used, _end: end })
         });

@@ -42,6 +42,7 @@ use self::report::Checked;
 use self::sample::Sample;
 use crate::api::unexpected;
 use crate::api::views::Granted;
+use crate::compose::Code;
 use crate::config::{Config, WasmConfig};
 use crate::engine::Engine;
 use crate::error::ApiError;
@@ -52,6 +53,8 @@ pub const ACTORS_DEFAULT: usize = 20;
 pub const ACTORS_MAX: usize = 100;
 /// For all of them. Meanwhile the store keeps what is written over; those that are left are not tried.
 const CHECK_MS_MAX: u64 = 600_000;
+/// Whoever reads nothing for so long keeps others from making a check, and is not waited for.
+const UNREAD_MS_MAX: u64 = 30_000;
 /// How often a client that watches is told that it still takes time.
 const PROGRESS_MS: u64 = 1_000;
 
@@ -74,7 +77,12 @@ pub struct Wanted {
     pub actors: Vec<ActorId>,
     pub count: usize,
     pub asks: Vec<Ask>,
+    /// Held by what cannot be interrupted too.
+    pub turn: Turn,
 }
+
+/// The right to make a check, until the last holder drops it.
+pub type Turn = Arc<OwnedSemaphorePermit>;
 
 impl Checks {
     pub fn new(store: &Arc<Rocks>, config: &Config) -> Checks {
@@ -82,10 +90,9 @@ impl Checks {
         Checks { store: Arc::downgrade(store), data_dir, wasm, turn: Arc::new(Semaphore::new(1)) }
     }
 
-    /// The right to make a check, until it is dropped.
-    pub fn turn(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+    pub fn turn(&self) -> Result<Turn, ApiError> {
         let taken = self.turn.clone().try_acquire_owned();
-        taken.map_err(|_| ApiError::busy("another check is under way; try again when it is over"))
+        taken.map(Arc::new).map_err(|_| ApiError::busy("another check is under way; try again when it is over"))
     }
 }
 
@@ -93,7 +100,9 @@ impl Checks {
 pub async fn run(engine: &Arc<Engine>, wanted: Wanted, lines: Option<mpsc::Sender<Value>>) -> Result<Checked, ApiError> {
     let began = Instant::now();
     let checks = engine.checks.as_ref().ok_or_else(unavailable)?;
-    let info = looked_at(engine, wanted.component, lines.as_ref()).await?;
+    let code = Code::new().map_err(|cause| ApiError::internal("a sandbox could not be set up", &cause))?;
+    let code = Arc::new(code);
+    let info = looked_at(engine, &code, &wanted, lines.as_ref()).await?;
     let before = engine.directory.deployment(wanted.namespace.id, &wanted.name);
     let deployment = candidate(&wanted, before.as_ref(), &info, engine.clock.now_ms())?;
     let version = deployment.live_version();
@@ -114,13 +123,16 @@ pub async fn run(engine: &Arc<Engine>, wanted: Wanted, lines: Option<mpsc::Sende
             continue;
         }
         let today = before.as_ref().and_then(|before| todays(before, &actor));
-        let trial = Trial { below: below.clone(), namespace: &wanted.namespace, actor, asks: &wanted.asks };
+        let (below, namespace) = (below.clone(), &wanted.namespace);
+        let trial = Trial { below, code: &code, namespace, actor, asks: &wanted.asks, turn: &wanted.turn };
         let tried = fork::run(engine, &trial, &deployment, today.as_ref()).await?;
         if let Some(lines) = &lines {
             let mut line = serde_json::to_value(&tried).unwrap_or_default();
             line["phase"] = json!("tried");
-            // If nobody reads any more, this has been dropped.
-            let _ = lines.send(line).await;
+            let told = lines.send_timeout(line, Duration::from_millis(UNREAD_MS_MAX)).await;
+            told.map_err(|_| {
+                ApiError::busy(format!("nobody has read what was told for {UNREAD_MS_MAX} ms; the check was given up"))
+            })?;
         }
         checked.add(tried);
     }
@@ -136,18 +148,24 @@ pub fn unavailable() -> ApiError {
 /// Compiled, unless it is already, and looked at: on an engine without actors.
 async fn looked_at(
     engine: &Arc<Engine>,
-    component: ComponentHash,
+    code: &Arc<Code>,
+    wanted: &Wanted,
     lines: Option<&mpsc::Sender<Value>>,
 ) -> Result<Box<ComponentInfo>, ApiError> {
     let start = Instant::now();
-    let alone = ForkEngine::start(engine, Arc::new(Memory::new()), StartReason::Created).await?;
-    let look = alone.engine().call(Operation::LookAtComponent { component });
-    tokio::pin!(look);
+    let alone = ForkEngine::start(engine, code, Arc::new(Memory::new()), StartReason::Created).await?;
+    let (component, turn) = (wanted.component, wanted.turn.clone());
+    // A compiler cannot be interrupted: who leaves does not make room for the next.
+    let mut look = tokio::spawn(async move {
+        let looked = alone.engine().call(Operation::LookAtComponent { component }).await;
+        drop((alone, turn));
+        looked
+    });
     let mut progress = tokio::time::interval(Duration::from_millis(PROGRESS_MS));
     progress.tick().await;
     let answer = loop {
         tokio::select! {
-            answer = &mut look => break answer?,
+            answer = &mut look => break answer,
             _ = progress.tick() => {
                 if let Some(lines) = lines {
                     let elapsed_ms = start.elapsed().as_millis() as u64;
@@ -156,7 +174,7 @@ async fn looked_at(
             }
         }
     };
-    match answer {
+    match answer.map_err(|error| ApiError::internal("the look at the component ended before its time", &error))?? {
         Answer::Component(info) => Ok(info),
         other => Err(unexpected(&other)),
     }

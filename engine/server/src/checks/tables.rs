@@ -76,8 +76,11 @@ pub fn compare(before: &State, after: &State, actor: ActorId) -> Result<(Vec<Tab
 fn definitions(database: Option<&mut Database>) -> Result<Definitions, String> {
     let Some(database) = database else { return Ok(Definitions::new()) };
     let sql = "SELECT type, name, coalesce(sql, '') FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY 1, 2 LIMIT ?";
-    let limit = Value::Integer(DEFINITIONS_MAX as i64);
+    let limit = Value::Integer(DEFINITIONS_MAX as i64 + 1);
     let found = database.execute(sql, &[limit]).map_err(|error| error.to_string())?;
+    if found.rows.len() > DEFINITIONS_MAX {
+        return Err(format!("it has more than {DEFINITIONS_MAX} tables, indexes, views and triggers, which are not compared"));
+    }
     let text = |value: &Value| if let Value::Text(text) = value { text.clone() } else { String::new() };
     let one = |row: &Row| Some(((text(row.first()?), text(row.get(1)?)), text(row.get(2)?)));
     Ok(found.rows.iter().filter_map(one).collect())
@@ -240,4 +243,119 @@ fn as_a_whole(before: Side<'_>, after: Side<'_>, began: Instant) -> Result<Count
         }
     }
     Ok(counted)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use engine_core::record::{Change, DatabaseHead};
+    use engine_sql::{Limits, Pages, PagesError};
+    use engine_store::{Memory, Persist, Store};
+    use protocol::id::Id;
+
+    use super::*;
+
+    struct Empty;
+
+    impl Pages for Empty {
+        fn size_pages(&self) -> u32 {
+            0
+        }
+
+        fn read(&self, _: u32) -> Result<Option<Bytes>, PagesError> {
+            Ok(None)
+        }
+    }
+
+    fn actor() -> ActorId {
+        Id::new([1; 16], 1)
+    }
+
+    /// A state whose database these statements have made.
+    fn state(txid: u64, sql: &str) -> State {
+        let store = Arc::new(Memory::new());
+        let mut database = Database::open(Box::new(Empty), Box::new(|| 0), Limits::default()).expect("an empty database");
+        database.exec(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+        if let Some(changes) = database.take_changes() {
+            let head = DatabaseHead { txid, size_pages: changes.size_pages };
+            let change = Change::Database { actor: actor(), head, pages: changes.pages, shrunk: false };
+            store.commit(&State::batch(&[change]), Persist::Written).expect("a batch");
+        }
+        State::new(store)
+    }
+
+    /// What is told of a database that was made so, and then like this as well.
+    #[track_caller]
+    fn check(was: &str, then: &str, expected: &str) {
+        let (tables, unknown) = compare(&state(1, was), &state(2, &format!("{was};{then}")), actor()).expect("it can be read");
+        let one = |table: &Table| {
+            let rows = table.rows.map(|rows| format!(" +{} ~{} -{}", rows.added, rows.changed, rows.removed)).unwrap_or_default();
+            format!("{} {} {}{rows}", table.kind, table.name, table.definition.unwrap_or("-"))
+        };
+        let told: Vec<String> = tables.iter().map(one).chain(unknown).collect();
+        assert_eq!(told.join("; "), expected, "{was}; then {then}");
+    }
+
+    #[test]
+    fn what_is_told() {
+        let numbers = |count: usize| {
+            format!(
+                "CREATE TABLE t (a INTEGER PRIMARY KEY, b); WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) INSERT INTO t SELECT i, i FROM n"
+            )
+        };
+        check("", "CREATE TABLE t (a)", "table t created");
+        check("CREATE TABLE t (a)", "", "");
+        check("CREATE TABLE t (a)", "INSERT INTO t VALUES (1)", "table t - +1 ~0 -0");
+        check(&numbers(5), "INSERT INTO t VALUES (-1, 0), (9, 0); DELETE FROM t WHERE a = 3", "table t - +2 ~0 -1");
+        // The pages of rows that are read, and one more.
+        for count in [PAGE_ROWS - 1, PAGE_ROWS, PAGE_ROWS + 1, 2 * PAGE_ROWS] {
+            check(&numbers(count), "UPDATE t SET b = 0 WHERE a % 2 = 0", &format!("table t - +0 ~{} -0", count / 2));
+            check(&numbers(count), "DELETE FROM t", &format!("table t - +0 ~0 -{count}"));
+        }
+        check("CREATE TABLE t (a); INSERT INTO t VALUES (1), (2)", "ALTER TABLE t ADD COLUMN b", "table t altered");
+        check(
+            "CREATE TABLE t (a); INSERT INTO t VALUES (1), (2)",
+            "ALTER TABLE t ADD COLUMN b DEFAULT 0; ALTER TABLE t DROP COLUMN a",
+            "table t altered +0 ~2 -0",
+        );
+        check("CREATE TABLE t (a); CREATE VIEW v AS SELECT a FROM t", "DROP VIEW v; CREATE VIEW v AS SELECT 1", "view v altered");
+        check(
+            "CREATE TABLE t (a)",
+            "CREATE TRIGGER g AFTER INSERT ON t BEGIN SELECT 1; END; CREATE INDEX i ON t (a)",
+            "index i created; trigger g created",
+        );
+        check(
+            "CREATE TABLE t (a PRIMARY KEY, b) WITHOUT ROWID; INSERT INTO t VALUES ('k', 1), ('l', 1)",
+            "UPDATE t SET b = 2 WHERE a = 'k'",
+            "table t - +1 ~0 -1",
+        );
+        // Names that must be quoted, and columns that hide the row's id: one of its names, and all.
+        check("CREATE TABLE \"a\"\"b c\" (x)", "INSERT INTO \"a\"\"b c\" VALUES (1)", "table a\"b c - +1 ~0 -0");
+        check("CREATE TABLE t (rowid, b); INSERT INTO t VALUES ('x', 1)", "UPDATE t SET b = 2", "table t - +0 ~1 -0");
+        check("CREATE TABLE t (ROWID, _rowid_, oid); INSERT INTO t VALUES (1, 1, 1)", "UPDATE t SET oid = 2", "table t - +1 ~0 -1");
+        // Rows of which not many fit into one answer.
+        check(
+            "CREATE TABLE t (a); WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40) INSERT INTO t SELECT zeroblob(900000) FROM n",
+            "DELETE FROM t WHERE rowid > 35",
+            "table t - +0 ~0 -5",
+        );
+        let nested = "CREATE TABLE t (a TEXT PRIMARY KEY) WITHOUT ROWID; WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10001) INSERT INTO t SELECT i FROM n";
+        check(nested, "DELETE FROM t WHERE a = '1'", "rows of t: more than 10000 rows without ids, which are not compared");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said() {
+        let store = Arc::new(Memory::new());
+        let change = Change::Database {
+            actor: actor(),
+            head: DatabaseHead { txid: 2, size_pages: 1 },
+            pages: vec![(1, vec![7; 4096].into())],
+            shrunk: false,
+        };
+        store.commit(&State::batch(&[change]), Persist::Written).expect("a batch");
+        let compared = compare(&state(1, "CREATE TABLE t (a)"), &State::new(store), actor());
+        assert!(compared.is_err_and(|why| why.contains("not a database")), "its pages are no database");
+    }
 }
