@@ -14,6 +14,8 @@ use protocol::limits::{
 };
 use rustls::ClientConfig;
 
+use crate::component::Code;
+
 pub const MEMORY_PER_ACTOR_BYTES: usize = 128 * MIB;
 /// What all guests together may take. An actor counts with what its memory has grown by, and a sixteenth of what it began with.
 pub const MEMORY_TOTAL_BYTES: usize = 2048 * MIB;
@@ -189,6 +191,18 @@ pub struct Config {
     pub tls: Arc<ClientConfig>,
     /// In place of the machine's, for tests.
     pub clock: Option<Arc<dyn Clock>>,
+    /// For trying a component: nothing may leave.
+    pub isolated: Option<Isolated>,
+}
+
+/// No outgoing request leaves, whatever a deployment allows; clients that an actor knows count as connected; and processor time is
+/// counted to the microsecond.
+#[derive(Clone)]
+pub struct Isolated {
+    /// Hears where each would have gone: its method, and scheme, host and port.
+    pub outgoing: Arc<dyn Fn(&str) + Send + Sync>,
+    /// As many components as are tried with it stay in memory.
+    pub code: Arc<Code>,
 }
 
 impl Config {
@@ -204,6 +218,7 @@ impl Config {
             grants: Vec::new(),
             tls,
             clock: None,
+            isolated: None,
         }
     }
 }

@@ -34,5 +34,6 @@ mod sandbox;
 mod sockets;
 mod state;
 
-pub use config::{Config, Grant, StartError};
+pub use component::Code;
+pub use config::{Config, Grant, Isolated, StartError};
 pub use runner::{Metrics, Runner, VERSION};

@@ -27,6 +27,7 @@ use engine_core::{Core, Input};
 use engine_store::rocks::Tuning;
 use engine_store::{Rocks, State, StoreError, Writer};
 use protocol::id::RunnerId;
+use protocol::link::{FromRunnerLink, ToRunnerLink};
 use rustls::ClientConfig;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -35,12 +36,13 @@ use tokio::task::JoinError;
 use crate::actor_calls::ActorCalls;
 use crate::backups::Backups;
 use crate::calls::Calls;
+use crate::checks::Checks;
 use crate::clock::Clock;
 use crate::components::Components;
 use crate::config::{Config, DirGrant, HOST_WITH_TOKEN, Listen, WasmConfig};
 use crate::database::Databases;
 use crate::directory::{Directory, News};
-use crate::driver::Driver;
+use crate::driver::{self, Driver};
 use crate::engine::{Engine, OWN_RUNNER};
 use crate::error::ApiError;
 use crate::inbox::Inbox;
@@ -189,12 +191,14 @@ pub async fn run(
         room: Room::of(store.space()),
         logs,
         metrics: Metrics::default(),
-        outbound: Client::new(config.outbound.clone(), tls.clone()),
+        outbound: Arc::new(Client::new(config.outbound.clone(), tls.clone())),
         serverless: Serverless::new(config.admin_token.clone().filter(|_| config.send_admin_token)),
         admin_token: config.admin_token.clone(),
         public_url: config.datacenter.public_url.clone().unwrap_or_else(|| public_url(&config.guard.host, address)),
         datacenter: config.datacenter.clone(),
         runner_times: config.runner_times.clone(),
+        checks: config.wasm.enabled.then(|| Checks::new(&store, &config, tls.clone())),
+        store_failed: Box::new(driver::exit),
     });
     boot.runners = away(&engine.runners, &boot);
     engine.inbox.push(Input::Booted(boot));
@@ -317,6 +321,45 @@ pub fn join_own_runner(
     engine.runners.join(OWN_RUNNER, runner);
     engine.inbox.push(Input::RunnerJoined { runner: OWN_RUNNER, profile });
     Ok(())
+}
+
+/// What guests of a runner have used.
+pub struct Used {
+    pub memory_bytes: usize,
+    pub cpu_us: u64,
+}
+
+/// What the runners of one check have in common.
+pub type Code = runner_wasm::Code;
+
+/// A runner for an engine on which a version is tried: one actor, no folders, and nothing leaves. What it says goes through `door`,
+/// and what it is told through what `link` makes of it. What it gives back says what was used.
+pub fn join_isolated_runner(
+    engine: &Arc<Engine>,
+    checks: &Checks,
+    door: Arc<dyn FromRunnerLink>,
+    link: impl FnOnce(Arc<dyn ToRunnerLink>) -> Arc<dyn ToRunnerLink>,
+    outgoing: Arc<dyn Fn(&str) + Send + Sync>,
+    code: Arc<Code>,
+) -> Result<Box<dyn Fn() -> Used + Send + Sync>, EngineError> {
+    let mut config = runner_config(open_compiled(&checks.data_dir)?, &checks.wasm, checks.tls.clone());
+    config.actors_max = Some(1);
+    // What the actors of the engine have among them is theirs.
+    config.memory_total_bytes = config.memory_per_actor_bytes;
+    config.grants = Vec::new();
+    config.isolated = Some(runner_wasm::Isolated { outgoing, code });
+    let runner = runner_wasm::Runner::new(config, door).map_err(EngineError::Runner)?;
+    let profile = runner.profile();
+    let counted = Arc::downgrade(&runner);
+    engine.runners.join(OWN_RUNNER, link(runner));
+    engine.inbox.push(Input::RunnerJoined { runner: OWN_RUNNER, profile });
+    Ok(Box::new(move || {
+        let metrics = counted.upgrade().map(|runner| runner.metrics());
+        metrics.map_or(Used { memory_bytes: 0, cpu_us: 0 }, |metrics| Used {
+            memory_bytes: metrics.memory_bytes,
+            cpu_us: metrics.cpu_us,
+        })
+    }))
 }
 
 /// The runner's own defaults, where nothing else was said.

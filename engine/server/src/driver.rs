@@ -78,16 +78,19 @@ impl Driver {
         let engine = self.engine.clone();
         match action {
             Action::LoadActor { actor } => self.engine.readers.read_for_core(move |state| {
-                let found = or_exit(state.load_actor(actor)).map(Box::new);
-                engine.inbox.push(Input::ActorLoaded { actor, found });
+                if let Some(found) = engine.known(state.load_actor(actor)) {
+                    engine.inbox.push(Input::ActorLoaded { actor, found: found.map(Box::new) });
+                }
             }),
             Action::LoadKey { key } => self.engine.readers.read_for_core(move |state| {
-                let found = or_exit(state.load_key(&key)).map(Box::new);
-                engine.inbox.push(Input::KeyLoaded { key, found });
+                if let Some(found) = engine.known(state.load_key(&key)) {
+                    engine.inbox.push(Input::KeyLoaded { key, found: found.map(Box::new) });
+                }
             }),
             Action::LoadAlarms { from, limit } => self.engine.readers.read_for_core(move |state| {
-                let (alarms, complete) = or_exit(state.load_alarms(from, limit));
-                engine.inbox.push(Input::AlarmsLoaded { alarms, complete });
+                if let Some((alarms, complete)) = engine.known(state.load_alarms(from, limit)) {
+                    engine.inbox.push(Input::AlarmsLoaded { alarms, complete });
+                }
             }),
             Action::Commit { commit, changes } => self.commit(commit, &changes),
             Action::ToRunner { runner, message } => {
@@ -143,7 +146,7 @@ impl Driver {
                 }
                 // The engine is shutting down: nobody was told that this is durable, and it is not.
                 Err(StoreError::Closed) => {}
-                Err(error) => exit(&error),
+                Err(error) => (engine.store_failed)(&error),
             }
             drop(hold);
         };
@@ -170,13 +173,8 @@ impl Driver {
     }
 }
 
-/// What the core asked for cannot be read: any answer would be a guess, and a guess may create an actor twice.
-fn or_exit<T>(read: Result<T, StoreError>) -> T {
-    read.unwrap_or_else(|error| exit(&error))
-}
-
 /// What is on disk is not known any more: a fresh start finds the truth, so leave that to whoever supervises this process.
-fn exit(error: &StoreError) -> ! {
+pub fn exit(error: &StoreError) {
     tracing::error!(%error, "the engine stops, because going on without its store could lose what it acknowledged");
     process::exit(1);
 }

@@ -7,8 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use axum::Router;
+use engine_core::input::Boot;
 use engine_core::{Core, Input};
-use engine_store::{Durability, Memory, State, Writer};
+use engine_store::{Durability, Memory, State, Store, Writer};
 use protocol::clock;
 use rustls::ClientConfig;
 use tokio::io::DuplexStream;
@@ -23,7 +24,7 @@ use crate::compose::{self, EngineError};
 use crate::config::{Datacenter, RunnerTimes, WasmConfig};
 use crate::database::Databases;
 use crate::directory::{Directory, News};
-use crate::driver::Driver;
+use crate::driver::{self, Driver};
 use crate::engine::{Engine, OWN_RUNNER};
 use crate::http::Server;
 use crate::inbox::Inbox;
@@ -59,12 +60,9 @@ impl Embedded {
         let directory = Arc::new(Directory::default());
         directory.enter(News::found(&boot));
         let engine = Arc::new(engine(state, directory, folder, Clock::given(clock))?);
-        engine.inbox.push(Input::Booted(boot));
+        let end = drive(&engine, boot, store);
         let wasm = WasmConfig { enabled: true, actors_max: None, actor_memory_bytes: None, memory_bytes: None, dirs: Vec::new() };
         compose::join_own_runner(&engine, folder, &wasm, tls()?)?;
-        let (end, ended) = oneshot::channel();
-        let core = Core::new(engine_core::Config::default());
-        tokio::spawn(Driver::new(core, engine.clone(), Writer::start(store, Durability::Relaxed)).run(ended));
         compose::make_default_namespace(&engine).await?;
         Ok(Embedded { api: api::router(engine.clone()), engine, _end: end })
     }
@@ -90,9 +88,7 @@ impl Embedded {
 
 impl Drop for Embedded {
     fn drop(&mut self) {
-        self.engine.runners.part(OWN_RUNNER);
-        self.engine.readers.stop();
-        self.engine.databases.stop();
+        end(&self.engine);
     }
 }
 
@@ -100,11 +96,39 @@ fn tls() -> Result<Arc<ClientConfig>, EngineError> {
     trust::client_config(None).map_err(EngineError::Trust)
 }
 
+/// Decides, until what it returns is dropped.
+pub(crate) fn drive(engine: &Arc<Engine>, boot: Boot, store: Arc<dyn Store>) -> oneshot::Sender<()> {
+    engine.inbox.push(Input::Booted(boot));
+    let (end, ended) = oneshot::channel();
+    let core = Core::new(engine_core::Config::default());
+    tokio::spawn(Driver::new(core, engine.clone(), Writer::start(store, Durability::Relaxed)).run(ended));
+    end
+}
+
+/// Its runner is dropped with its actors, and nobody reads any more. Waits for what is being read.
+pub(crate) fn end(engine: &Engine) {
+    engine.runners.part(OWN_RUNNER);
+    engine.readers.stop();
+    engine.databases.stop();
+}
+
 /// Everything but a driver and runners.
 pub(crate) fn engine(state: State, directory: Arc<Directory>, folder: &Path, clock: Clock) -> Result<Engine, EngineError> {
     let components = folder.join("components");
     let components =
         Components::open(components.clone(), directory.clone()).map_err(|cause| EngineError::Folder { path: components, cause })?;
+    let outbound = Client::new(Policy::default(), tls()?);
+    engine_with(state, directory, Arc::new(components), Arc::new(outbound), clock)
+}
+
+/// With what may be another engine's.
+pub(crate) fn engine_with(
+    state: State,
+    directory: Arc<Directory>,
+    components: Arc<Components>,
+    outbound: Arc<Client>,
+    clock: Clock,
+) -> Result<Engine, EngineError> {
     Ok(Engine {
         started_ms: clock.now_ms(),
         inbox: Inbox::default(),
@@ -116,17 +140,19 @@ pub(crate) fn engine(state: State, directory: Arc<Directory>, folder: &Path, clo
         readers: Readers::start(state.clone(), READERS).map_err(EngineError::Readers)?,
         databases: Databases::start(state, SQL_THREADS, clock.clone()).map_err(EngineError::Readers)?,
         directory,
-        components: Arc::new(components),
+        components,
         backups: Default::default(),
         room: Default::default(),
         logs: LogBook::start(logs::Place::Memory, logs::LIMITS_IN_MEMORY, clock.clone()).map_err(EngineError::Readers)?,
         clock,
         metrics: Metrics::default(),
-        outbound: Client::new(Policy::default(), tls()?),
+        outbound,
         serverless: Serverless::new(None),
         admin_token: None,
         datacenter: Datacenter::default(),
         runner_times: RunnerTimes::default(),
         public_url: "http://127.0.0.1:6420/".to_string(),
+        checks: None,
+        store_failed: Box::new(driver::exit),
     })
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use engine_core::Input;
 use engine_core::action::Answer;
 use engine_core::input::Operation;
+use engine_store::StoreError;
 use protocol::id::{ActorId, Id, RequestId, RunnerId};
 use protocol::message::ToRunner;
 
@@ -14,6 +15,7 @@ use crate::actor_calls::ActorCalls;
 use crate::auth::{self, AdminToken};
 use crate::backups::Backups;
 use crate::calls::Calls;
+use crate::checks::Checks;
 use crate::clock::Clock;
 use crate::components::Components;
 use crate::config::{Datacenter, RunnerTimes};
@@ -56,7 +58,7 @@ pub struct Engine {
     pub logs: LogBook,
     pub metrics: Metrics,
     /// The way to pools that are called by URL.
-    pub outbound: Client,
+    pub outbound: Arc<Client>,
     pub serverless: Serverless,
     /// None: everybody may do everything.
     pub admin_token: Option<AdminToken>,
@@ -64,7 +66,13 @@ pub struct Engine {
     pub runner_times: RunnerTimes,
     /// Where clients reach this engine, with a slash at its end.
     pub public_url: String,
+    /// Where versions are tried; none: not in this process.
+    pub checks: Option<Checks>,
+    /// What to do when the store has failed, so that nothing can be decided any more.
+    pub store_failed: StoreFailed,
 }
+
+pub type StoreFailed = Box<dyn Fn(&StoreError) + Send + Sync>;
 
 impl Engine {
     pub async fn call(&self, operation: Operation) -> Result<Answer, ApiError> {
@@ -83,6 +91,11 @@ impl Engine {
     /// Whether somebody with this token may use the API, or connect as a runner.
     pub fn authorize(&self, token: Option<&[u8]>) -> Result<(), ApiError> {
         auth::check(self.admin_token.as_ref(), token)
+    }
+
+    /// What the core asked for. If it cannot be read, any answer would be a guess, and a guess may create an actor twice.
+    pub fn known<T>(&self, read: Result<T, StoreError>) -> Option<T> {
+        read.map_err(|error| (self.store_failed)(&error)).ok()
     }
 
     /// The request is over because its client has left, or waited too long. Nothing happens if it was over already.

@@ -5,7 +5,8 @@
 //! - [`config`]: what was typed, checked once.
 //! - [`compose`]: puts the parts together. Start here to see how they hang together.
 //! - [`driver`]: tells the core what happened and does what it asks for; [`inbox`] is what it has yet to be told.
-//! - [`embedded`]: the same parts without a port, on a store in memory and with another clock.
+//! - [`embedded`]: the same parts without a port, on a store in memory and with another clock. [`checks`]: the same once more, around a
+//!   fork of an actor, to try a version on it.
 //! - [`engine`]: what the parts share.
 //! - [`http`]: the main port; sends each request to the [`gateway`] or the [`api`].
 //! - [`gateway`]: requests to actors. [`actor_calls`]: those that actors make. [`requests`]: those in flight. [`incoming`], [`body`], [`window`]: how bodies flow.
@@ -29,6 +30,7 @@ mod auth;
 mod backups;
 mod body;
 mod calls;
+mod checks;
 pub mod cli;
 mod clock;
 mod components;

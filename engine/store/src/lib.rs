@@ -18,7 +18,8 @@
 //! In reading order:
 //! - [`store`]: the trait a backend implements, drawn low; batches, checks, scans.
 //! - [`error`]: what can go wrong, each with a sentence.
-//! - [`rocks`]: the backend on RocksDB. [`memory`]: the one for simulations, which can lose power.
+//! - [`rocks`]: the backend on RocksDB. [`memory`]: the one for simulations, which can lose power. [`fork`]: the one that begins as
+//!   another one was at some moment ([`snapshot`]) and keeps what is written to itself.
 //! - [`format`]: which format a directory has, and who may open it. [`space`]: the room on its disk. [`check`]: reads everything.
 //! - [`writer`]: the one thread that writes: groups what waits into one synced write. [`group`]: how a group is put together.
 //! - [`keys`]: the one table of keys. [`records`]: how each value is laid out.
@@ -30,6 +31,7 @@ pub mod actor_logs;
 pub mod changes;
 pub mod check;
 pub mod error;
+pub mod fork;
 pub mod format;
 pub mod group;
 pub mod keys;
@@ -38,6 +40,7 @@ pub mod merge;
 mod older;
 pub mod records;
 pub mod rocks;
+pub mod snapshot;
 pub mod space;
 pub mod state;
 pub mod store;
@@ -45,8 +48,10 @@ pub mod writer;
 
 pub use actor_logs::ActorLogs;
 pub use error::StoreError;
+pub use fork::Fork;
 pub use memory::Memory;
 pub use rocks::Rocks;
+pub use snapshot::Snapshot;
 pub use state::State;
 pub use store::{Batch, Check, Op, Pair, Persist, Scan, Store};
 pub use writer::{Durability, Figures, Writer};

@@ -10,6 +10,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
 use std::time::Duration;
@@ -17,8 +18,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use protocol::limits::{ACTOR_INPUT_BYTES_MAX, KIB, MIB};
 use rocksdb::{
-    BlockBasedIndexType, BlockBasedOptions, Cache, DB, DBCompressionType, DBRecoveryMode, ErrorKind, LogLevel, LruCacheOptions,
-    Options, ReadOptions, WriteBatch, WriteOptions, checkpoint::Checkpoint,
+    BlockBasedIndexType, BlockBasedOptions, Cache, DB, DBAccess, DBCompressionType, DBRawIteratorWithThreadMode, DBRecoveryMode,
+    ErrorKind, LogLevel, LruCacheOptions, Options, ReadOptions, WriteBatch, WriteOptions, checkpoint::Checkpoint,
 };
 
 use crate::error::StoreError;
@@ -114,6 +115,7 @@ impl Default for Tuning {
 pub struct Rocks {
     /// None only if it could not be opened again.
     db: RwLock<Option<DB>>,
+    reopening: AtomicBool,
     options: Options,
     space: Arc<Space>,
     path: PathBuf,
@@ -163,6 +165,7 @@ impl Rocks {
         synced.set_sync(true);
         Rocks {
             db: RwLock::new(Some(db)),
+            reopening: AtomicBool::new(false),
             options,
             space: Arc::new(Space::new(path, reserve_bytes)),
             path: path.to_owned(),
@@ -197,15 +200,34 @@ impl Rocks {
         self.space.give_up();
     }
 
-    fn db(&self) -> Result<Open<'_>, StoreError> {
+    pub(crate) fn db(&self) -> Result<Open<'_>, StoreError> {
         let open = Open(self.db.read().unwrap_or_else(PoisonError::into_inner));
         open.get().map(drop)?;
         Ok(open)
     }
 
+    /// Whoever holds the database for longer than a read lets it go.
+    pub(crate) fn is_reopening(&self) -> bool {
+        self.reopening.load(Relaxed)
+    }
+
+    /// As of a snapshot of it.
+    pub(crate) fn get_of(snapshot: &rocksdb::Snapshot<'_>, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        let found = snapshot.get_pinned(key).map_err(|error| read_error(&error))?;
+        Ok(found.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    pub(crate) fn scan_of(snapshot: &rocksdb::Snapshot<'_>, scan: Scan<'_>) -> Result<Vec<Pair>, StoreError> {
+        if scan.is_empty() {
+            return Ok(Vec::new());
+        }
+        read(snapshot.raw_iterator_opt(bounds(scan.start, scan.end)), scan)
+    }
+
     /// After the disk had no room for a write: what this process believes of the database's state is thrown away, and read anew
     /// from what is on disk. A record that was written by half ends the log there, so it is as if it had never been.
     fn reopen(&self) -> Result<(), StoreError> {
+        self.reopening.store(true, Relaxed);
         // Reads wait meanwhile; they do not fail.
         let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
         for attempt in 1..=REOPENINGS_MAX {
@@ -213,6 +235,7 @@ impl Rocks {
             match DB::open(&self.options, &self.path) {
                 Ok(opened) => {
                     *db = Some(opened);
+                    self.reopening.store(false, Relaxed);
                     tracing::info!(path = %self.path.display(), "the database was opened again after the disk had been full");
                     return Ok(());
                 }
@@ -297,10 +320,10 @@ impl Rocks {
 }
 
 /// The database, as long as it is not opened again.
-struct Open<'a>(RwLockReadGuard<'a, Option<DB>>);
+pub(crate) struct Open<'a>(RwLockReadGuard<'a, Option<DB>>);
 
 impl Open<'_> {
-    fn get(&self) -> Result<&DB, StoreError> {
+    pub(crate) fn get(&self) -> Result<&DB, StoreError> {
         let closed = || StoreError::Io { doing: "reading", cause: "the database could not be opened again".to_owned() };
         self.0.as_ref().ok_or_else(closed)
     }
@@ -330,34 +353,11 @@ impl Store for Rocks {
     }
 
     fn scan(&self, scan: Scan<'_>) -> Result<Vec<Pair>, StoreError> {
-        let mut pairs = Vec::new();
         if scan.is_empty() {
-            return Ok(pairs);
+            return Ok(Vec::new());
         }
         let db = self.db()?;
-        let mut cursor = db.get()?.raw_iterator_opt(bounds(scan.start, scan.end));
-        if scan.reverse {
-            cursor.seek_to_last();
-        } else {
-            cursor.seek(scan.start);
-        }
-        let mut bytes = 0;
-        while let Some((key, value)) = cursor.item() {
-            let value = if scan.keys_only { &[] } else { value };
-            bytes += key.len() + value.len();
-            pairs.push(Pair { key: Bytes::copy_from_slice(key), value: Bytes::copy_from_slice(value) });
-            if pairs.len() >= scan.limit || bytes >= scan.bytes_max {
-                return Ok(pairs);
-            }
-            if scan.reverse {
-                cursor.prev();
-            } else {
-                cursor.next();
-            }
-        }
-        // A cursor that met an error looks like one at its end.
-        cursor.status().map_err(|error| read_error(&error))?;
-        Ok(pairs)
+        read(db.get()?.raw_iterator_opt(bounds(scan.start, scan.end)), scan)
     }
 
     fn scan_many(&self, ranges: &[KeyRange], bytes_max: usize) -> Result<Option<Vec<Vec<Pair>>>, StoreError> {
@@ -430,6 +430,32 @@ impl Store for Rocks {
     fn poisoned(&self) -> Option<String> {
         self.poison.get().cloned()
     }
+}
+
+fn read<D: DBAccess>(mut cursor: DBRawIteratorWithThreadMode<'_, D>, scan: Scan<'_>) -> Result<Vec<Pair>, StoreError> {
+    let mut pairs = Vec::new();
+    if scan.reverse {
+        cursor.seek_to_last();
+    } else {
+        cursor.seek(scan.start);
+    }
+    let mut bytes = 0;
+    while let Some((key, value)) = cursor.item() {
+        let value = if scan.keys_only { &[] } else { value };
+        bytes += key.len() + value.len();
+        pairs.push(Pair { key: Bytes::copy_from_slice(key), value: Bytes::copy_from_slice(value) });
+        if pairs.len() >= scan.limit || bytes >= scan.bytes_max {
+            return Ok(pairs);
+        }
+        if scan.reverse {
+            cursor.prev();
+        } else {
+            cursor.next();
+        }
+    }
+    // A cursor that met an error looks like one at its end.
+    cursor.status().map_err(|error| read_error(&error))?;
+    Ok(pairs)
 }
 
 fn bounds(start: &[u8], end: Option<&[u8]>) -> ReadOptions {

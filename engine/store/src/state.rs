@@ -249,6 +249,24 @@ impl State {
         Ok(records)
     }
 
+    /// The oldest living actors of a name, from the oldest on.
+    pub fn oldest_by_name(&self, namespace: NamespaceId, name: &str, limit: usize) -> Result<Vec<ActorRecord>, StoreError> {
+        let mut oldest = Vec::new();
+        for partition in Partition::all() {
+            let (start, end) = keys::list_by_name(Kind::LivingByName, partition, namespace, name, None);
+            // The newest come first in each.
+            let scan = Scan { reverse: true, keys_only: true, ..Scan::range(&start, &end, limit) };
+            for pair in self.store.scan(scan)? {
+                oldest.push(keys::parse_by_name(&pair.key)?);
+            }
+        }
+        oldest.sort_unstable();
+        oldest.truncate(limit);
+        let found = oldest.into_iter().map(|(_, actor)| self.actor_record(actor));
+        let found: Vec<Option<ActorRecord>> = found.collect::<Result<_, _>>()?;
+        Ok(found.into_iter().flatten().filter(|record| record.destroy_ms.is_none()).collect())
+    }
+
     /// Notes of a name's actors that could not be migrated, those that `counts` says count: how many of the first
     /// [`HELD_BACK_READ_MAX`] notes, and the first `limit` of them.
     pub fn held_back(

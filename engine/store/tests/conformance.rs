@@ -7,13 +7,20 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rivet_engine_store::rocks::Tuning;
-use rivet_engine_store::{Batch, Memory, Pair, Persist, Rocks, Scan, Store, StoreError};
+use rivet_engine_store::{Batch, Fork, Memory, Pair, Persist, Rocks, Scan, Store, StoreError};
 
 /// Each backend empty, with what must live as long as it.
 fn backends() -> Vec<(&'static str, Arc<dyn Store>, Option<tempfile::TempDir>)> {
     let directory = tempfile::tempdir().expect("the temporary directory can be written");
     let rocks = Rocks::open(directory.path(), &Tuning::default()).expect("a new store opens");
-    vec![("memory", Arc::new(Memory::new()), None), ("rocks", Arc::new(rocks), Some(directory))]
+    let below = tempfile::tempdir().expect("the temporary directory can be written");
+    let empty = Arc::new(Rocks::open(below.path(), &Tuning::default()).expect("a new store opens"));
+    let fork = Fork::whole(Arc::new(empty.snapshot().expect("a thread")));
+    vec![
+        ("memory", Arc::new(Memory::new()), None),
+        ("rocks", Arc::new(rocks), Some(directory)),
+        ("fork", Arc::new(fork), Some(below)),
+    ]
 }
 
 /// One operation of a batch.

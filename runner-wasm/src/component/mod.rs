@@ -22,7 +22,7 @@ use wasmtime::component::{Component, InstancePre, Linker};
 
 use self::cache::Cache;
 use self::handlers::Handlers;
-use crate::config::{COMPONENT_WAIT_MS, PREPARED_MAX};
+use crate::config::{COMPONENT_WAIT_MS, PREPARED_MAX, StartError};
 use crate::host::Host;
 
 /// A component that can be instantiated, and which handlers it has.
@@ -35,6 +35,22 @@ pub struct Prepared {
 
 pub type Outcome = Result<Arc<Prepared>, ComponentRefusal>;
 
+/// What runners that come one after the other have in common, so that the next does not load again what the last one ran.
+pub struct Code {
+    engine: Engine,
+    ready: Mutex<HashMap<ComponentHash, Arc<Prepared>>>,
+}
+
+impl Code {
+    pub fn new() -> Result<Code, StartError> {
+        Ok(Code { engine: crate::sandbox::engine()?, ready: Mutex::default() })
+    }
+
+    pub(crate) fn engine(&self) -> Engine {
+        self.engine.clone()
+    }
+}
+
 pub struct Components {
     engine: Engine,
     linker: Linker<Host>,
@@ -43,6 +59,7 @@ pub struct Components {
     known: Mutex<HashMap<ComponentHash, Known>>,
     /// Held while compiling.
     compiling: tokio::sync::Mutex<()>,
+    code: Option<Arc<Code>>,
 }
 
 enum Known {
@@ -55,9 +72,16 @@ enum Known {
 }
 
 impl Components {
-    pub fn new(engine: Engine, linker: Linker<Host>, cache_dir: cap_std::fs::Dir, link: Arc<dyn FromRunnerLink>) -> Components {
+    /// The engine is that of the code, if there is any.
+    pub fn new(
+        engine: Engine,
+        linker: Linker<Host>,
+        cache_dir: cap_std::fs::Dir,
+        link: Arc<dyn FromRunnerLink>,
+        code: Option<Arc<Code>>,
+    ) -> Components {
         let cache = Cache::new(cache_dir, &engine);
-        Components { engine, linker, cache, link, known: Mutex::default(), compiling: tokio::sync::Mutex::new(()) }
+        Components { engine, linker, cache, link, known: Mutex::default(), compiling: tokio::sync::Mutex::new(()), code }
     }
 
     pub fn ready(&self, hash: ComponentHash) -> Option<Arc<Prepared>> {
@@ -107,7 +131,12 @@ impl Components {
     fn settle(&self, hash: ComponentHash, outcome: &Outcome) {
         let mut known = crate::actor::lock(&self.known);
         match outcome {
-            Ok(prepared) => known.insert(hash, Known::Ready(Arc::clone(prepared))),
+            Ok(prepared) => {
+                if let Some(code) = &self.code {
+                    crate::actor::lock(&code.ready).insert(hash, Arc::clone(prepared));
+                }
+                known.insert(hash, Known::Ready(Arc::clone(prepared)))
+            }
             Err(_) => known.remove(&hash),
         };
         if known.len() > PREPARED_MAX {
@@ -122,6 +151,10 @@ impl Components {
         hash: ComponentHash,
         mut arrived: watch::Receiver<Option<Result<Bytes, String>>>,
     ) -> Outcome {
+        let shared = self.code.as_ref().and_then(|code| crate::actor::lock(&code.ready).get(&hash).cloned());
+        if let Some(prepared) = shared {
+            return Ok(prepared);
+        }
         let components = Arc::clone(self);
         let cached = blocking(move || Ok(components.load(hash))).await?;
         if let Some(prepared) = cached {

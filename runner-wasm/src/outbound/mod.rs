@@ -8,6 +8,7 @@
 
 pub mod policy;
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -85,6 +86,15 @@ impl WasiHttpHooks for Outgoing {
                 return Err(Error::ConnectionLimitReached);
             };
             let target = Target::of(request.uri())?;
+            if let Some(isolated) = &actor.shared.isolated {
+                let to = target.to_string();
+                (isolated.outgoing)(&format!("{} {to}", request.method()));
+                actor.log(
+                    LogLevel::Warn,
+                    format!("an outgoing request to {to} was refused: this is a check, and nothing leaves it"),
+                );
+                return Err(Error::HttpRequestDenied);
+            }
             let connected = async {
                 let addresses = target.addresses(&granted.policy, &actor).await?;
                 // Not before: what the other side hears of must not be lost.
@@ -139,6 +149,13 @@ struct Target {
     host: String,
     port: u16,
     is_tls: bool,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.is_tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}:{}", self.host, self.port)
+    }
 }
 
 impl Target {

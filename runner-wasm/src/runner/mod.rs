@@ -25,7 +25,7 @@ use self::sharded::Sharded;
 use crate::actor::{self, Actor, Answer, Mail, Refused, Request};
 use crate::clock::Clock;
 use crate::component::Components;
-use crate::config::{Config, Grant, StartError};
+use crate::config::{Config, Grant, Isolated, StartError};
 use crate::http::{Route, Routes};
 use crate::sandbox::lanes::Lanes;
 use crate::sandbox::room::Room;
@@ -55,6 +55,7 @@ pub struct Shared {
     pub grants: Arc<[Grant]>,
     pub tls: TlsConnector,
     pub clock: Clock,
+    pub isolated: Option<Isolated>,
     pub limits: Limits,
     /// Which actor has the client's socket.
     pub sockets: Sharded<RequestId, Arc<Actor>>,
@@ -80,6 +81,8 @@ pub struct Metrics {
     pub requests: usize,
     /// How often an actor was put to sleep because its room was needed.
     pub slept_for_room: u64,
+    /// Processor time that guests have used, if it is counted: see [`Isolated`].
+    pub cpu_us: u64,
 }
 
 impl Runner {
@@ -91,12 +94,13 @@ impl Runner {
             opened.map_err(|cause| StartError::Grant { host_path: grant.host_path.clone(), cause })?;
         }
         let link = engine;
-        let engine = sandbox::engine()?;
+        let code = config.isolated.as_ref().map(|isolated| Arc::clone(&isolated.code));
+        let engine = code.as_ref().map_or_else(sandbox::engine, |code| Ok(code.engine()))?;
         let linker = host::linker(&engine)?;
-        let ticker = Ticker::start(&engine)?;
+        let ticker = Ticker::start(&engine, config.isolated.is_some())?;
         let lanes = Lanes::start(runtime.clone()).map_err(StartError::Lanes)?;
         let shared = Shared {
-            components: Arc::new(Components::new(engine.clone(), linker, config.cache_dir, Arc::clone(&link))),
+            components: Arc::new(Components::new(engine.clone(), linker, config.cache_dir, Arc::clone(&link), code)),
             link,
             runtime,
             engine,
@@ -107,6 +111,7 @@ impl Runner {
             grants: config.grants.into(),
             tls: TlsConnector::from(config.tls),
             clock: Clock::new(config.clock),
+            isolated: config.isolated,
             limits: Limits {
                 memory_per_actor_bytes: config.memory_per_actor_bytes,
                 cpu_per_message_ms: config.cpu_per_message_ms,
@@ -133,6 +138,7 @@ impl Runner {
             memory_bytes: room.memory_used_bytes(),
             requests: self.shared.routes.len(),
             slept_for_room: self.shared.slept_for_room.load(Relaxed),
+            cpu_us: self.shared.ticker.used_us(),
         }
     }
 }

@@ -27,11 +27,14 @@ pub struct Ticker {
     parked: AtomicBool,
     ended: AtomicBool,
     thread: OnceLock<Thread>,
+    /// All time is that of the thread, and added up.
+    counts: bool,
+    used_us: AtomicU64,
 }
 
 impl Ticker {
-    pub fn start(engine: &Engine) -> Result<Arc<Ticker>, StartError> {
-        let ticker = Arc::new(Ticker::default());
+    pub fn start(engine: &Engine, counts: bool) -> Result<Arc<Ticker>, StartError> {
+        let ticker = Arc::new(Ticker { counts, ..Ticker::default() });
         let (engine, its) = (engine.weak(), Arc::clone(&ticker));
         let thread = std::thread::Builder::new()
             .name("wasm-ticker".to_string())
@@ -44,6 +47,11 @@ impl Ticker {
     pub fn end(&self) {
         self.ended.store(true, SeqCst);
         self.unpark();
+    }
+
+    /// Of all guests, if it is counted.
+    pub fn used_us(&self) -> u64 {
+        self.used_us.load(Relaxed)
     }
 
     pub fn now(&self) -> u64 {
@@ -105,7 +113,7 @@ pub struct Meter {
     ticker: Arc<Ticker>,
     budget_us: u64,
     spent_us: AtomicU64,
-    /// A tick has passed: what comes now is measured.
+    /// A tick has passed, or all time counts: what comes now is measured.
     is_measured: AtomicBool,
     /// Where the clock that counts stood when the guest came onto its thread: that thread's time, or before the first tick the ticks.
     entered: AtomicU64,
@@ -114,12 +122,13 @@ pub struct Meter {
 impl Meter {
     pub fn new(ticker: Arc<Ticker>, budget_ms: u64) -> Meter {
         let budget_us = budget_ms.saturating_mul(1000);
-        Meter { ticker, budget_us, spent_us: AtomicU64::new(0), is_measured: AtomicBool::new(false), entered: AtomicU64::new(0) }
+        let is_measured = AtomicBool::new(ticker.counts);
+        Meter { ticker, budget_us, spent_us: AtomicU64::new(0), is_measured, entered: AtomicU64::new(0) }
     }
 
     pub fn reset(&self) {
         self.spent_us.store(0, Relaxed);
-        self.is_measured.store(false, Relaxed);
+        self.is_measured.store(self.ticker.counts, Relaxed);
     }
 
     /// For the guest's own thread, while it runs, at a tick.
@@ -145,7 +154,11 @@ impl Meter {
     fn leave(&self) {
         let entered = self.entered.load(Relaxed);
         if self.is_measured.load(Relaxed) {
-            self.spent_us.fetch_add(thread_us().saturating_sub(entered), Relaxed);
+            let more_us = thread_us().saturating_sub(entered);
+            self.spent_us.fetch_add(more_us, Relaxed);
+            if self.ticker.counts {
+                self.ticker.used_us.fetch_add(more_us, Relaxed);
+            }
         } else if self.ticker.now() > entered {
             self.measure();
         }
@@ -195,7 +208,7 @@ mod tests {
     #[test]
     fn the_thread_parks_when_no_guest_runs_and_ticks_again_when_one_does() {
         let engine = crate::sandbox::engine().expect("this machine runs the sandbox");
-        let ticker = Ticker::start(&engine).expect("a thread");
+        let ticker = Ticker::start(&engine, false).expect("a thread");
         let until = |condition: &dyn Fn() -> bool| {
             (0..2_000).any(|_| {
                 std::thread::sleep(Duration::from_millis(1));

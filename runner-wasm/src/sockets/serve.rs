@@ -86,7 +86,11 @@ impl Instance {
         for text in broken {
             actor.log(LogLevel::Error, text);
         }
-        let open: BTreeSet<RequestId> = actor.start.hibernating.iter().copied().collect();
+        let open: BTreeSet<RequestId> = match &actor.shared.isolated {
+            None => actor.start.hibernating.iter().copied().collect(),
+            // As if they were connected: what is said to them goes nowhere.
+            Some(_) => connections.iter().map(|(request, _)| *request).collect(),
+        };
         actor.books().sockets.restore(connections, &open);
         Ok(())
     }

@@ -19,7 +19,7 @@ use engine_core::refusal::Refusal;
 use engine_core::settings::SettingsPatch;
 use futures_util::stream;
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderValue, Uri};
+use http::{HeaderMap, HeaderValue, Uri};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use protocol::component::ComponentInfo;
@@ -156,16 +156,11 @@ pub async fn deploy(
     engine.room.for_growth()?;
     // Before the upload: nobody should send 100 MB to learn of a typing error.
     let namespace = extract::namespace(&engine, &query)?;
-    if name.is_empty() || name.len() > ACTOR_NAME_BYTES_MAX {
-        return Err(Refusal::NameTooLarge { bytes: name.len() }.into());
-    }
-    // What announces to be too long need not be sent.
-    if request.body().size_hint().lower() > COMPONENT_BYTES_MAX {
-        return Err(too_large());
-    }
+    name_fits(&name)?;
+    announced(&request)?;
     // Others wait with their upload: it is not read before its turn.
     let permit = DEPLOYS.acquire().await.map_err(|error| ApiError::internal("the deploy had to be given up", &error))?;
-    let watched = request.headers().get(ACCEPT).is_some_and(|accept| accept == NDJSON);
+    let watched = is_watched(request.headers());
     let arrived = receive(&engine, request).await?;
     let deploy = Deploy { engine, namespace, name, pool, settings, canary };
     // A client that leaves does not stop the deploy: the core goes on, and needs the bytes until it is done.
@@ -186,8 +181,27 @@ pub async fn deploy(
     Ok(ndjson(progress))
 }
 
+pub fn name_fits(name: &str) -> Result<(), ApiError> {
+    match name.len() {
+        1..=ACTOR_NAME_BYTES_MAX => Ok(()),
+        bytes => Err(Refusal::NameTooLarge { bytes }.into()),
+    }
+}
+
+/// What announces to be too long need not be sent.
+pub fn announced(request: &Request) -> Result<(), ApiError> {
+    match request.body().size_hint().lower() {
+        0..=COMPONENT_BYTES_MAX => Ok(()),
+        _ => Err(too_large()),
+    }
+}
+
+pub fn is_watched(headers: &HeaderMap) -> bool {
+    headers.get(ACCEPT).is_some_and(|accept| accept == NDJSON)
+}
+
 /// Streams the body to disk.
-async fn receive(engine: &Engine, request: Request) -> Result<Arrived, ApiError> {
+pub async fn receive(engine: &Engine, request: Request) -> Result<Arrived, ApiError> {
     let failed = |error: std::io::Error| ApiError::internal("the component could not be stored", &error);
     let mut incoming = engine.components.receive().await.map_err(failed)?;
     let mut body = request.into_body();

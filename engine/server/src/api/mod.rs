@@ -6,7 +6,8 @@
 //! In reading order:
 //! - [`extract`]: reads queries and bodies, strictly.
 //! - [`views`]: records as JSON.
-//! - [`namespaces`], [`actors`], [`portable`], [`logs`], [`runners`], [`runner_configs`], [`deployments`], [`versions`], [`backups`], [`about`]: the routes.
+//! - [`namespaces`], [`actors`], [`portable`], [`logs`], [`runners`], [`runner_configs`], [`deployments`], [`versions`], [`checks`],
+//!   [`backups`], [`about`]: the routes.
 //! - [`pool_form`]: a pool's configuration as it is put and shown. [`settings`]: a deployment's, as they are put.
 //! - [`openapi`]: the document that describes all of this; [`schemas`]: values whose types are not the API's.
 //! - [`cors`]: what browsers are told.
@@ -14,6 +15,7 @@
 pub mod about;
 pub mod actors;
 pub mod backups;
+pub mod checks;
 pub mod cors;
 pub mod deployments;
 pub mod extract;
@@ -63,6 +65,7 @@ pub fn router(engine: Arc<Engine>) -> Router {
         .routes(routes!(runner_configs::refresh))
         .routes(routes!(deployments::list))
         .routes(routes!(deployments::get, deployments::deploy, versions::configure))
+        .routes(routes!(checks::check))
         .routes(routes!(versions::activate))
         .routes(routes!(versions::share))
         .routes(routes!(versions::promote))
@@ -84,7 +87,7 @@ pub fn router(engine: Arc<Engine>) -> Router {
 }
 
 /// The core answered a call with something that does not belong to it: a bug, told as one.
-fn unexpected(answer: &Answer) -> ApiError {
+pub fn unexpected(answer: &Answer) -> ApiError {
     ApiError::internal("the engine's answer makes no sense", &format!("{answer:?}"))
 }
 

@@ -14,6 +14,7 @@ use tokio::fs::File;
 use tokio_util::io::ReaderStream;
 
 use crate::api::settings::SETTINGS_HEADER;
+use crate::cli::check::{self, CheckArgs};
 use crate::cli::deployments::{WaitArgs, standing};
 use crate::cli::settings::{self, SettingsArgs};
 use crate::cli::{Outcome, TargetArgs, print};
@@ -41,6 +42,9 @@ pub struct DeployArgs {
 
     #[command(flatten)]
     settings: SettingsArgs,
+
+    #[command(flatten)]
+    pub check: CheckArgs,
 
     #[command(flatten)]
     wait: WaitArgs,
@@ -73,6 +77,10 @@ pub async fn run(args: DeployArgs) -> Outcome {
     }
 
     let (client, settings) = (args.target.client()?, args.settings.json()?);
+    if args.check.is_wanted() {
+        let (component, json) = (upload(file, bytes), args.target.json);
+        return check::run(&client, &args.check, check::Sent { name: &name, settings: &settings, component, json }).await;
+    }
     let mut query = vec![("pool", args.pool.as_str())];
     query.extend(args.canary.as_deref().map(|share| ("canary", share)));
     let request = client.request(Method::PUT, &["deployments", &name], &query).header(SETTINGS_HEADER, one_line(&settings));
@@ -111,7 +119,7 @@ pub async fn run(args: DeployArgs) -> Outcome {
 }
 
 /// A header's value: other characters than those of ASCII as JSON's escapes.
-fn one_line(settings: &Value) -> String {
+pub fn one_line(settings: &Value) -> String {
     let mut line = String::new();
     for char in settings.to_string().chars() {
         match char.is_ascii_graphic() || char == ' ' {

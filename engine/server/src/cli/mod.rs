@@ -6,13 +6,14 @@
 //! In reading order:
 //! - [`start`]: runs the engine until it is told to stop. [`configured`]: says how it would.
 //! - [`runner`]: runs actors for an engine elsewhere. [`process`]: what both are as processes.
-//! - [`deploy`], [`deployments`], [`actors`], [`logs`]: what can be done. [`settings`]: what a deployment gives its actors.
+//! - [`deploy`], [`check`], [`deployments`], [`actors`], [`logs`]: what can be done. [`settings`]: what a deployment gives its actors.
 //! - [`backup`]: copies of the data directory. [`doctor`]: what is wrong with it.
 //! - [`new`]: writes a project; talks to nobody. [`dev`]: builds and deploys it whenever it changes.
 //! - [`client`]: the way to the engine. [`print`]: tables, moments, lines.
 
 mod actors;
 mod backup;
+mod check;
 mod client;
 mod configured;
 mod deploy;

@@ -131,8 +131,20 @@ impl Connection {
 
 pub type Ran = (Result<DatabaseAnswer, DatabaseError>, Option<DatabaseChanges>);
 
+/// As it is in the state, for reading. Whatever is written to it is gone with it.
+pub fn open_to_read(state: &State, actor: ActorId) -> Result<Option<Database>, DatabaseError> {
+    let (head, clock) = (head_of(state, actor)?, Clock::default());
+    if head.size_pages == 0 {
+        return Ok(None);
+    }
+    let pages = StoredPages { state: state.clone(), actor, head, moved: Arc::default() };
+    let now_ms = move || i64::try_from(clock.now_ms()).unwrap_or(i64::MAX);
+    let opened = Database::open(Box::new(pages), Box::new(now_ms), Limits::default());
+    opened.map(Some).map_err(|error| words::error(&error))
+}
+
 /// A database that was never written is empty.
-fn head_of(state: &State, actor: ActorId) -> Result<DatabaseHead, DatabaseError> {
+pub fn head_of(state: &State, actor: ActorId) -> Result<DatabaseHead, DatabaseError> {
     let (head, _) = state.pages(actor, &[]).map_err(|error| unreadable(actor, &error))?;
     Ok(head.unwrap_or_default())
 }

@@ -18,6 +18,7 @@ mod statements;
 mod tests;
 mod words;
 
+pub use connection::{head_of, open_to_read};
 pub use pages::read_pages;
 pub use statements::{Databases, run_sql};
 
