@@ -13,8 +13,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use bytes::Bytes;
 use protocol::limits::{ACTOR_INPUT_BYTES_MAX, KIB, MIB};
 use rocksdb::{
-    BlockBasedIndexType, BlockBasedOptions, Cache, DB, DBCompressionType, DBRecoveryMode, ErrorKind, LogLevel, LruCacheOptions,
-    Options, ReadOptions, WriteBatch, WriteOptions,
+    BlockBasedIndexType, BlockBasedOptions, Cache, DB, DBCompressionType, DBRecoveryMode, Env, ErrorKind, LogLevel,
+    LruCacheOptions, Options, ReadOptions, WriteBatch, WriteOptions,
 };
 
 use crate::error::StoreError;
@@ -342,6 +342,13 @@ fn options(tuning: &Tuning) -> Options {
     if tuning.short_lived {
         options.add_compact_on_deletion_collector_factory(DELETIONS_WINDOW, DELETIONS_IN_WINDOW, DELETIONS_SHARE);
         options.set_periodic_compaction_seconds(COMPACTED_EVERY_S);
+        // All databases of a process share its threads: with as many more, the state's never wait for these. Each database
+        // uses no more than its own number.
+        if let Ok(mut env) = Env::new() {
+            env.set_background_threads(BACKGROUND_JOBS_MAX);
+            env.set_high_priority_background_threads(BACKGROUND_JOBS_MAX);
+            options.set_env(&env);
+        }
     }
     options
 }
