@@ -19,7 +19,7 @@ use bytes::Bytes;
 use protocol::limits::{ACTOR_INPUT_BYTES_MAX, KIB, MIB};
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, DB, DBAccess, DBCompressionType, DBRawIteratorWithThreadMode, DBRecoveryMode,
-    ErrorKind, LogLevel, LruCacheOptions, Options, ReadOptions, WriteBatch, WriteOptions, checkpoint::Checkpoint,
+    Env, ErrorKind, LogLevel, LruCacheOptions, Options, ReadOptions, WriteBatch, WriteOptions, checkpoint::Checkpoint,
 };
 
 use crate::error::StoreError;
@@ -506,6 +506,13 @@ fn options(tuning: &Tuning) -> Options {
     if tuning.short_lived {
         options.add_compact_on_deletion_collector_factory(DELETIONS_WINDOW, DELETIONS_IN_WINDOW, DELETIONS_SHARE);
         options.set_periodic_compaction_seconds(COMPACTED_EVERY_S);
+        // All databases of a process share its threads: with as many more, the state's never wait for these. Each database
+        // uses no more than its own number.
+        if let Ok(mut env) = Env::new() {
+            env.set_background_threads(BACKGROUND_JOBS_MAX);
+            env.set_high_priority_background_threads(BACKGROUND_JOBS_MAX);
+            options.set_env(&env);
+        }
     }
     options
 }

@@ -108,6 +108,16 @@ fn what_waits_is_bounded_and_the_oldest_goes() {
 }
 
 #[test]
+fn who_floods_takes_nothing_from_who_is_quiet() {
+    let mut waiting = Waiting::new(u64::MAX);
+    waiting.push(actor(0), LogSource::Actor, lines(["quiet".to_string()]));
+    for number in 0..6_000 {
+        waiting.push(actor(1 + number % 60), LogSource::Actor, lines(["x".repeat(LOG_LINE_BYTES_MAX)]));
+    }
+    assert_eq!(waiting.read(actor(0), Between::ALL, 9, 999).len(), 1, "sixty flood, and its line is there");
+}
+
+#[test]
 fn a_flood_drops_lines_and_keeps_the_book() {
     let folder = tempfile::tempdir().expect("the temporary directory can be written");
     let book = open(folder.path());

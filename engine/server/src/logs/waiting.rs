@@ -87,7 +87,11 @@ impl Waiting {
                 dropped += 1;
             }
             while self.bytes > WAITING_BYTES_MAX {
-                let Some(page) = self.turns.front().and_then(|first| self.pages.get_mut(first)) else { break };
+                // Who has more than his part pays for what he adds; else who has waited longest.
+                let part = WAITING_BYTES_MAX / self.pages.len().max(1);
+                let is_greedy = self.pages.get(&actor).is_some_and(|page| page.bytes > part);
+                let from = if is_greedy { Some(&actor) } else { self.turns.front() };
+                let Some(page) = from.and_then(|from| self.pages.get_mut(from)) else { break };
                 let freed = page.drop_oldest();
                 match freed {
                     0 => self.turns.rotate_left(1),
