@@ -11,6 +11,7 @@ use protocol::limits::{
     BODY_CHUNK_BYTES_MAX, KIB, KV_LIST_BYTES_MAX, KV_LIST_ENTRIES_MAX, KV_VALUE_BYTES_MAX, KV_WRITE_BYTES_MAX, MIB,
     REQUEST_BODY_BYTES_MAX, SOCKET_UNACKED_MESSAGES_MAX, SOCKETS_PER_ACTOR_MAX,
 };
+use protocol::trace::Spans;
 
 pub const MEMORY_PER_ACTOR_BYTES: usize = 128 * MIB;
 /// What all guests together may take. An actor counts with what its memory has grown by, and a sixteenth of what it began with.
@@ -172,6 +173,8 @@ pub struct Config {
     pub grants: Vec<Grant>,
     /// In place of the machine's, for tests.
     pub clock: Option<Arc<dyn Clock>>,
+    /// Where spans go, if requests are traced.
+    pub spans: Option<Arc<dyn Spans>>,
 }
 
 impl Config {
@@ -186,6 +189,7 @@ impl Config {
             idle_before_sleep_ms: IDLE_BEFORE_SLEEP_MS,
             grants: Vec::new(),
             clock: None,
+            spans: None,
         }
     }
 }

@@ -33,6 +33,8 @@ pub struct Engine {
     folder: TempDir,
     /// Flags of `start` beside those that every engine gets.
     flags: Vec<String>,
+    /// And variables of its environment.
+    variables: Vec<(String, String)>,
     /// How often it was started.
     starts: u32,
     process: Option<Process>,
@@ -72,12 +74,26 @@ impl Engine {
         engine
     }
 
+    /// The same, with these variables in its environment.
+    pub async fn start_in(variables: &[(&str, &str)], flags: &[&str]) -> Engine {
+        let mut engine = Engine::in_environment(variables, flags);
+        engine.restart().await;
+        engine
+    }
+
+    /// One that does not run yet.
+    pub fn in_environment(variables: &[(&str, &str)], flags: &[&str]) -> Engine {
+        let mut engine = Engine::new(flags);
+        engine.variables = variables.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        engine
+    }
+
     fn new(flags: &[&str]) -> Engine {
         // No proxy: what the environment names is for other hosts.
         let http = reqwest::Client::builder().no_proxy().timeout(ANSWER_WITHIN).build().expect("a client without TLS");
         let folder = TempDir::new().expect("a folder for the data");
         let flags = flags.iter().map(|flag| flag.to_string()).collect();
-        Engine { folder, flags, starts: 0, process: None, runner: None, url: String::new(), http }
+        Engine { folder, flags, variables: Vec::new(), starts: 0, process: None, runner: None, url: String::new(), http }
     }
 
     /// Starts it on the same data, on another port.
@@ -117,6 +133,7 @@ impl Engine {
         self.starts += 1;
         let mut command = command();
         command.args(["start", "--port", port, "--data-dir"]).arg(self.data_dir()).args(&self.flags);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         self.process = Some(Process::start("the engine", command, self.folder.path(), &self.starts.to_string()));
     }
 
@@ -146,6 +163,11 @@ impl Engine {
         let code = self.process.as_mut().expect("it runs until it is waited for").ended().await;
         self.process = None;
         code
+    }
+
+    /// What it has logged since it was started.
+    pub fn log(&self) -> String {
+        self.process.as_ref().expect("the engine runs").log()
     }
 
     fn signal(&self, signal: i32) {

@@ -29,12 +29,14 @@ use crate::inbox::Inbox;
 use crate::logs::LogBook;
 use crate::metrics::Metrics;
 use crate::readers::Readers;
+use crate::readiness::{Readiness, Reason};
 use crate::requests::Requests;
 use crate::runners::Runners;
 use crate::serverless::Serverless;
 use crate::serverless::client::Client;
 use crate::serverless::policy::Policy;
 use crate::sockets::Sockets;
+use crate::telemetry::Telemetry;
 
 /// What may be on its way over a connection, in each direction.
 const PIPE_BYTES: usize = 64 * 1024;
@@ -64,6 +66,7 @@ impl Embedded {
         let core = Core::new(engine_core::Config::default());
         tokio::spawn(Driver::new(core, engine.clone(), Writer::start(store, Durability::Relaxed)).run(ended));
         compose::make_default_namespace(&engine).await?;
+        engine.readiness.clear(Reason::Starting);
         Ok(Embedded { api: api::router(engine.clone()), engine, _end: end })
     }
 
@@ -114,6 +117,9 @@ pub(crate) fn engine(state: State, directory: Arc<Directory>, folder: &Path, clo
         components: Arc::new(components),
         logs: LogBook::default(),
         metrics: Metrics::default(),
+        readiness: Arc::new(Readiness::default()),
+        telemetry: Arc::new(Telemetry::default()),
+        trace_propagation: false,
         outbound: Client::new(Policy::default()).map_err(EngineError::Tls)?,
         serverless: Serverless::new(None),
         admin_token: None,

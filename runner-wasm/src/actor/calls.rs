@@ -111,7 +111,9 @@ pub async fn guarded<R>(
 ) -> Result<R, Failure> {
     actor.meter.reset();
     actor.share.begin();
-    match actor.meter.run(call, deadline).await {
+    let called = actor.meter.run(call, deadline).await;
+    actor.shared.message_runs.count(actor.meter.ran());
+    match called {
         Some(Ok(result)) => Ok(result),
         Some(Err(error)) => Err(trap::failure(actor, handler, &error)),
         None => {

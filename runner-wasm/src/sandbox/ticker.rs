@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, O
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::thread::Thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wasmtime::{Engine, EngineWeak};
 
@@ -107,16 +107,23 @@ pub struct Meter {
     spent_us: AtomicU64,
     /// Where the clock that counts stood when the guest came onto its thread.
     entered_us: AtomicU64,
+    /// How long it was on a thread: finer than what is compared with the budget, and without a system call.
+    ran_us: AtomicU64,
 }
 
 impl Meter {
     pub fn new(ticker: Arc<Ticker>, budget_ms: u64) -> Meter {
         let budget_us = budget_ms.saturating_mul(1000);
-        Meter { ticker, budget_us, spent_us: AtomicU64::new(0), entered_us: AtomicU64::new(0) }
+        Meter { ticker, budget_us, spent_us: AtomicU64::new(0), entered_us: AtomicU64::new(0), ran_us: AtomicU64::new(0) }
     }
 
     pub fn reset(&self) {
         self.spent_us.store(0, Relaxed);
+        self.ran_us.store(0, Relaxed);
+    }
+
+    pub fn ran(&self) -> Duration {
+        Duration::from_micros(self.ran_us.load(Relaxed))
     }
 
     /// For the guest's own thread, while it runs.
@@ -135,7 +142,10 @@ impl Meter {
                 let spent_us = self.spent_us.load(Relaxed);
                 let entered_us = self.clock_us(spent_us);
                 self.entered_us.store(entered_us, Relaxed);
+                let since = Instant::now();
                 let polled = guest.as_mut().poll(cx);
+                let ran_us = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+                self.ran_us.fetch_add(ran_us, Relaxed);
                 self.spent_us.store(spent_us + self.clock_us(spent_us).saturating_sub(entered_us), Relaxed);
                 polled
             };

@@ -6,7 +6,8 @@
 //! In reading order:
 //! - [`extract`]: reads queries and bodies, strictly.
 //! - [`views`]: records as JSON.
-//! - [`namespaces`], [`actors`], [`logs`], [`runners`], [`runner_configs`], [`deployments`], [`versions`], [`about`]: the routes.
+//! - [`namespaces`], [`actors`], [`logs`], [`runners`], [`runner_configs`], [`deployments`], [`versions`], [`about`], [`tracing`]:
+//!   the routes.
 //! - [`pool_form`]: a pool's configuration as it is put and shown. [`settings`]: a deployment's, as they are put.
 //! - [`openapi`]: the document that describes all of this; [`schemas`]: values whose types are not the API's.
 //! - [`cors`]: what browsers are told.
@@ -24,6 +25,7 @@ pub mod runner_configs;
 pub mod runners;
 pub mod schemas;
 pub mod settings;
+pub mod tracing;
 pub mod versions;
 pub mod views;
 
@@ -65,11 +67,12 @@ pub fn router(engine: Arc<Engine>) -> Router {
         .routes(routes!(versions::retry))
         .routes(routes!(versions::of_actor, versions::pin, versions::unpin))
         .routes(routes!(about::datacenters))
+        .routes(routes!(tracing::get, tracing::put))
         .routes(routes!(about::fanout))
         .routes(routes!(about::metadata))
         .routes(routes!(openapi::document))
         .layer(middleware::from_fn(cors::of_routes));
-    let (router, described) = api.routes(routes!(about::health)).split_for_parts();
+    let (router, described) = api.routes(routes!(about::health)).routes(routes!(about::ready)).split_for_parts();
     router
         .merge(dashboard::router())
         .fallback(cors::not_found)

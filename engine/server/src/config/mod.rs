@@ -7,7 +7,7 @@
 //! - [`keys`]: the table of keys.
 //! - [`sources`]: files, environment, command line. [`nested`]: JSON5 of bounded depth.
 //! - [`args`]: the flags of `start`.
-//! - [`said`]: reads values of what was said; [`show`] prints them.
+//! - [`said`]: reads values of what was said; [`show`] prints them. [`telemetry`]: variables about a collector.
 
 pub mod args;
 pub mod keys;
@@ -15,10 +15,12 @@ mod nested;
 mod said;
 pub mod show;
 pub mod sources;
+pub mod telemetry;
 
 use std::env;
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use engine_store::Durability;
 use protocol::limits::MIB;
@@ -28,6 +30,7 @@ use crate::auth::AdminToken;
 use crate::config::args::StartArgs;
 use crate::config::said::All;
 use crate::config::sources::Sources;
+use crate::config::telemetry::TelemetryConfig;
 use crate::serverless::policy::Policy;
 
 const PORT_DEFAULT: u16 = 6420;
@@ -37,6 +40,11 @@ pub const HOST_WITH_TOKEN: &str = "::";
 /// How far from the main port the two others are, unless they are named: as in the original.
 const PEER_PORT_DISTANCE: u16 = 1;
 const METRICS_PORT_DISTANCE: u16 = 10;
+/// What a request under way has when the engine is told to stop: what container engines give a process in all.
+const SHUTDOWN_REQUESTS_S: u64 = 10;
+const SHUTDOWN_ACTORS_S: u64 = 5;
+/// Runners to be told, what waits to be written, traces to leave.
+const SHUTDOWN_REST_S: u64 = 30;
 /// What `batch` alone means.
 const BATCH_MS_DEFAULT: u64 = 100;
 /// A longer time would not be a bound that anybody could rely on.
@@ -65,6 +73,19 @@ pub struct DirGrant {
 pub enum LogFormat {
     Text,
     Json,
+}
+
+/// How long the parts of an orderly end may take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Shutdown {
+    /// New connections are taken for so long after readiness has become false: a load balancer has to see it first.
+    pub delay: Duration,
+    /// Requests under way have so long to finish.
+    pub requests: Duration,
+    /// And actors to fall asleep.
+    pub actors: Duration,
+    /// All of it; then the process ends as it is.
+    pub force: Duration,
 }
 
 /// Where to listen.
@@ -140,6 +161,11 @@ pub struct Config {
     pub durability: Durability,
     pub wasm: WasmConfig,
     pub log_format: LogFormat,
+    /// None: nothing leaves.
+    pub telemetry: Option<TelemetryConfig>,
+    pub shutdown: Shutdown,
+    /// Runners that connect get the trace as the gateway goes on with it, and not as the client has sent it.
+    pub trace_propagation: bool,
     /// Keys that were given and change nothing: a sentence each.
     pub without_effect: Vec<String>,
 }
@@ -169,11 +195,13 @@ pub struct RunnerConfig {
     /// The engine's, if it is configured on this machine.
     pub token: Option<String>,
     pub log_format: LogFormat,
+    pub telemetry: Option<TelemetryConfig>,
 }
 
 impl RunnerConfig {
     pub fn new(said: &All) -> Result<RunnerConfig, ConfigError> {
-        Ok(RunnerConfig { wasm: wasm(said)?, token: said.text("auth.admin_token"), log_format: log_format(said)? })
+        let telemetry = telemetry::telemetry(|name| env::var(name).ok())?;
+        Ok(RunnerConfig { wasm: wasm(said)?, token: said.text("auth.admin_token"), log_format: log_format(said)?, telemetry })
     }
 }
 
@@ -202,6 +230,9 @@ impl Config {
             durability: said.read("durability", parse_durability)?.unwrap_or(Durability::Sync),
             wasm: wasm(said)?,
             log_format: log_format(said)?,
+            telemetry: telemetry::telemetry(|name| env::var(name).ok())?,
+            shutdown: shutdown(said)?,
+            trace_propagation: said.flag("guard.trace_propagation").unwrap_or(false),
             without_effect: said.without_effect(),
         })
     }
@@ -314,6 +345,25 @@ fn policy(said: &All) -> Result<Policy, ConfigError> {
         allow_hosts: said.texts("outbound.allow_hosts").unwrap_or_default().iter().map(|host| host.to_ascii_lowercase()).collect(),
         max_redirects: said.whole("outbound.max_redirects").unwrap_or(default.max_redirects),
     })
+}
+
+fn shutdown(said: &All) -> Result<Shutdown, ConfigError> {
+    let seconds = |key: &str, default: u64| Duration::from_secs(said.whole(key).unwrap_or(default));
+    let [delay_key, requests_key, actors_key] =
+        ["runtime.shutdown_delay_duration", "runtime.guard_shutdown_duration", "runtime.worker_shutdown_duration"];
+    let (delay, requests) = (seconds(delay_key, 0), seconds(requests_key, SHUTDOWN_REQUESTS_S));
+    let actors = seconds(actors_key, SHUTDOWN_ACTORS_S);
+    let all = delay + requests + actors + Duration::from_secs(SHUTDOWN_REST_S);
+    let force = seconds("runtime.force_shutdown_duration", all.as_secs());
+    if force < delay + requests + actors {
+        return Err(ConfigError(format!(
+            "runtime.force_shutdown_duration: {} s is less than {delay_key}, {requests_key} and {actors_key} together, {} s; \
+             make it longer, or one of them shorter",
+            force.as_secs(),
+            (delay + requests + actors).as_secs()
+        )));
+    }
+    Ok(Shutdown { delay, requests, actors, force })
 }
 
 fn wasm(said: &All) -> Result<WasmConfig, ConfigError> {
