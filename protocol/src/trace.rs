@@ -264,6 +264,11 @@ pub fn follow<F: Future>(followed: Followed, future: F) -> Follow<F> {
     Follow { followed, future }
 }
 
+/// For a task of its own that works on the current request too.
+pub fn carry<F: Future>(future: F) -> Follow<F> {
+    follow(current(Followed::clone), future)
+}
+
 pin_project! {
     /// See [`follow`].
     pub struct Follow<F> {

@@ -31,6 +31,7 @@ use crate::engine::Engine;
 use crate::gateway::route::{Route, is_upgrade, route};
 use crate::gateway::{self, cors};
 use crate::incoming::RequestBody;
+use crate::metrics::known;
 use crate::prompt::Prompt;
 use crate::ray::{self, X_RIVET_RAY_ID};
 use crate::runners::connect;
@@ -167,7 +168,14 @@ impl Server {
     async fn answer(&self, request: Request<RequestBody>) -> Result<Response<Body>, Infallible> {
         let ray = ray::of(request.headers());
         let followed = Followed { ray: Some(ray.clone()), parent: None };
-        let mut response = trace::follow(followed, self.routed(request, &ray)).await;
+        let answered = async {
+            let (method, began) = (known(request.method()), Instant::now());
+            let response = self.routed(request, &ray).await;
+            let (status, took_ms) = (response.status().as_u16(), began.elapsed().as_millis() as u64);
+            tracing::debug!(method, status, took_ms, "a request is answered");
+            response
+        };
+        let mut response = trace::follow(followed, answered).await;
         response.headers_mut().insert(X_RIVET_RAY_ID, ray);
         Ok(response)
     }

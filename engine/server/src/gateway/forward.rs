@@ -98,7 +98,7 @@ async fn start(engine: &Arc<Engine>, wish: Wish, head: Head, streamed: Option<Re
     let client = Client { engine: engine.clone(), request, link: None };
     if let Some((body, dispatched, credit)) = sending {
         // Ends by itself with the request's entry, which holds the other end of `dispatched`.
-        tokio::spawn(Sending { engine: engine.clone(), request, body, dispatched, credit }.run());
+        tokio::spawn(trace::carry(Sending { engine: engine.clone(), request, body, dispatched, credit }.run()));
     }
     let Wish { target, skip_ready_wait, deadline, is_head } = wish;
     engine.inbox.push(Input::Request { request, target, kind: RequestKind::Http, skip_ready_wait });
