@@ -8,10 +8,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
-use rivet_tests::address::by_key;
+use protocol::wire::RunnerVersion;
+use protocol::wire::tunnel::{ToEnvoyTunnel, ToRivetTunnel};
+use rivet_tests::address::{by_id, by_key};
 use rivet_tests::collector::{Collector, Span};
 use rivet_tests::engine::run_with;
-use rivet_tests::{Call, Engine, Runner, until};
+use rivet_tests::{Call, Engine, Envoy, Runner, until};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -140,6 +142,37 @@ async fn a_runner_elsewhere_goes_on_with_the_trace() {
     let commit = collector.named("actor.commit", 1).await.remove(0);
     assert_eq!((actor.trace, actor.parent), (gateway.trace.clone(), gateway.id));
     assert_eq!((commit.trace, commit.parent), (gateway.trace, actor.id));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runner_that_connects_gets_the_header_as_it_came_unless_it_is_configured() {
+    let (collector, url) = Collector::start().await;
+    let brought = format!("00-{TRACE}-{CALLER}-01");
+    for (count, propagates) in [(1, "false"), (2, "true")] {
+        let engine = Engine::start_in(&[on(&url, "0"), vec![("RIVET__GUARD__TRACE_PROPAGATION", propagates)]].concat(), &[]).await;
+        // A pool without any rules: a legacy runner makes it by connecting.
+        let (maker, _) = Envoy::connect_legacy(&engine, "default", "maker", RunnerVersion::NEWEST, 0).await;
+        maker.socket.close().await;
+        let mut envoy = Envoy::connect(&engine, "default", "envoy-one").await;
+        let (actor, _) = engine.get_or_create("web", "a", None).await;
+        let at = envoy.start().await;
+        envoy.running(&at).await;
+        let call = Call::get(by_id(&actor, "/x")).header("traceparent", brought.as_str());
+        let serve = async {
+            let (id, message) = envoy.tunnel().await;
+            let ToEnvoyTunnel::RequestStart { headers, .. } = message else { panic!("{message:?}") };
+            let answer =
+                ToRivetTunnel::ResponseStart { status: 200, headers: Default::default(), body: Some("".into()), stream: false };
+            envoy.respond(id, answer).await;
+            headers.into_iter().find(|(name, _)| name == "traceparent").map(|(_, value)| value)
+        };
+        let (answer, came) = tokio::join!(engine.send(call), serve);
+        answer.expect_ok("a request");
+        let gateway = collector.named("gateway.request", count).await.pop().expect("as many");
+        assert_eq!((gateway.trace.as_str(), gateway.parent.as_str()), (TRACE, CALLER));
+        let expected = if propagates == "true" { format!("00-{TRACE}-{}-01", gateway.id) } else { brought.clone() };
+        assert_eq!(came, Some(expected), "guard.trace_propagation {propagates}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -245,12 +245,13 @@ pub async fn run(
     // After the requests under way: some of them are theirs to answer.
     engine.runners.leave(Duration::from_millis(LEAVE_MS_MAX)).await;
     engine.serverless.close();
+    // While the driver still tells its figures.
+    telemetry.end().await;
     drop(end);
     let writer = driver.await.map_err(|error| EngineError::Driver(Some(error)))?;
     // Joins threads that are waiting for the disk.
     manager.status("writing out the store");
     tokio::task::block_in_place(|| close(writer, &engine, store));
-    telemetry.end().await;
     tracing::info!("stopped");
     Ok(())
 }
