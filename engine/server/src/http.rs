@@ -170,9 +170,9 @@ impl Server {
         let followed = Followed { ray: Some(ray.clone()), parent: None };
         let answered = async {
             let (method, began) = (known(request.method()), Instant::now());
-            let response = self.routed(request, &ray).await;
-            let (status, took_ms) = (response.status().as_u16(), began.elapsed().as_millis() as u64);
-            tracing::debug!(method, status, took_ms, "a request is answered");
+            let response = self.routed(request, &ray, began).await;
+            let status = response.status().as_u16();
+            tracing::debug!(method, status, took_ms = began.elapsed().as_millis() as u64, "a request is answered");
             response
         };
         let mut response = trace::follow(followed, answered).await;
@@ -180,7 +180,7 @@ impl Server {
         Ok(response)
     }
 
-    async fn routed(&self, request: Request<RequestBody>, ray: &HeaderValue) -> Response<Body> {
+    async fn routed(&self, request: Request<RequestBody>, ray: &HeaderValue, began: Instant) -> Response<Body> {
         if self.engine.sockets.is_stopping() && !PROBES.contains(&request.uri().path()) {
             return stopping(request.version());
         }
@@ -193,10 +193,11 @@ impl Server {
                 gateway::socket::answer(&self.engine, routed, request.into_parts().0, ray)
             }
             Ok(Route::Actor(to)) => {
-                let began = Instant::now();
                 let (parts, body) = request.into_parts();
                 let mut span = gateway::span(&self.engine, &to, &parts, ray);
-                trace::replace(Followed::inside(&span));
+                if !span.is_none() {
+                    trace::replace(Followed::inside(&span));
+                }
                 let response = gateway::answer(&self.engine, to, parts, body, ray).await;
                 let status = response.status().as_u16();
                 span.set("http.response.status_code", || u64::from(status));
