@@ -9,11 +9,12 @@ use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use protocol::wire::RunnerVersion;
 use reqwest::Method;
 use rivet_tests::address::by_key;
 use rivet_tests::engine::run_with;
 use rivet_tests::process::{Process, command};
-use rivet_tests::{Call, Engine, Socket, until};
+use rivet_tests::{Call, Engine, Envoy, Socket, until};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -154,7 +155,7 @@ async fn what_takes_too_long_is_cut_off_and_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_signal_and_a_time_that_is_over_end_it_at_once() {
+async fn a_second_signal_ends_it_at_once() {
     let grace = ("RIVET__RUNTIME__GUARD_SHUTDOWN_DURATION", "600");
     let hang = by_key("web", "a", "/stream?n=1000&every_ms=1000");
     let mut engine = Engine::start_in(&[grace], &[]).await;
@@ -178,6 +179,26 @@ async fn a_second_signal_and_a_time_that_is_over_end_it_at_once() {
     let done = run_with(&["start", "--port", "0", "--data-dir", "/nowhere"], &shorter).await;
     assert_eq!(done.code, Some(1), "{}", done.err);
     assert!(done.err.contains("runtime.force_shutdown_duration: 1 s is less than"), "{}", done.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_that_is_over_ends_it_whatever_it_waits_for() {
+    let times =
+        [("GUARD", "0"), ("WORKER", "0"), ("FORCE", "1")].map(|(part, s)| (format!("RIVET__RUNTIME__{part}_SHUTDOWN_DURATION"), s));
+    let times: Vec<(&str, &str)> = times.iter().map(|(name, s)| (name.as_str(), *s)).collect();
+    let mut engine = Engine::start_in(&times, &[]).await;
+    // A runner that does not listen any more: the engine would wait longer for it.
+    let (envoy, _) = Envoy::connect_legacy(&engine, "default", "deaf", RunnerVersion::NEWEST, 0).await;
+    let began = Instant::now();
+    engine.tell_to_stop();
+    until("it says why", async || {
+        let log = engine.log();
+        log.contains("stopped at once: runtime.force_shutdown_duration is over").then_some(()).ok_or(log)
+    })
+    .await;
+    assert_eq!(engine.ended().await, Some(1));
+    assert!(began.elapsed() >= Duration::from_millis(900), "not before its time: {:?}", began.elapsed());
+    drop(envoy);
 }
 
 #[tokio::test(flavor = "multi_thread")]
