@@ -4,7 +4,7 @@
 //! encoding; others get them through a wire codec, which is a translation and nothing more. So there is one set of messages,
 //! and neither side can tell how far away the other is.
 //!
-//! Holds no decisions, no sockets and no clock.
+//! Holds no decisions, no sockets and no clock; only spans take the time.
 //!
 //! In reading order:
 //! - [`id`]: names of actors, namespaces, requests.
@@ -14,16 +14,18 @@
 //! - [`database`]: those about an actor's SQLite database.
 //! - [`component`]: what is known of a deployed component. [`outbound`]: how the places are written that it may send requests to.
 //! - [`link`]: the two doors the messages go through.
-//! - [`clock`]: time that a test turns by hand.
+//! - [`clock`]: time that a test turns by hand. [`trace`]: what follows a request. [`histogram`]: how long things took.
 //! - [`wire`]: the same as bytes, for runners elsewhere.
 
 pub mod clock;
 pub mod component;
 pub mod database;
+pub mod histogram;
 pub mod id;
 pub mod key;
 pub mod limits;
 pub mod link;
 pub mod message;
 pub mod outbound;
+pub mod trace;
 pub mod wire;

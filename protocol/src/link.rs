@@ -17,6 +17,12 @@ pub trait ToRunnerLink: Send + Sync {
         true
     }
 
+    /// Whether it goes on with the trace that the gateway is in, which the header of a request then names. One that does not gets that
+    /// header as the client has sent it.
+    fn goes_on_with_traces(&self) -> bool {
+        true
+    }
+
     /// Bytes that wait to be sent to it. Clients that could add to them are not read while there are many.
     fn backlog_bytes(&self) -> usize {
         0

@@ -12,6 +12,7 @@ use protocol::limits::{
     BODY_CHUNK_BYTES_MAX, KIB, KV_LIST_BYTES_MAX, KV_LIST_ENTRIES_MAX, KV_VALUE_BYTES_MAX, KV_WRITE_BYTES_MAX, MIB,
     REQUEST_BODY_BYTES_MAX, SOCKET_UNACKED_MESSAGES_MAX, SOCKETS_PER_ACTOR_MAX,
 };
+use protocol::trace::Spans;
 use rustls::ClientConfig;
 
 use crate::component::Code;
@@ -191,6 +192,8 @@ pub struct Config {
     pub tls: Arc<ClientConfig>,
     /// In place of the machine's, for tests.
     pub clock: Option<Arc<dyn Clock>>,
+    /// Where spans go, if requests are traced.
+    pub spans: Option<Arc<dyn Spans>>,
     /// For trying a component: nothing may leave.
     pub isolated: Option<Isolated>,
 }
@@ -219,6 +222,7 @@ impl Config {
             tls,
             clock: None,
             isolated: None,
+            spans: None,
         }
     }
 }

@@ -74,6 +74,20 @@ impl Engine {
         engine
     }
 
+    /// The same, with these variables in its environment.
+    pub async fn start_in(variables: &[(&str, &str)], flags: &[&str]) -> Engine {
+        let mut engine = Engine::in_environment(variables, flags);
+        engine.restart().await;
+        engine
+    }
+
+    /// One that does not run yet.
+    pub fn in_environment(variables: &[(&str, &str)], flags: &[&str]) -> Engine {
+        let mut engine = Engine::new(flags);
+        engine.variables = variables.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        engine
+    }
+
     fn new(flags: &[&str]) -> Engine {
         // No proxy: what the environment names is for other hosts.
         let http = reqwest::Client::builder().no_proxy().timeout(ANSWER_WITHIN).build().expect("a client without TLS");
@@ -149,6 +163,11 @@ impl Engine {
         let code = self.process.as_mut().expect("it runs until it is waited for").ended().await;
         self.process = None;
         code
+    }
+
+    /// What it has logged since it was started.
+    pub fn log(&self) -> String {
+        self.process.as_ref().expect("the engine runs").log()
     }
 
     fn signal(&self, signal: i32) {

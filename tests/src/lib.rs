@@ -8,11 +8,13 @@
 //! - [`call`]: a request as a value; [`answer`]: what came back.
 //! - [`address`]: the targets of actors. [`guest`]: the components that are deployed.
 //! - [`socket`]: a WebSocket. [`envoy`]: a runner that connects, and says what a test wants.
+//! - [`collector`]: takes traces and metrics, as a collector does.
 //! - [`until`]: waits for something to become true, and no longer than it may take.
 
 pub mod address;
 pub mod answer;
 pub mod call;
+pub mod collector;
 pub mod engine;
 pub mod envoy;
 pub mod guest;

@@ -9,6 +9,7 @@ pub struct Runner {
     folder: TempDir,
     key: String,
     flags: Vec<String>,
+    variables: Vec<(String, String)>,
     starts: u32,
     process: Option<Process>,
 }
@@ -24,7 +25,12 @@ impl Runner {
     /// One that does not run yet.
     pub fn new(key: &str, flags: &[String]) -> Runner {
         let folder = TempDir::new().expect("a folder for the cache");
-        Runner { folder, key: key.to_string(), flags: flags.to_vec(), starts: 0, process: None }
+        Runner { folder, key: key.to_string(), flags: flags.to_vec(), variables: Vec::new(), starts: 0, process: None }
+    }
+
+    /// Variables of its environment, from its next start on.
+    pub fn set(&mut self, variables: &[(&str, &str)]) {
+        self.variables = variables.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
     }
 
     /// Starts it with the same cache, until the engine has taken it.
@@ -39,7 +45,7 @@ impl Runner {
         self.starts += 1;
         let mut command = command();
         command.args(["runner", "--endpoint", url, "--key", &self.key, "--cache-dir"]).arg(self.folder.path().join("cache"));
-        command.args(&self.flags);
+        command.args(&self.flags).envs(self.variables.iter().map(|(name, value)| (name, value)));
         self.process = Some(Process::start("the runner", command, self.folder.path(), &self.starts.to_string()));
     }
 

@@ -74,7 +74,7 @@ async fn it_lists_what_is_served() {
     let document = document(&engine).await;
     assert_eq!(document["openapi"].as_str().map(|version| &version[..3]), Some("3.1"), "{document}");
     let operations = operations(&document);
-    assert_eq!(operations.len(), 40, "operations; a route more or less is a line here, and a row in docs/API.md");
+    assert_eq!(operations.len(), 43, "operations; a route more or less is a line here, and a row in docs/API.md");
     for operation in &operations {
         let what = format!("{} {}", operation.method, operation.path);
         // What the router has, it tells with its refusal of a method that nobody has.
@@ -99,8 +99,17 @@ async fn it_lists_the_parameters_that_are_known() {
     for operation in operations(&document(&engine).await) {
         let what = format!("{} {}", operation.method, operation.path);
         let answer = engine.send(operation.call("?no_such_parameter=1")).await;
-        let loose =
-            ["get /health", "get /health/fanout", "get /metadata", "get /datacenters", "get /openapi.json", "post /namespaces"];
+        let loose = [
+            "get /health",
+            "get /ready",
+            "get /health/fanout",
+            "get /metadata",
+            "get /datacenters",
+            "get /openapi.json",
+            "post /namespaces",
+            "get /tracing/config",
+            "put /tracing/config",
+        ];
         if loose.contains(&what.as_str()) {
             assert_eq!(answer.status, 200, "{what}: its query is not looked at: {answer}");
             continue;
@@ -185,7 +194,7 @@ async fn it_says_who_may() {
         let done = run_with(&["deployments"], variables).await;
         assert_eq!(done.code, Some(0), "{variables:?}: {}{}", done.out, done.err);
     }
-    assert_eq!(open, ["/health", "/metadata", "/openapi.json"]);
+    assert_eq!(open, ["/health", "/metadata", "/openapi.json", "/ready"]);
     assert_eq!(engine.get("/nowhere").await.status, 404);
 }
 

@@ -236,6 +236,7 @@ impl Core {
             Input::Call { call, operation } => self.call(call, operation),
             Input::RunnerJoined { runner, profile } => self.runner_joined(runner, profile),
             Input::RunnerLeft { runner } => self.runner_left(runner),
+            Input::RunnerEnds { runner } => self.put_to_rest(runner),
             Input::FromRunner { runner, message } => self.runner_says(runner, message),
             Input::ActorLoaded { actor, found } => self.actor_loaded(actor, found),
             Input::KeyLoaded { key, found } => self.key_loaded(key, found),

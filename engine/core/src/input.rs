@@ -48,6 +48,8 @@ pub enum Input {
     RunnerJoined { runner: RunnerId, profile: RunnerProfile },
     /// Its connection is gone. It may come back.
     RunnerLeft { runner: RunnerId },
+    /// The engine is about to end, and this runner in its process with it: its actors fall asleep, each after its message.
+    RunnerEnds { runner: RunnerId },
     /// Whether the runner has given a sign of life lately; one that has not gets no more actors.
     RunnerFresh { runner: RunnerId, fresh: bool },
     /// What became of `Action::RunSql`: the answer, and what is to be committed before it is given.

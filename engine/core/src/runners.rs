@@ -20,7 +20,7 @@ use protocol::message::{Checkpoint, Command, RunnerProfile, RunnerProtocol, Serv
 use crate::action::Action;
 use crate::core::{Core, Then, Timer};
 use crate::life::Life;
-use crate::record::{ActorError, After, Change, PoolKind, RunnerConfigRecord, RunnerRef};
+use crate::record::{ActorError, After, Change, CrashPolicy, PoolKind, RunnerConfigRecord, RunnerRef};
 
 pub(crate) struct Runner {
     pub profile: RunnerProfile,
@@ -366,6 +366,23 @@ impl Core {
         match delay_ms {
             0 => self.drain_on(id),
             delay_ms => drop(self.timers.insert((self.now_ms + delay_ms, Timer::RunnerDrain(id)))),
+        }
+    }
+
+    /// It takes no more actors, and those that it has stop. Those that are always to run, or that somebody waits for, start on another
+    /// runner, or when the engine is back; the others sleep until something wants them.
+    pub(crate) fn put_to_rest(&mut self, id: RunnerId) {
+        let Some(runner) = self.runners.get_mut(&id) else { return };
+        runner.drain = Some(Drain { waiting: VecDeque::new(), evict: false });
+        for actor in runner.actors.clone() {
+            let Some(found) = self.actors.get(&actor) else { continue };
+            let after = match found.record.crash_policy {
+                CrashPolicy::Restart => After::Start,
+                CrashPolicy::Sleep | CrashPolicy::Destroy => After::Sleep,
+            };
+            if matches!(found.life, Life::Starting { .. } | Life::Running { .. }) {
+                self.stop(actor, StopReason::GoingAway, after);
+            }
         }
     }
 

@@ -9,6 +9,9 @@
 //!                                 └───────────── the runner for components ┘
 //! ```
 //!
+//! The ports beside the main one answer from the beginning: opening a large store takes its time, and whoever probes must see that the
+//! process is well and not yet ready.
+//!
 //! The only file that names the runner for components: everything else knows runners by their links.
 
 use std::collections::BTreeSet;
@@ -39,6 +42,7 @@ use crate::calls::Calls;
 use crate::checks::Checks;
 use crate::clock::Clock;
 use crate::components::Components;
+use crate::config::telemetry::TelemetryConfig;
 use crate::config::{Config, DirGrant, HOST_WITH_TOKEN, Listen, WasmConfig};
 use crate::database::Databases;
 use crate::directory::{Directory, News};
@@ -49,8 +53,10 @@ use crate::inbox::Inbox;
 use crate::links::RunnerDoor;
 use crate::logs::{self, LogBook};
 use crate::metrics::{Metrics, RunnerFigures};
-use crate::ports::{self, Port};
+use crate::notify::Manager;
+use crate::ports::{self, Port, Process};
 use crate::readers::Readers;
+use crate::readiness::Reason;
 use crate::requests::Requests;
 use crate::room::Room;
 use crate::runners::Runners;
@@ -58,8 +64,9 @@ use crate::serverless::client::Client;
 use crate::serverless::{Serverless, poll};
 use crate::sockets::Sockets;
 use crate::standalone::{self, Hosted, Said};
+use crate::telemetry::Telemetry;
 use crate::trust::{self, TrustError};
-use crate::{api, http, random};
+use crate::{api, http, random, supervise};
 
 /// Reads wait for the disk, not for a processor: a few more than processors.
 const READERS_EXTRA: usize = 2;
@@ -67,11 +74,10 @@ const READERS_EXTRA: usize = 2;
 const HOST_WITHOUT_IPV6: &str = "0.0.0.0";
 /// Statements do need one; but while one of them takes long, others go on.
 const SQL_THREADS_EXTRA: usize = 2;
-/// How long requests under way may take once the engine is told to stop.
-const FINISH_MS_MAX: u64 = 10_000;
-
-/// And how long runners may take to hear that it stops.
+/// How long runners may take to hear that the engine stops.
 const LEAVE_MS_MAX: u64 = 3_000;
+/// How often it is looked whether the last actor has fallen asleep.
+const REST_LOOK_MS: u64 = 20;
 
 /// Why the engine could not start, or go on: one sentence each.
 #[derive(Debug)]
@@ -97,6 +103,7 @@ pub enum EngineError {
         cause: io::Error,
     },
     Trust(TrustError),
+    Telemetry(String),
     Readers(io::Error),
     Runner(runner_wasm::StartError),
     Namespace(ApiError),
@@ -128,6 +135,7 @@ impl fmt::Display for EngineError {
                 listen.host, listen.port
             ),
             EngineError::Trust(cause) => cause.fmt(f),
+            EngineError::Telemetry(sentence) => f.write_str(sentence),
             EngineError::Readers(cause) => write!(f, "the threads that read the disk cannot be started: {cause}"),
             EngineError::Runner(cause) => cause.fmt(f),
             EngineError::Driver(cause) => {
@@ -147,7 +155,16 @@ pub async fn run(
 ) -> Result<(), EngineError> {
     let listener = listen_or_without_ipv6(&config, &config.guard).await?;
     let address = listener.local_addr().map_err(|cause| EngineError::Address { host: config.guard.host.clone(), cause })?;
-    let others = listen_others(&config).await?;
+    let process = Arc::new(Process::default());
+    for (port, listener) in listen_others(&config).await? {
+        // They end with the process: a probe gets its answer as long as there is one.
+        tokio::spawn(ports::serve(port, listener, process.clone()));
+    }
+    let readiness = process.readiness.clone();
+    let manager = Arc::new(Manager::of_process());
+    tokio::spawn(supervise::patience(manager.clone(), readiness.clone()));
+    manager.status("opening the store");
+    let telemetry = Arc::new(Telemetry::start(config.telemetry.as_ref()).map_err(EngineError::Telemetry)?);
 
     let tls = trust::client_config(config.ca_file.as_deref()).map_err(EngineError::Trust)?;
     make_folder(&config.data_dir)?;
@@ -192,6 +209,9 @@ pub async fn run(
         logs,
         metrics: Metrics::default(),
         outbound: Arc::new(Client::new(config.outbound.clone(), tls.clone())),
+        readiness: readiness.clone(),
+        telemetry: telemetry.clone(),
+        trace_propagation: config.trace_propagation,
         serverless: Serverless::new(config.admin_token.clone().filter(|_| config.send_admin_token)),
         admin_token: config.admin_token.clone(),
         public_url: config.datacenter.public_url.clone().unwrap_or_else(|| public_url(&config.guard.host, address)),
@@ -214,36 +234,69 @@ pub async fn run(
     tokio::spawn(Room::watch(store.space()));
 
     let router = api::router(engine.clone());
-    // They end with the process: a probe gets its answer as long as there is an engine.
-    for (port, listener) in others {
-        tokio::spawn(ports::serve(port, listener, engine.clone()));
-    }
+    process.engine.get_or_init(|| engine.clone());
+    telemetry.send_figures(&engine);
+    tokio::spawn(supervise::watch(manager.clone(), engine.clone()));
     let serve = async {
         make_default_namespace(&engine).await?;
         say_what_is_open(&config, address);
+        readiness.clear(Reason::Starting);
         ready(&config, address);
+        manager.ready();
         let stop = async {
             stop.await;
+            readiness.set(Reason::Draining);
+            manager.stopping();
+            tokio::time::sleep(config.shutdown.delay).await;
             engine.logs.end();
         };
-        Ok(http::serve(listener, engine.clone(), router, stop, Duration::from_millis(FINISH_MS_MAX)).await)
+        let waiting = |connections: usize, sockets: usize| {
+            tracing::info!(connections, sockets, "waiting for requests under way");
+            manager.status(&format!("draining: {connections} connections, {sockets} sockets"));
+        };
+        Ok(http::serve(listener, engine.clone(), router, stop, config.shutdown.requests, waiting).await)
     };
     let cut_off = tokio::select! {
         served = serve => served?,
         ended = &mut driver => return Err(EngineError::Driver(ended.err())),
     };
     if cut_off > 0 {
-        tracing::warn!(connections = cut_off, "stopped while requests were under way: {FINISH_MS_MAX} ms were not enough");
+        let limit_s = config.shutdown.requests.as_secs();
+        tracing::warn!(connections = cut_off, limit_s, "requests under way are cut off: runtime.guard_shutdown_duration is over");
     }
+    put_to_rest(&engine, config.shutdown.actors).await;
 
     // After the requests under way: some of them are theirs to answer.
     engine.runners.leave(Duration::from_millis(LEAVE_MS_MAX)).await;
     engine.serverless.close();
+    // While the driver still tells its figures.
+    telemetry.end().await;
     drop(end);
     let writer = driver.await.map_err(|error| EngineError::Driver(Some(error)))?;
     // Joins threads that are waiting for the disk.
+    manager.status("writing out the store");
     tokio::task::block_in_place(|| close(writer, &engine, store));
+    tracing::info!("stopped");
     Ok(())
+}
+
+/// Wasm actors of this process fall asleep, each after its message and its stop handler. Those that do not in time are lost with the
+/// process, as in a crash: what they have acknowledged is durable.
+async fn put_to_rest(engine: &Engine, within: Duration) {
+    let Some(awake) = engine.metrics.own_runner_actors().filter(|awake| *awake > 0) else { return };
+    tracing::info!(awake, "actors fall asleep");
+    engine.inbox.push(Input::RunnerEnds { runner: OWN_RUNNER });
+    let asleep = async {
+        while engine.metrics.own_runner_actors().is_some_and(|awake| awake > 0) {
+            tokio::time::sleep(Duration::from_millis(REST_LOOK_MS)).await;
+        }
+        // That they sleep is durable too.
+        engine.call(Operation::Settle).await
+    };
+    if tokio::time::timeout(within, asleep).await.is_err() {
+        let left = engine.metrics.own_runner_actors().unwrap_or_default();
+        tracing::warn!(left, "actors are cut off: runtime.worker_shutdown_duration is over");
+    }
 }
 
 /// What was acknowledged is durable already; this leaves the next start nothing to catch up with.
@@ -272,14 +325,16 @@ fn away(runners: &Runners, boot: &Boot) -> Vec<(RunnerId, RunnerRef)> {
 pub async fn run_runner(
     config: standalone::Config,
     wasm: WasmConfig,
+    telemetry: Option<TelemetryConfig>,
     cache_dir: PathBuf,
     say: impl Fn(&Said<'_>),
     stop: impl Future<Output = ()>,
 ) -> Result<(), String> {
+    let telemetry = Telemetry::start(telemetry.as_ref())?;
     let start = |uplink| {
         let cache_dir = open_compiled(&cache_dir).map_err(|error| error.to_string())?;
-        let runner = runner_wasm::Runner::new(runner_config(cache_dir, &wasm, config.tls.clone()), uplink)
-            .map_err(|error| error.to_string())?;
+        let config = runner_config(cache_dir, &wasm, config.tls.clone(), &telemetry);
+        let runner = runner_wasm::Runner::new(config, uplink).map_err(|error| error.to_string())?;
         let counted = runner.clone();
         let in_use = move || {
             let metrics = counted.metrics();
@@ -287,7 +342,9 @@ pub async fn run_runner(
         };
         Ok(Hosted { link: runner, in_use: Box::new(in_use) })
     };
-    standalone::run(&config, runner_wasm::VERSION, start, say, stop).await
+    let ended = standalone::run(&config, runner_wasm::VERSION, start, say, stop).await;
+    telemetry.end().await;
+    ended
 }
 
 /// Where compiled components are kept, in this folder.
@@ -306,7 +363,8 @@ pub fn join_own_runner(
 ) -> Result<(), EngineError> {
     let cache_dir = open_compiled(data_dir)?;
     let door = Arc::new(RunnerDoor::new(OWN_RUNNER, engine.clone()));
-    let config = runner_wasm::Config { clock: engine.clock.of_others(), ..runner_config(cache_dir, wasm, tls) };
+    let config = runner_config(cache_dir, wasm, tls, &engine.telemetry);
+    let config = runner_wasm::Config { clock: engine.clock.of_others(), ..config };
     let runner = runner_wasm::Runner::new(config, door).map_err(EngineError::Runner)?;
     let profile = runner.profile();
     let counted = Arc::downgrade(&runner);
@@ -316,6 +374,8 @@ pub fn join_own_runner(
             actors: metrics.actors,
             memory_bytes: metrics.memory_bytes,
             slept_for_room: metrics.slept_for_room,
+            mailbox_waits: metrics.mailbox_waits,
+            message_runs: metrics.message_runs,
         })
     });
     engine.runners.join(OWN_RUNNER, runner);
@@ -342,7 +402,7 @@ pub fn join_isolated_runner(
     outgoing: Arc<dyn Fn(&str) + Send + Sync>,
     code: Arc<Code>,
 ) -> Result<Box<dyn Fn() -> Used + Send + Sync>, EngineError> {
-    let mut config = runner_config(open_compiled(&checks.data_dir)?, &checks.wasm, checks.tls.clone());
+    let mut config = runner_config(open_compiled(&checks.data_dir)?, &checks.wasm, checks.tls.clone(), &engine.telemetry);
     config.actors_max = Some(1);
     // What the actors of the engine have among them is theirs.
     config.memory_total_bytes = config.memory_per_actor_bytes;
@@ -363,7 +423,12 @@ pub fn join_isolated_runner(
 }
 
 /// The runner's own defaults, where nothing else was said.
-fn runner_config(cache_dir: cap_std::fs::Dir, wasm: &WasmConfig, tls: Arc<ClientConfig>) -> runner_wasm::Config {
+fn runner_config(
+    cache_dir: cap_std::fs::Dir,
+    wasm: &WasmConfig,
+    tls: Arc<ClientConfig>,
+    telemetry: &Telemetry,
+) -> runner_wasm::Config {
     let mut config = runner_wasm::Config::new(cache_dir, tls);
     config.actors_max = wasm.actors_max.or(config.actors_max);
     config.memory_per_actor_bytes = wasm.actor_memory_bytes.unwrap_or(config.memory_per_actor_bytes);
@@ -373,6 +438,7 @@ fn runner_config(cache_dir: cap_std::fs::Dir, wasm: &WasmConfig, tls: Arc<Client
         host_path: dir.host_path.clone(),
         read_only: dir.read_only,
     };
+    config.spans = telemetry.spans();
     config.grants = wasm.dirs.iter().map(grant).collect();
     config
 }

@@ -3,9 +3,11 @@
 //! One task owns the core, so nothing about actors is decided in two places at once. Everything it does returns at once: reads
 //! go to the readers, writes to the writer, words to runners and clients over their links; the answers come back as inputs.
 
+use std::collections::HashMap;
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use engine_core::action::Action;
 use engine_core::input::CommitId;
@@ -13,7 +15,7 @@ use engine_core::record::Change;
 use engine_core::{Core, Input};
 use engine_store::{State, StoreError, Writer};
 use protocol::id::{ActorId, Generation, RequestId, RunnerId};
-use protocol::message::ToRunner;
+use protocol::message::{Command, Event, FromRunner, ToRunner};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 
@@ -22,22 +24,28 @@ use crate::directory::News;
 use crate::engine::Engine;
 use crate::logs::ends;
 use crate::metrics::DriverFigures;
+use crate::readiness::Reason;
 use crate::requests::Place;
 use crate::serverless::call;
 
 /// From this many commits under way on, submitting one may have to wait for the writer.
 const COMMITS_WAITING_CALM: usize = 1_024;
 
+/// Starts that are measured at one time. Of actors that are lost with their runner nothing more is heard: they leave when it is full.
+const STARTING_MAX: usize = 16_384;
+
 pub struct Driver {
     core: Core,
     engine: Arc<Engine>,
     writer: Writer,
     commits_waiting: Arc<AtomicUsize>,
+    /// Actors that were told to start, and when.
+    starting: HashMap<ActorId, Instant>,
 }
 
 impl Driver {
     pub fn new(core: Core, engine: Arc<Engine>, writer: Writer) -> Driver {
-        Driver { core, engine, writer, commits_waiting: Arc::default() }
+        Driver { core, engine, writer, commits_waiting: Arc::default(), starting: HashMap::new() }
     }
 
     /// Until the other end of `ended` is dropped; then the writer is given back, to be closed.
@@ -67,6 +75,9 @@ impl Driver {
     }
 
     fn handle(&mut self, input: Input) {
+        if let Input::FromRunner { message: FromRunner::Event(checkpoint, event), .. } = &input {
+            self.has_started(checkpoint.actor, event);
+        }
         self.core.handle(self.engine.clock.now_ms(), input);
         // Drained before the next input: an action may refer to state that the next input ends.
         while let Some(action) = self.core.poll_action() {
@@ -94,8 +105,11 @@ impl Driver {
             }),
             Action::Commit { commit, changes } => self.commit(commit, &changes),
             Action::ToRunner { runner, message } => {
-                if let ToRunner::Database { actor, call, result } = &message {
-                    engine.databases.answered(*actor, *call, result);
+                match &message {
+                    ToRunner::Database { actor, call, result } => engine.databases.answered(*actor, *call, result),
+                    ToRunner::Command(checkpoint, Command::Start(_)) => self.is_starting(checkpoint.actor),
+                    ToRunner::Command(checkpoint, Command::Stop(_)) => drop(self.starting.remove(&checkpoint.actor)),
+                    _ => {}
                 }
                 engine.runners.send(runner, message);
             }
@@ -132,13 +146,35 @@ impl Driver {
         }
     }
 
+    fn is_starting(&mut self, actor: ActorId) {
+        if self.starting.len() >= STARTING_MAX {
+            self.starting.clear();
+        }
+        self.starting.insert(actor, Instant::now());
+    }
+
+    /// How long it took, if it has; and if it has not, nobody waits for it any more.
+    fn has_started(&mut self, actor: ActorId, event: &Event) {
+        match event {
+            Event::Running => {
+                if let Some(since) = self.starting.remove(&actor) {
+                    self.engine.metrics.wakes.count(since.elapsed());
+                }
+            }
+            Event::Stopped(_) => drop(self.starting.remove(&actor)),
+            _ => {}
+        }
+    }
+
     fn commit(&mut self, commit: CommitId, changes: &[Change]) {
         let news = News::of(changes);
         let batch = State::batch(changes);
         let (engine, commits_waiting) = (self.engine.clone(), self.commits_waiting.clone());
         let hold = engine.clock.hold();
+        let began = Instant::now();
         let done = move |result| {
             commits_waiting.fetch_sub(1, Ordering::Relaxed);
+            engine.metrics.commits.count(began.elapsed());
             match result {
                 Ok(()) => {
                     engine.directory.enter(news);
@@ -146,7 +182,10 @@ impl Driver {
                 }
                 // The engine is shutting down: nobody was told that this is durable, and it is not.
                 Err(StoreError::Closed) => {}
-                Err(error) => (engine.store_failed)(&error),
+                Err(error) => {
+                    engine.readiness.set(Reason::StoreFailed);
+                    (engine.store_failed)(&error)
+                }
             }
             drop(hold);
         };

@@ -31,12 +31,14 @@ use crate::inbox::Inbox;
 use crate::logs::{self, LogBook};
 use crate::metrics::Metrics;
 use crate::readers::Readers;
+use crate::readiness::{Readiness, Reason};
 use crate::requests::Requests;
 use crate::runners::Runners;
 use crate::serverless::Serverless;
 use crate::serverless::client::Client;
 use crate::serverless::policy::Policy;
 use crate::sockets::Sockets;
+use crate::telemetry::Telemetry;
 use crate::trust;
 
 /// What may be on its way over a connection, in each direction.
@@ -64,6 +66,7 @@ impl Embedded {
         let wasm = WasmConfig { enabled: true, actors_max: None, actor_memory_bytes: None, memory_bytes: None, dirs: Vec::new() };
         compose::join_own_runner(&engine, folder, &wasm, tls()?)?;
         compose::make_default_namespace(&engine).await?;
+        engine.readiness.clear(Reason::Starting);
         Ok(Embedded { api: api::router(engine.clone()), engine, _end: end })
     }
 
@@ -147,6 +150,9 @@ pub(crate) fn engine_with(
         clock,
         metrics: Metrics::default(),
         outbound,
+        readiness: Arc::new(Readiness::default()),
+        telemetry: Arc::new(Telemetry::default()),
+        trace_propagation: false,
         serverless: Serverless::new(None),
         admin_token: None,
         datacenter: Datacenter::default(),

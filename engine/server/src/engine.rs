@@ -26,12 +26,14 @@ use crate::inbox::Inbox;
 use crate::logs::LogBook;
 use crate::metrics::Metrics;
 use crate::readers::Readers;
+use crate::readiness::Readiness;
 use crate::requests::Requests;
 use crate::room::Room;
 use crate::runners::Runners;
 use crate::serverless::Serverless;
 use crate::serverless::client::Client;
 use crate::sockets::Sockets;
+use crate::telemetry::Telemetry;
 
 /// The one datacenter there is.
 pub const DATACENTER: &str = "default";
@@ -57,6 +59,9 @@ pub struct Engine {
     pub room: Room,
     pub logs: LogBook,
     pub metrics: Metrics,
+    pub readiness: Arc<Readiness>,
+    pub telemetry: Arc<Telemetry>,
+    pub trace_propagation: bool,
     /// The way to pools that are called by URL.
     pub outbound: Arc<Client>,
     pub serverless: Serverless,

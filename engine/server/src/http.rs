@@ -7,11 +7,13 @@ use std::error::Error;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
+use engine_core::refusal::Refusal;
 use futures_util::future::{self, Either};
-use http::{Response, StatusCode};
+use http::header::CONNECTION;
+use http::{HeaderValue, Response, StatusCode, Version};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
@@ -19,6 +21,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
 use hyper_util::service::TowerToHyperService;
+use protocol::trace::{self, Followed};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -28,6 +31,7 @@ use crate::engine::Engine;
 use crate::gateway::route::{Route, is_upgrade, route};
 use crate::gateway::{self, cors};
 use crate::incoming::RequestBody;
+use crate::metrics::known;
 use crate::prompt::Prompt;
 use crate::ray::{self, X_RIVET_RAY_ID};
 use crate::runners::connect;
@@ -38,6 +42,12 @@ pub const CONNECTIONS_MAX: usize = 16_384;
 const HEAD_MS_MAX: u64 = 30_000;
 /// How long to wait when the system has no more room for a connection.
 const ACCEPT_PAUSE_MS: u64 = 100;
+/// How often it is said what the end waits for, and when for the first time.
+const WAITING_MS: u64 = 5_000;
+const WAITING_FIRST_MS: u64 = 200;
+
+/// What is asked whether the engine is well, until it has ended.
+const PROBES: [&str; 2] = ["/health", "/ready"];
 
 #[derive(Clone)]
 pub struct Server {
@@ -46,13 +56,14 @@ pub struct Server {
 }
 
 /// Serves until `stop`; then takes no new connection and lets those under way finish, but no longer than `finish_within`.
-/// Returns how many were cut off.
+/// `waiting` hears again and again how many connections and sockets it waits for. Returns how many were cut off.
 pub async fn serve(
     listener: TcpListener,
     engine: Arc<Engine>,
     api: Router,
     stop: impl Future<Output = ()>,
     finish_within: Duration,
+    waiting: impl Fn(usize, usize),
 ) -> usize {
     let sockets_of = engine.clone();
     let server = Server::new(engine, api);
@@ -84,16 +95,26 @@ pub async fn serve(
     // From here on a new connection is refused by the system, and not left waiting.
     drop(listener);
     let sockets = &sockets_of.sockets;
-    let (requests, clients) = (graceful.count(), sockets.open_now());
-    if requests > 0 || clients > 0 {
-        tracing::info!(connections = requests, sockets = clients, "waiting for requests under way");
-    }
     // Every client of a socket is told to come back, also those whose actor sleeps: their side of it ends with this process.
     sockets.stop();
-    let left = tokio::time::timeout(finish_within, future::join(graceful.shutdown(), sockets.ended())).await;
-    match left {
-        Ok(_) => 0,
-        Err(_) => CONNECTIONS_MAX - connections.available_permits() + sockets.open_now(),
+    let under_way = || (CONNECTIONS_MAX - connections.available_permits(), sockets.open_now());
+    let mut ended = pin!(future::join(graceful.shutdown(), sockets.ended()));
+    let mut time = pin!(tokio::time::sleep(finish_within));
+    let mut tick = tokio::time::interval(Duration::from_millis(WAITING_MS));
+    // Its first tick is at once: what can end at once has its chance before.
+    tick.reset_after(Duration::from_millis(WAITING_FIRST_MS));
+    loop {
+        tokio::select! {
+            _ = &mut ended => return 0,
+            () = &mut time => {
+                let (requests, clients) = under_way();
+                return requests + clients;
+            }
+            _ = tick.tick() => {
+                let (requests, clients) = under_way();
+                waiting(requests, clients);
+            }
+        }
     }
 }
 
@@ -146,18 +167,44 @@ impl Server {
 
     async fn answer(&self, request: Request<RequestBody>) -> Result<Response<Body>, Infallible> {
         let ray = ray::of(request.headers());
+        let followed = Followed { ray: Some(ray.clone()), parent: None };
+        let answered = async {
+            let (method, began) = (known(request.method()), Instant::now());
+            let response = self.routed(request, &ray, began).await;
+            let status = response.status().as_u16();
+            tracing::debug!(method, status, took_ms = began.elapsed().as_millis() as u64, "a request is answered");
+            response
+        };
+        let mut response = trace::follow(followed, answered).await;
+        response.headers_mut().insert(X_RIVET_RAY_ID, ray);
+        Ok(response)
+    }
+
+    async fn routed(&self, request: Request<RequestBody>, ray: &HeaderValue, began: Instant) -> Response<Body> {
+        if self.engine.sockets.is_stopping() && !PROBES.contains(&request.uri().path()) {
+            return stopping(request.version());
+        }
         let routed = route(request.method(), request.uri(), request.headers());
-        let mut response = match routed {
+        match routed {
             Ok(Route::Connect(endpoint)) if is_upgrade(request.method(), request.headers()) => {
-                connect::answer(&self.engine, endpoint, request.into_parts().0, &ray)
+                connect::answer(&self.engine, endpoint, request.into_parts().0, ray)
             }
             routed if is_upgrade(request.method(), request.headers()) => {
-                gateway::socket::answer(&self.engine, routed, request.into_parts().0, &ray)
+                gateway::socket::answer(&self.engine, routed, request.into_parts().0, ray)
             }
             Ok(Route::Actor(to)) => {
                 let (parts, body) = request.into_parts();
-                let response = gateway::answer(&self.engine, to, parts, body, &ray).await;
-                self.engine.metrics.actor_answered(response.status().as_u16());
+                let mut span = gateway::span(&self.engine, &to, &parts, ray);
+                if !span.is_none() {
+                    trace::replace(Followed::inside(&span));
+                }
+                let response = gateway::answer(&self.engine, to, parts, body, ray).await;
+                let status = response.status().as_u16();
+                span.set("http.response.status_code", || u64::from(status));
+                if status >= 500 {
+                    span.fail(|| format!("answered with {status}"));
+                }
+                self.engine.metrics.actor_answered(status, began.elapsed());
                 response
             }
             Ok(Route::Api) => {
@@ -171,8 +218,15 @@ impl Server {
                 cors::allow(response.headers_mut(), cors::origin(request.headers()));
                 response
             }
-        };
-        response.headers_mut().insert(X_RIVET_RAY_ID, ray);
-        Ok(response)
+        }
     }
+}
+
+/// On a connection that was open before the engine was told to stop.
+fn stopping(version: Version) -> Response<Body> {
+    let mut response = gateway::refusal(&Refusal::ShuttingDown.into());
+    if version < Version::HTTP_2 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }

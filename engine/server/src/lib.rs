@@ -12,7 +12,9 @@
 //! - [`gateway`]: requests to actors. [`actor_calls`]: those that actors make. [`requests`]: those in flight. [`incoming`], [`body`], [`window`]: how bodies flow.
 //! - [`sockets`]: clients' WebSockets to actors.
 //! - [`api`]: requests about actors. [`calls`]: those that wait for the core. [`error`]: all errors there are.
-//! - [`auth`]: who may ask. [`ports`]: the two ports beside the main one. [`metrics`]: what is counted.
+//! - [`auth`]: who may ask. [`ports`]: the two ports beside the main one. [`metrics`]: what is counted. [`telemetry`]: log lines,
+//!   and what leaves for a collector. [`readiness`]: whether requests are wanted. [`notify`],
+//!   [`supervise`]: what the service manager is told, and when.
 //! - [`dashboard`]: what operators see.
 //! - [`links`]: what runners say. [`runners`]: those that are connected; [`outbox`]: what waits to be sent to one.
 //! - [`serverless`]: pools whose runners are called by URL.
@@ -56,6 +58,7 @@ mod links;
 mod lock;
 mod logs;
 mod metrics;
+mod notify;
 mod outbox;
 mod portable;
 mod ports;
@@ -63,12 +66,15 @@ mod prompt;
 mod random;
 mod ray;
 mod readers;
+mod readiness;
 mod requests;
 mod room;
 mod runners;
 mod serverless;
 mod sockets;
 mod standalone;
+mod supervise;
+mod telemetry;
 #[cfg(test)]
 mod testing;
 mod trust;

@@ -1,10 +1,11 @@
 //! The two ports beside the main one: one that says that the engine is well, one that tells what it counts.
 //!
-//! Both are for operators and never ask for a token: keep them off public networks. `GET /health` is on a port of its own so that a
-//! probe still gets through when the main one has all the connections it takes.
+//! Both are for operators and never ask for a token: keep them off public networks. `GET /health` and `GET /ready` are on a port of
+//! their own so that a probe still gets through when the main one has all the connections it takes, and so that it is answered while
+//! the store is being opened, when there is no engine yet.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::header::{ALLOW, CONTENT_TYPE};
@@ -22,6 +23,7 @@ use crate::engine::Engine;
 use crate::error::{ApiError, Face};
 use crate::metrics;
 use crate::ray::{self, X_RIVET_RAY_ID};
+use crate::readiness::Readiness;
 
 /// Connections that each of the two may have; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 64;
@@ -38,8 +40,16 @@ pub enum Port {
     Metrics,
 }
 
+/// What both ports know from the start.
+#[derive(Default)]
+pub struct Process {
+    pub readiness: Arc<Readiness>,
+    /// Once there is one.
+    pub engine: OnceLock<Arc<Engine>>,
+}
+
 /// Until the task is dropped.
-pub async fn serve(port: Port, listener: TcpListener, engine: Arc<Engine>) -> Infallible {
+pub async fn serve(port: Port, listener: TcpListener, process: Arc<Process>) -> Infallible {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let permit = connections.clone().acquire_owned().await.expect("the semaphore is never closed");
@@ -51,11 +61,11 @@ pub async fn serve(port: Port, listener: TcpListener, engine: Arc<Engine>) -> In
                 continue;
             }
         };
-        let engine = engine.clone();
+        let process = process.clone();
         tokio::spawn(async move {
             let service = service_fn(move |request: Request<Incoming>| {
-                let engine = engine.clone();
-                async move { Ok::<_, Infallible>(answer(port, &engine, &request).await) }
+                let process = process.clone();
+                async move { Ok::<_, Infallible>(answer(port, &process, &request).await) }
             });
             let mut builder = auto::Builder::new(TokioExecutor::new());
             builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_millis(HEAD_MS_MAX));
@@ -67,18 +77,26 @@ pub async fn serve(port: Port, listener: TcpListener, engine: Arc<Engine>) -> In
     }
 }
 
-async fn answer(port: Port, engine: &Engine, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(port: Port, process: &Process, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let mut response = match port {
-        Port::Metrics => whole(StatusCode::OK, METRICS_TYPE, metrics::page(engine).await),
+        Port::Metrics => {
+            let page = metrics::page(process.engine.get().map(|engine| &**engine)).await;
+            whole(StatusCode::OK, METRICS_TYPE, page.text())
+        }
         Port::ApiPeer => match (request.uri().path(), request.method()) {
             ("/health", &Method::GET | &Method::HEAD) => whole(StatusCode::OK, JSON, about::HEALTH),
-            ("/health", _) => {
+            ("/ready", &Method::GET | &Method::HEAD) => {
+                let (status, body) = process.readiness.answer();
+                whole(status, JSON, body)
+            }
+            ("/health" | "/ready", _) => {
                 let mut response = whole(StatusCode::METHOD_NOT_ALLOWED, JSON, "");
                 response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET,HEAD"));
                 response
             }
             (path, _) => {
-                let error = ApiError::new("api", "not_found", format!("nothing but /health is served on this port, not {path}"));
+                let error =
+                    ApiError::new("api", "not_found", format!("nothing but /health and /ready is served on this port, not {path}"));
                 whole(error.status(Face::Api), JSON, error.body())
             }
         },

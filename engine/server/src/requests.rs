@@ -9,16 +9,18 @@
 //! No lock is held while a runner is spoken to: a runner in the same process may answer on the spot.
 
 use std::collections::HashMap;
+use std::mem;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use engine_core::refusal::Refusal;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use protocol::id::{ActorId, Generation, RequestId, RunnerId};
 use protocol::limits::{BODY_WINDOW_BYTES, MIB, REQUEST_BODY_INLINE_BYTES_MAX};
 use protocol::link::ToRunnerLink;
 use protocol::message::{RequestStart, ToRunner};
+use protocol::trace::{self, Kind, Span, TRACEPARENT};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::error::ApiError;
@@ -85,6 +87,9 @@ pub enum Reply {
 
 struct Entry {
     head: Option<Head>,
+    /// What a runner goes on with, and the span until it does; if the request is sampled.
+    trace: Option<HeaderValue>,
+    wait: Span,
     upload: Option<Upload>,
     place: Option<Place>,
     /// Until the response begins.
@@ -146,7 +151,10 @@ impl Requests {
         }
         let request = self.next_id();
         let (reply, waiter) = oneshot::channel();
-        let entry = Entry { head: Some(head), upload, place: None, reply: Some(reply), response: None };
+        let parent = trace::parent();
+        let wait = parent.as_ref().map_or(Span::none(), |parent| parent.child("actor.wait", Kind::Internal));
+        let trace = parent.map(|parent| parent.context().header());
+        let entry = Entry { head: Some(head), trace, wait, upload, place: None, reply: Some(reply), response: None };
         self.shard(request).insert(request, entry);
         Ok((request, waiter))
     }
@@ -161,7 +169,7 @@ impl Requests {
         let mut shard = self.shard(request);
         let Some(entry) = shard.get_mut(&request) else { return };
         let Some(head) = &entry.head else { return };
-        let start = RequestStart {
+        let mut start = RequestStart {
             request,
             actor: place.actor,
             generation: place.generation,
@@ -171,11 +179,18 @@ impl Requests {
             body: head.body.clone(),
             stream: entry.upload.is_some(),
         };
+        if let Some(trace) = entry.trace.as_ref().filter(|_| place.link.goes_on_with_traces()) {
+            start.headers.insert(TRACEPARENT, trace.clone());
+        }
+        let mut wait = mem::take(&mut entry.wait);
+        wait.set("rivet.actor.id", || place.actor.to_string());
+        wait.set("rivet.actor.generation", || u64::from(place.generation));
         entry.place = Some(place.clone());
         let upload = entry.upload.as_ref().map(|upload| upload.dispatched.clone());
         // A client that leaves between these lines is told to the runner before the request itself is: the actor then
         // handles a request that nobody reads the answer of, which is what happens whenever a client leaves a little later.
         drop(shard);
+        drop(wait);
         let Some(upload) = upload else { return place.link.send(ToRunner::Request(start)) };
         // What the core says next may be that the actor is to stop, and a runner refuses what comes after that. Only a runner that
         // gives requests back is given one again: then the upload sends the head, lest one of its chunks comes between.

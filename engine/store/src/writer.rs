@@ -17,6 +17,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
+use protocol::histogram::{Counted, Histogram};
 use protocol::limits::{COMMITS_IN_FLIGHT_PER_ACTOR_MAX, KV_WRITE_BYTES_MAX, MIB};
 
 use crate::error::StoreError;
@@ -81,6 +82,8 @@ pub struct Figures {
     pub failures: u64,
     pub queued: u64,
     pub queued_bytes: u64,
+    /// How long each write took that was synced, and each sync alone.
+    pub sync_durations: Counted,
 }
 
 #[derive(Default)]
@@ -91,6 +94,7 @@ struct Counters {
     bytes: AtomicU64,
     syncs: AtomicU64,
     failures: AtomicU64,
+    syncing: Histogram,
 }
 
 struct Shared {
@@ -168,6 +172,7 @@ impl Writer {
             failures: load(&counters.failures),
             queued: queue.entries.len() as u64,
             queued_bytes: queue.bytes as u64,
+            sync_durations: counters.syncing.counted(),
         }
     }
 
@@ -286,7 +291,11 @@ impl Run {
             waiting.push((taken, done));
         }
         let persist = if self.mode == Durability::Sync { Persist::Synced } else { Persist::Written };
+        let began = Instant::now();
         let written = self.store.commit(group.merged(), persist);
+        if persist == Persist::Synced {
+            self.shared.counters.syncing.count(began.elapsed());
+        }
         self.count(&group, conflicts, persist, &written);
         if written.is_ok() && persist == Persist::Written && self.unsynced_since.is_none() {
             self.unsynced_since = Some(Instant::now());
@@ -329,7 +338,10 @@ impl Run {
 
     fn sync(&mut self) {
         self.unsynced_since = None;
-        match self.store.sync() {
+        let began = Instant::now();
+        let synced = self.store.sync();
+        self.shared.counters.syncing.count(began.elapsed());
+        match synced {
             Ok(()) => {
                 self.shared.counters.syncs.fetch_add(1, Ordering::Relaxed);
             }

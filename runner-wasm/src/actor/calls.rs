@@ -136,7 +136,9 @@ pub async fn guarded<R>(
 ) -> Result<R, Halt> {
     actor.meter.reset();
     actor.share.begin();
-    match actor.meter.run(call, deadline).await {
+    let called = actor.meter.run(call, deadline).await;
+    actor.shared.message_runs.count(actor.meter.ran());
+    match called {
         Some(Ok(result)) => Ok(result),
         Some(Err(error)) => Err(Halt::Failed(trap::failure(actor, handler, &error))),
         None => {

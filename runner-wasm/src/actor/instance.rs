@@ -8,6 +8,7 @@ use std::sync::Arc;
 use protocol::component::Handler;
 use protocol::limits::{FAILURE_TEXT_BYTES_MAX, cut};
 use protocol::message::{Failure, FailureKind, LogLevel, StartReason, StopReason};
+use protocol::trace::{self, Followed};
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::Store;
 
@@ -53,6 +54,17 @@ impl Instance {
     }
 
     pub async fn take(&mut self, mail: Mail) -> Result<Turn, Failure> {
+        let mut span = self.actor.follow(&mail);
+        let taken = self.handle(mail).await;
+        if let Err(failure) = &taken {
+            span.fail(|| format!("{:?}", failure.kind));
+        }
+        drop(span);
+        trace::replace(Followed::default());
+        taken
+    }
+
+    async fn handle(&mut self, mail: Mail) -> Result<Turn, Failure> {
         match mail {
             Mail::Request(request) => self.request(request).await.map(|()| Turn::Next),
             Mail::SocketOpen(open) => self.socket_opens(*open).await.map(|()| Turn::Next),

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use protocol::id::RequestId;
 use protocol::message::{RequestStart, SocketOpen, StopReason};
@@ -28,7 +29,8 @@ pub struct Request {
 }
 
 pub struct Mailbox {
-    line: VecDeque<Mail>,
+    /// With the moment that each has come.
+    line: VecDeque<(Mail, Instant)>,
     /// How many of them are about sockets, and how many others there may be.
     sockets: usize,
     max: usize,
@@ -74,39 +76,40 @@ impl Mailbox {
             return Err(Refused::Full(mail));
         }
         self.sockets += usize::from(mail.is_about_socket());
-        self.line.push_back(mail);
+        self.line.push_back((mail, Instant::now()));
         Ok(())
     }
 
     /// Takes a request out of the line, if it stands there.
     pub fn remove(&mut self, request: RequestId) {
-        self.line.retain(|mail| !matches!(mail, Mail::Request(queued) if queued.head.request == request));
+        self.line.retain(|(mail, _)| !matches!(mail, Mail::Request(queued) if queued.head.request == request));
     }
 
     pub fn push_front(&mut self, request: Box<Request>) -> Result<(), Box<Request>> {
         if self.closed || self.line.len() - self.sockets >= self.max {
             return Err(request);
         }
-        self.line.push_front(Mail::Request(request));
+        self.line.push_front((Mail::Request(request), Instant::now()));
         Ok(())
     }
 
-    pub fn pop(&mut self) -> Option<Mail> {
-        let mail = self.line.pop_front()?;
+    /// And how long it stood in line.
+    pub fn pop(&mut self) -> Option<(Mail, Duration)> {
+        let (mail, since) = self.line.pop_front()?;
         self.sockets -= usize::from(mail.is_about_socket());
-        Some(mail)
+        Some((mail, since.elapsed()))
     }
 
     /// Takes out of the line what clients want; what else stands there stays.
     pub fn take_wishes(&mut self) -> NeverBegun {
         let mut taken = NeverBegun::default();
-        for mail in std::mem::take(&mut self.line) {
+        for (mail, since) in std::mem::take(&mut self.line) {
             match mail {
                 Mail::Request(request) => taken.requests.push(*request),
                 Mail::SocketOpen(open) => taken.sockets.push(open.request),
                 // The engine keeps what was not acked, and knows by itself who is gone.
                 Mail::SocketMessage(_) | Mail::SocketEnded(_) => {}
-                Mail::Alarm { .. } | Mail::Stop(_) => self.line.push_back(mail),
+                Mail::Alarm { .. } | Mail::Stop(_) => self.line.push_back((mail, since)),
             }
         }
         self.sockets = 0;

@@ -13,7 +13,7 @@
 //! - [`due`], [`queue`]: what it does by itself.
 //! - [`asking`], [`questions`]: what it asks the engine.
 //! - [`trap`]: what a guest's end says to people.
-//! - [`log`]: what it logged and printed.
+//! - [`log`]: what it logged and printed. [`traced`]: what follows its messages.
 
 mod asking;
 mod calls;
@@ -26,9 +26,10 @@ mod questions;
 mod queue;
 mod rest;
 mod task;
+mod traced;
 mod trap;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -37,6 +38,7 @@ use protocol::component::Settings;
 use protocol::id::{ActorId, Generation, RequestId};
 use protocol::limits::{COMMITS_IN_FLIGHT_PER_ACTOR_MAX, SOCKET_MESSAGE_BYTES_MAX, SOCKETS_PER_ACTOR_MAX};
 use protocol::message::{Checkpoint, Commit, DatabaseCommit, Event, Failure, FailureKind, FromRunner, LogLevel, Start, StopReason};
+use protocol::trace::Span;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 pub use self::asking::no_database_answer;
@@ -107,6 +109,8 @@ pub struct Books {
     /// What was said to sockets and waits at the gate.
     said_bytes: usize,
     questions: Questions,
+    /// Commits of sampled requests that are not durable yet: at most as many as may be in flight.
+    commits: VecDeque<(u64, Span)>,
 }
 
 /// The running message is about the engine's alarm, scheduled for this moment.
@@ -155,6 +159,7 @@ impl Actor {
                 gate: Gate::default(),
                 said_bytes: 0,
                 questions: Questions::new(checkpoint.generation),
+                commits: VecDeque::new(),
             }),
             moved: Notify::new(),
             mailbox: Mutex::new(Mailbox::new(limits.mailbox)),
@@ -213,6 +218,7 @@ impl Actor {
         let outputs = {
             let mut books = self.books();
             books.state.confirmed(commit);
+            books.end_spans(commit);
             books.gate.open(commit)
         };
         let said_bytes: usize = outputs.iter().map(Held::said_bytes).sum();
@@ -363,7 +369,11 @@ impl Actor {
     }
 
     fn send_commit(&self, sealed: Sealed, database: Option<DatabaseCommit>, fired: Option<Fired>) {
-        self.books().gate.sent(sealed.commit);
+        {
+            let mut books = self.books();
+            books.gate.sent(sealed.commit);
+            books.begin_span(&sealed);
+        }
         self.send(FromRunner::Commit(Commit {
             actor: self.id,
             generation: self.generation,

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use protocol::clock::Hold;
 use protocol::limits::{FAILURE_TEXT_BYTES_MAX, KV_LIST_ENTRIES_MAX, cut};
 use protocol::message::{Event, Failure, FailureKind, FromRunner, KvSpace, Outcome};
+use protocol::trace::{self, Followed};
 
 use super::instance::Turn;
 use super::{Actor, Instance, Mail, lock};
@@ -36,6 +37,8 @@ pub async fn run(actor: Arc<Actor>) {
         end_of(&actor, outcome).await;
     };
     let _guard = Guard(&actor);
+    // Once for its whole life; what follows a message takes the place of what followed the one before.
+    let life = trace::follow(Followed::default(), life);
     tokio::select! {
         biased;
         () = actor.lost.notified() => vanish(&actor),
@@ -132,7 +135,12 @@ async fn component(actor: &Arc<Actor>) -> Result<Arc<Prepared>, Failure> {
 /// The end of a socket does not stand in line: what is behind it may be about a new one.
 fn waiting_mail(actor: &Actor) -> Option<Mail> {
     let ended = actor.books().sockets.next_ended();
-    ended.map(Mail::SocketEnded).or_else(|| lock(&actor.mailbox).pop())
+    if let Some(ended) = ended {
+        return Some(Mail::SocketEnded(ended));
+    }
+    let (mail, waited) = lock(&actor.mailbox).pop()?;
+    actor.shared.mailbox_waits.count(waited);
+    Some(mail)
 }
 
 async fn next_mail(actor: &Actor, hold: &Hold) -> Mail {

@@ -2,6 +2,7 @@
 
 use protocol::limits::REQUEST_BODY_BYTES_MAX;
 use protocol::message::{Ask, CallError, CallTarget};
+use protocol::trace::{self, Followed, Kind};
 
 use super::{Host, json};
 use crate::bindings::rivet::actor::actors;
@@ -39,7 +40,15 @@ impl Host {
         timeout_ms: u64,
     ) -> Result<String, actors::CallError> {
         let called = match checked {
-            Ok(()) => self.actor.call(CallTarget::from(to), ask, timeout_ms).await,
+            Ok(()) => {
+                let mut span = trace::child("actors.call", Kind::Client);
+                let call = self.actor.call(CallTarget::from(to), ask, timeout_ms);
+                let called = trace::follow(Followed::inside(&span), call).await;
+                if let Err(error) = &called {
+                    span.fail(|| format!("{}.{}", error.group, error.code));
+                }
+                called
+            }
             Err(refusal) => Err(CallError {
                 group: "actor".to_string(),
                 code: "invalid_call".to_string(),

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use protocol::limits::{KV_KEY_BYTES_MAX, KV_LIST_ENTRIES_MAX};
 use protocol::message::{KvRange, KvSpace};
+use protocol::trace::{self, Kind};
 
 use super::Host;
 use crate::bindings::rivet::actor::{kv, types};
@@ -33,6 +34,7 @@ impl kv::Host for Host {
 impl Host {
     async fn read(&mut self, key: Vec<u8>) -> Result<Option<Vec<u8>>, Refusal> {
         check_key(&key)?;
+        let _span = trace::child("kv.get", Kind::Internal);
         Ok(self.actor.read(KvSpace::Actor, key.into()).await?.map(Vec::from))
     }
 
@@ -42,6 +44,7 @@ impl Host {
             kv::Selector::Prefix(prefix) => KvRange::prefix(bound(prefix)?),
             kv::Selector::Range(range) => KvRange { start: bound(range.start)?, end: range.end.map(bound).transpose()? },
         };
+        let _span = trace::child("kv.list", Kind::Internal);
         // The guest's number: it may be u32::MAX.
         let limit = options.limit.map_or(KV_LIST_ENTRIES_MAX, |limit| (limit as usize).min(KV_LIST_ENTRIES_MAX));
         let listed = self.actor.list(KvSpace::Actor, range, options.reverse, limit, options.keys_only).await?;

@@ -1,6 +1,7 @@
 //! `rivet:actor/sql`: statements in the actor's own database, which the engine runs, in the transaction of the running message.
 
 use protocol::database::{DatabaseAnswer, DatabaseError, Executed, MessageStep, SqlValue, Statement};
+use protocol::trace::{self, Kind};
 
 use super::Host;
 use crate::bindings::rivet::actor::sql;
@@ -27,10 +28,15 @@ impl Host {
         if let Err(refusal) = used {
             return Err(sql::SqlError { code: "ended".to_string(), message: refusal.text().to_string() });
         }
+        let mut span = trace::child("sql.execute", Kind::Internal);
         match self.actor.ask_database(step).await.1 {
             Ok(DatabaseAnswer::Executed(executed)) => Ok(executed),
             Ok(_) => Err(crate::actor::no_database_answer().into()),
-            Err(error) => Err(error.into()),
+            Err(error) => {
+                // Its message may hold what was written.
+                span.fail(|| error.code.to_string());
+                Err(error.into())
+            }
         }
     }
 }

@@ -22,6 +22,7 @@ use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
 use protocol::message::LogLevel;
+use protocol::trace::{self, Kind, TRACEPARENT};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -74,12 +75,20 @@ impl Outgoing {
 impl WasiHttpHooks for Outgoing {
     fn send_request(
         &mut self,
-        request: http::Request<WasiBody>,
+        mut request: http::Request<WasiBody>,
         options: Option<RequestOptions>,
         _processed: Answer<()>,
     ) -> Answer<(http::Response<WasiBody>, Answer<()>)> {
         let (actor, granted) = (Arc::clone(&self.actor), self.granted());
+        let mut span = trace::child("http.request", Kind::Client);
+        if let Some(context) = span.context() {
+            // What the guest says itself about traces would contradict it.
+            request.headers_mut().insert(TRACEPARENT, context.header());
+            span.set("server.address", || request.uri().host().unwrap_or_default());
+            span.set("http.request.method", || request.method().as_str());
+        }
         Box::new(async move {
+            let _until_it_has_begun = span;
             let limits = Times::new(options.unwrap_or_default());
             let Ok(permit) = Arc::clone(&granted.at_once).try_acquire_owned() else {
                 actor.log(LogLevel::Warn, format!("{OUTBOUND_AT_ONCE_MAX} outgoing requests are under way, as many as may be"));

@@ -11,12 +11,14 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bytes::Bytes;
 use protocol::component::ComponentHash;
+use protocol::histogram::{Counted, Histogram};
 use protocol::id::{ActorId, Generation, RequestId};
 use protocol::link::{FromRunnerLink, ToRunnerLink};
 use protocol::message::{
     Checkpoint, Command, Failure, FailureKind, FromRunner, RequestStart, RunnerProfile, Serves, SocketOpen, Start, StopReason,
     ToRunner,
 };
+use protocol::trace::Spans;
 use tokio::runtime::Handle;
 use tokio_rustls::TlsConnector;
 use wasmtime::Engine;
@@ -57,6 +59,11 @@ pub struct Shared {
     pub clock: Clock,
     pub isolated: Option<Isolated>,
     pub limits: Limits,
+    /// Where spans go, if requests are traced.
+    pub spans: Option<Arc<dyn Spans>>,
+    /// How long messages stood in line, and how long their guests ran.
+    pub mailbox_waits: Histogram,
+    pub message_runs: Histogram,
     /// Which actor has the client's socket.
     pub sockets: Sharded<RequestId, Arc<Actor>>,
     actors: Sharded<ActorId, Arc<Actor>>,
@@ -83,6 +90,8 @@ pub struct Metrics {
     pub slept_for_room: u64,
     /// Processor time that guests have used, if it is counted: see [`Isolated`].
     pub cpu_us: u64,
+    pub mailbox_waits: Counted,
+    pub message_runs: Counted,
 }
 
 impl Runner {
@@ -118,6 +127,9 @@ impl Runner {
                 message_ms: config.message_ms,
                 idle_before_sleep_ms: config.idle_before_sleep_ms,
             },
+            spans: config.spans,
+            mailbox_waits: Histogram::default(),
+            message_runs: Histogram::default(),
             sockets: Sharded::default(),
             actors: Sharded::default(),
             slept_for_room: AtomicU64::new(0),
@@ -139,6 +151,8 @@ impl Runner {
             requests: self.shared.routes.len(),
             slept_for_room: self.shared.slept_for_room.load(Relaxed),
             cpu_us: self.shared.ticker.used_us(),
+            mailbox_waits: self.shared.mailbox_waits.counted(),
+            message_runs: self.shared.message_runs.counted(),
         }
     }
 }

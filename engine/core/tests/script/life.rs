@@ -526,3 +526,41 @@ fn the_end_of_each_generation_is_noted() {
         "#]],
     );
 }
+
+#[test]
+fn when_the_engine_ends_actors_sleep_and_those_that_always_run_start_with_the_next() {
+    check(
+        "up
+         create a
+         running a
+         create b restart
+         running b
+         create c
+         running c
+         runner ends
+         request q1 for c
+         stopped a
+         stopped b
+         stopped c
+         show a
+         show b
+         restart engine
+         up again",
+        expect![[r#"
+            call 3 <- created a
+            w <- start v1 created: a@1 #1
+            call 4 <- created b
+            w <- start v1 created: b@1 #1
+            call 5 <- created c
+            w <- start v1 created: c@1 #1
+            w <- stop goingaway: a@1 #2
+            w <- stop goingaway: b@1 #2
+            w <- stop goingaway: c@1 #2
+            a: generation 1, start 0, sleep 0, state of version 1
+            b: generation 1, start 0, sleep 0, pending 0, NoEnvoys, state of version 1
+            w <- prepare v1
+            w <- start v1 restarted: b@2 #1
+            w <- start v1 restarted: c@2 #1
+        "#]],
+    );
+}

@@ -188,6 +188,7 @@ impl World {
                 let profile = RunnerProfile { key: "w".into(), version: 1, serves: Serves::Components };
                 self.input(Input::RunnerJoined { runner: RUNNER, profile });
             }
+            ["runner", "ends"] => self.input(Input::RunnerEnds { runner: RUNNER }),
             ["runner", "left"] => self.input(Input::RunnerLeft { runner: RUNNER }),
             ["deploy", component, ref how @ ..] => self.deploy(component, how),
             _ if self.deployment_step(&words) => {}

@@ -25,7 +25,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use protocol::id::{ActorId, Generation, RunnerId};
 use protocol::limits::MIB;
 use protocol::message::{Ask, CallError, CallTarget, ToRunner};
-use protocol::{key, limits};
+use protocol::{key, limits, trace};
 use tokio::sync::oneshot;
 
 use crate::body::{Body, Client, Streamed};
@@ -158,7 +158,8 @@ fn headers(caller: ActorId, body_bytes: usize) -> HeaderMap {
         (CONTENT_LENGTH, HeaderValue::from(body_bytes)),
         (X_RIVET_ENCODING, HeaderValue::from_static("json")),
         (X_RIVET_CALLER, caller),
-        (X_RIVET_RAY_ID, ray::of(&HeaderMap::new())),
+        // One in this process calls from inside of the request that it works on.
+        (X_RIVET_RAY_ID, trace::current(|followed| followed.ray.clone()).unwrap_or_else(|| ray::of(&HeaderMap::new()))),
     ])
 }
 

@@ -33,6 +33,28 @@ pub async fn health() -> Response {
 }
 
 #[derive(Serialize, ToSchema)]
+pub struct Ready {
+    runtime: &'static str,
+    /// `ready` or `not_ready`.
+    status: &'static str,
+    /// Why it is not: `starting`, `draining`, `disk_full`, `store_failed`.
+    reasons: Vec<&'static str>,
+    version: &'static str,
+}
+
+/// Whether it wants requests. Not the same as being well: an engine that drains is.
+#[utoipa::path(
+    get,
+    path = "/ready",
+    tag = "Engine",
+    responses((status = 200, body = Ready), (status = 503, body = Ready, description = "Not now: `reasons` says why"))
+)]
+pub async fn ready(State(engine): State<Arc<Engine>>) -> Response {
+    let (status, body) = engine.readiness.answer();
+    (status, [(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
+}
+
+#[derive(Serialize, ToSchema)]
 pub struct Fanout {
     datacenters: [DatacenterHealth; 1],
 }

@@ -24,6 +24,7 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use protocol::component::ComponentInfo;
 use protocol::limits::{ACTOR_NAME_BYTES_MAX, COMPONENT_BYTES_MAX};
+use protocol::trace;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
@@ -165,19 +166,19 @@ pub async fn deploy(
     let deploy = Deploy { engine, namespace, name, pool, settings, canary };
     // A client that leaves does not stop the deploy: the core goes on, and needs the bytes until it is done.
     if !watched {
-        let run = tokio::spawn(async move {
+        let run = tokio::spawn(trace::carry(async move {
             let deployed = deploy.run(&arrived, None).await;
             drop((arrived, permit));
             deployed
-        });
+        }));
         let deployed = run.await.map_err(|error| ApiError::internal("the deploy ended before its time", &error))??;
         return Ok(Json(deployed).into_response());
     }
     let (lines, progress) = mpsc::channel(PROGRESS_LINES_MAX);
-    tokio::spawn(async move {
+    tokio::spawn(trace::carry(async move {
         deploy.run_watched(arrived, lines).await;
         drop(permit);
-    });
+    }));
     Ok(ndjson(progress))
 }
 

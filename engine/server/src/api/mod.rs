@@ -7,7 +7,7 @@
 //! - [`extract`]: reads queries and bodies, strictly.
 //! - [`views`]: records as JSON.
 //! - [`namespaces`], [`actors`], [`portable`], [`logs`], [`runners`], [`runner_configs`], [`deployments`], [`versions`], [`checks`],
-//!   [`backups`], [`about`]: the routes.
+//!   [`backups`], [`about`], [`tracing`]: the routes.
 //! - [`pool_form`]: a pool's configuration as it is put and shown. [`settings`]: a deployment's, as they are put.
 //! - [`openapi`]: the document that describes all of this; [`schemas`]: values whose types are not the API's.
 //! - [`cors`]: what browsers are told.
@@ -28,6 +28,7 @@ pub mod runner_configs;
 pub mod runners;
 pub mod schemas;
 pub mod settings;
+pub mod tracing;
 pub mod versions;
 pub mod views;
 
@@ -73,11 +74,12 @@ pub fn router(engine: Arc<Engine>) -> Router {
         .routes(routes!(versions::of_actor, versions::pin, versions::unpin))
         .routes(routes!(backups::list, backups::create))
         .routes(routes!(about::datacenters))
+        .routes(routes!(tracing::get, tracing::put))
         .routes(routes!(about::fanout))
         .routes(routes!(about::metadata))
         .routes(routes!(openapi::document))
         .layer(middleware::from_fn(cors::of_routes));
-    let (router, described) = api.routes(routes!(about::health)).split_for_parts();
+    let (router, described) = api.routes(routes!(about::health)).routes(routes!(about::ready)).split_for_parts();
     router
         .merge(dashboard::router())
         .fallback(cors::not_found)

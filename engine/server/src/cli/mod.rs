@@ -7,7 +7,7 @@
 //! - [`start`]: runs the engine until it is told to stop. [`configured`]: says how it would.
 //! - [`runner`]: runs actors for an engine elsewhere. [`process`]: what both are as processes.
 //! - [`deploy`], [`check`], [`deployments`], [`actors`], [`logs`]: what can be done. [`settings`]: what a deployment gives its actors.
-//! - [`backup`]: copies of the data directory. [`doctor`]: what is wrong with it.
+//! - [`tracing`]: which log lines an engine writes. [`backup`]: copies of the data directory. [`doctor`]: what is wrong with it.
 //! - [`new`]: writes a project; talks to nobody. [`dev`]: builds and deploys it whenever it changes.
 //! - [`client`]: the way to the engine. [`print`]: tables, moments, lines.
 
@@ -27,6 +27,7 @@ mod process;
 mod runner;
 mod settings;
 mod start;
+mod tracing;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -138,6 +139,9 @@ enum Command {
     Actors(actors::ActorsCommand),
     /// Show what an actor has logged of late
     Logs(logs::LogsArgs),
+    /// Which log lines the engine writes and which requests it traces
+    #[command(subcommand)]
+    Tracing(tracing::TracingCommand),
 }
 
 const ENGINE_DEFAULT: &str = "http://127.0.0.1:6420";
@@ -218,6 +222,7 @@ pub fn main() -> ExitCode {
         Command::Unpin(args) => talk(deployments::unpin(args)),
         Command::Actors(command) => talk(actors::run(command)),
         Command::Logs(args) => talk(logs::run(args)),
+        Command::Tracing(command) => talk(tracing::run(command)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,17 +1,16 @@
-//! What `start` and `runner` have in common as processes: their logs, their threads, and how they are stopped.
+//! What `start` and `runner` have in common as processes: their threads, and how they are stopped.
 
 use std::io::{self, Write};
 use std::process;
-
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use std::time::Duration;
 
 use crate::cli::{Outcome, print};
-use crate::config::LogFormat;
 use crate::files;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Runs it on threads of its own. It is given what is over when it is to stop: at the first signal. The second ends the process.
-pub fn run_process<F: Future<Output = Outcome>>(program: impl FnOnce(StopFuture) -> F) -> Outcome {
+/// Runs it on threads of its own. It is given what is over when it is to stop: at the first signal. The second ends the process, and
+/// so does the time that everything may take after the first.
+pub fn run_process<F: Future<Output = Outcome>>(force: Option<Duration>, program: impl FnOnce(StopFuture) -> F) -> Outcome {
     if let Err(error) = files::raise_limit() {
         tracing::warn!(%error, "the limit of open files stays as it is; it bounds how many clients can be connected");
     }
@@ -23,7 +22,7 @@ pub fn run_process<F: Future<Output = Outcome>>(program: impl FnOnce(StopFuture)
             terminate: signal(SignalKind::terminate()).map_err(no_signals)?,
             interrupt: signal(SignalKind::interrupt()).map_err(no_signals)?,
         };
-        program(Box::pin(stop(signals))).await
+        program(Box::pin(stop(signals, force))).await
     });
     // What still runs belongs to actors: all that they were told is durable, and nobody listens to them any more.
     runtime.shutdown_background();
@@ -52,35 +51,20 @@ impl Signals {
     }
 }
 
-async fn stop(mut signals: Signals) {
+async fn stop(mut signals: Signals, force: Option<Duration>) {
     signals.next().await;
     tracing::info!("stopping; once more to stop at once");
     tokio::spawn(async move {
-        signals.next().await;
-        print::note("stopped at once");
+        let time = async {
+            match force {
+                Some(force) => tokio::time::sleep(force).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = signals.next() => print::note("stopped at once"),
+            () = time => print::note("stopped at once: runtime.force_shutdown_duration is over"),
+        }
         process::exit(1);
     });
-}
-
-pub fn write_logs(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(|| Quiet);
-    match format {
-        LogFormat::Text => lines.init(),
-        LogFormat::Json => lines.json().init(),
-    }
-}
-
-/// Standard error, where nobody may be listening any more: whoever started the engine may be gone, and it must go on.
-struct Quiet;
-
-impl Write for Quiet {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let _ = io::stderr().lock().write_all(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

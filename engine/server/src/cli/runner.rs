@@ -11,13 +11,14 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::cli::client::Endpoint;
-use crate::cli::process::{print_ready, run_process, write_logs};
+use crate::cli::process::{print_ready, run_process};
 use crate::cli::{ENGINE_DEFAULT, Outcome, variable};
 use crate::compose;
 use crate::config::args::{StartArgs, WasmArgs};
 use crate::config::{self, RunnerConfig};
 use crate::random;
 use crate::standalone::{Config, Said};
+use crate::telemetry::lines::write_logs;
 use crate::trust;
 
 /// How long the actors may take to move.
@@ -64,7 +65,7 @@ pub struct RunnerArgs {
 pub fn run(args: RunnerArgs, files: &[PathBuf]) -> Outcome {
     let RunnerArgs { endpoint, token, key, cache_dir, grace, wasm, log_format } = args;
     let said = config::all(StartArgs::of_runner(wasm, log_format), files).map_err(|error| error.to_string())?;
-    let RunnerConfig { wasm, token: configured, log_format, ca_file } =
+    let RunnerConfig { wasm, token: configured, log_format, ca_file, telemetry } =
         RunnerConfig::new(&said).map_err(|error| error.to_string())?;
     let endpoint = endpoint.or_else(|| variable("RIVET_ENDPOINT")).unwrap_or_else(|| ENGINE_DEFAULT.to_string());
     let Endpoint { base, token, .. } = Endpoint::new(&endpoint, None, token.or_else(|| variable("RIVET_TOKEN")))?;
@@ -80,7 +81,7 @@ pub fn run(args: RunnerArgs, files: &[PathBuf]) -> Outcome {
     let key = key.map_or_else(|| kept_key(&cache_dir).map_err(unusable), Ok)?;
     let tls = trust::client_config(ca_file.as_deref()).map_err(|error| error.to_string())?;
     let config = Config { engine: base, token: token.or(configured), key, grace: Duration::from_secs(grace), tls };
-    run_process(|stop| compose::run_runner(config, wasm, cache_dir, say, stop))
+    run_process(None, |stop| compose::run_runner(config, wasm, telemetry, cache_dir, say, stop))
 }
 
 /// For people and for scripts that wait for it.

@@ -7,10 +7,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::cli::Outcome;
-use crate::cli::process::{print_ready, run_process, write_logs};
+use crate::cli::process::{print_ready, run_process};
 use crate::compose;
 use crate::config::args::StartArgs;
 use crate::config::{self, Config, show};
+use crate::telemetry::lines::write_logs;
 
 pub fn run(args: StartArgs, files: &[PathBuf]) -> Outcome {
     let said = config::all(args, files).map_err(|error| error.to_string())?;
@@ -19,7 +20,9 @@ pub fn run(args: StartArgs, files: &[PathBuf]) -> Outcome {
     for row in show::rows(&said).iter().filter(|row| row[2] != show::DEFAULT) {
         tracing::info!(key = row[0], value = row[1], source = row[2], "configured");
     }
-    run_process(|stop| async { compose::run(config, say_ready, stop).await.map_err(|error| error.to_string()) })
+    run_process(Some(config.shutdown.force), |stop| async {
+        compose::run(config, say_ready, stop).await.map_err(|error| error.to_string())
+    })
 }
 
 fn say_ready(config: &Config, address: SocketAddr) {

@@ -86,6 +86,8 @@ const COUNT: Kind = Kind::Whole { min: 0, max: u64::MAX };
 const SOME: Kind = Kind::Whole { min: 1, max: u32::MAX as u64 };
 /// A day: a longer wait is a typing error.
 const MS: Kind = Kind::Whole { min: 1, max: 24 * 60 * 60_000 };
+/// The same.
+const SECONDS: Kind = Kind::Whole { min: 0, max: 24 * 60 * 60 };
 const DOUBLINGS: Kind = Kind::Whole { min: 0, max: 32 };
 const REDIRECTS: Kind = Kind::Whole { min: 0, max: 20 };
 
@@ -147,6 +149,11 @@ pub const KEYS: &[Key] = &[
     key("wasm.actor_memory_mib", Kind::Whole { min: 1, max: 4_096 }, "128"),
     key("wasm.memory_mib", SOME, "2048"),
     key("wasm.dirs", Kind::Texts, "none"),
+    key("guard.trace_propagation", Kind::Flag, "false"),
+    key("runtime.shutdown_delay_duration", SECONDS, "0"),
+    key("runtime.guard_shutdown_duration", SECONDS, "10"),
+    key("runtime.worker_shutdown_duration", SECONDS, "5"),
+    key("runtime.force_shutdown_duration", SECONDS, "the others and 30"),
     // The other stores and buses.
     refused("postgres.**", "data would lie elsewhere than where you expect it; remove it, and name a folder with file_system.path"),
     refused("database.postgres.**", "data would lie elsewhere; remove it, and name a folder with file_system.path"),
@@ -183,7 +190,6 @@ pub const KEYS: &[Key] = &[
     none("guard.websocket_max_frame_size", COUNT, FIXED),
     none("guard.enable_websocket_health_route", Kind::Flag, "GET /health is what to ask"),
     none("guard.tcp_nodelay", Kind::Flag, "always on"),
-    none("guard.trace_propagation", Kind::Flag, "no spans are exported; trace headers reach the actor as they came"),
     none("guard.rate_limit.requests", SOME, "no client is counted by its address; let a proxy do it"),
     none("guard.rate_limit.period_ms", MS, "no client is counted by its address; let a proxy do it"),
     none("guard.max_in_flight", SOME, "requests are bounded for the whole engine, not by address"),
@@ -242,9 +248,6 @@ pub const KEYS: &[Key] = &[
     none("pegboard.preload_max_total_bytes", COUNT, FIXED),
     none("pegboard.envoy_load_balancer.**", Kind::Any, "the runner with the fewest actors is taken"),
     // The process.
-    none("runtime.worker_shutdown_duration", COUNT, FIXED),
-    none("runtime.guard_shutdown_duration", COUNT, FIXED),
-    none("runtime.force_shutdown_duration", COUNT, FIXED),
     none("runtime.worker_cpu_max", COUNT, SHED),
     none("runtime.worker_load_shedding_curve", Kind::Any, SHED),
     none("runtime.worker_load_shedding_beta", Kind::Number, SHED),

@@ -7,7 +7,7 @@
 //! - [`keys`]: the table of keys.
 //! - [`sources`]: files, environment, command line. [`nested`]: JSON5 of bounded depth.
 //! - [`args`]: the flags of `start`.
-//! - [`storage`]: what is meant about the disk.
+//! - [`storage`]: what is meant about the disk. [`telemetry`]: variables about a collector.
 //! - [`said`]: reads values of what was said; [`show`] prints them.
 
 pub mod args;
@@ -17,10 +17,12 @@ mod said;
 pub mod show;
 pub mod sources;
 pub mod storage;
+pub mod telemetry;
 
 use std::env;
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use engine_store::Durability;
 use engine_store::actor_logs::LogLimits;
@@ -32,6 +34,7 @@ use crate::config::args::StartArgs;
 use crate::config::said::All;
 use crate::config::sources::Sources;
 use crate::config::storage::StorageConfig;
+use crate::config::telemetry::TelemetryConfig;
 use crate::logs;
 use crate::serverless::policy::Policy;
 
@@ -42,6 +45,11 @@ pub const HOST_WITH_TOKEN: &str = "::";
 /// How far from the main port the two others are, unless they are named: as in the original.
 const PEER_PORT_DISTANCE: u16 = 1;
 const METRICS_PORT_DISTANCE: u16 = 10;
+/// What a request under way has when the engine is told to stop: what container engines give a process in all.
+const SHUTDOWN_REQUESTS_S: u64 = 10;
+const SHUTDOWN_ACTORS_S: u64 = 5;
+/// Runners to be told, what waits to be written, traces to leave.
+const SHUTDOWN_REST_S: u64 = 30;
 /// What `batch` alone means.
 const BATCH_MS_DEFAULT: u64 = 100;
 /// A longer time would not be a bound that anybody could rely on.
@@ -70,6 +78,19 @@ pub struct DirGrant {
 pub enum LogFormat {
     Text,
     Json,
+}
+
+/// How long the parts of an orderly end may take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Shutdown {
+    /// New connections are taken for so long after readiness has become false: a load balancer has to see it first.
+    pub delay: Duration,
+    /// Requests under way have so long to finish.
+    pub requests: Duration,
+    /// And actors to fall asleep.
+    pub actors: Duration,
+    /// All of it; then the process ends as it is.
+    pub force: Duration,
 }
 
 /// Where to listen.
@@ -149,6 +170,11 @@ pub struct Config {
     pub wasm: WasmConfig,
     pub log_format: LogFormat,
     pub actor_logs: LogLimits,
+    /// None: nothing leaves.
+    pub telemetry: Option<TelemetryConfig>,
+    pub shutdown: Shutdown,
+    /// Runners that connect get the trace as the gateway goes on with it, and not as the client has sent it.
+    pub trace_propagation: bool,
     /// Keys that were given and change nothing: a sentence each.
     pub without_effect: Vec<String>,
 }
@@ -179,6 +205,7 @@ pub struct RunnerConfig {
     pub token: Option<String>,
     pub log_format: LogFormat,
     pub ca_file: Option<PathBuf>,
+    pub telemetry: Option<TelemetryConfig>,
 }
 
 impl RunnerConfig {
@@ -188,6 +215,7 @@ impl RunnerConfig {
             token: said.text("auth.admin_token"),
             log_format: log_format(said)?,
             ca_file: ca_file(said),
+            telemetry: telemetry::telemetry(|name| env::var(name).ok())?,
         })
     }
 }
@@ -220,6 +248,9 @@ impl Config {
             wasm: wasm(said)?,
             log_format: log_format(said)?,
             actor_logs: actor_logs(said),
+            telemetry: telemetry::telemetry(|name| env::var(name).ok())?,
+            shutdown: shutdown(said)?,
+            trace_propagation: said.flag("guard.trace_propagation").unwrap_or(false),
             without_effect: said.without_effect(),
         })
     }
@@ -336,6 +367,25 @@ fn policy(said: &All) -> Result<Policy, ConfigError> {
 
 fn ca_file(said: &All) -> Option<PathBuf> {
     said.text("outbound.ca_file").filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+fn shutdown(said: &All) -> Result<Shutdown, ConfigError> {
+    let seconds = |key: &str, default: u64| Duration::from_secs(said.whole(key).unwrap_or(default));
+    let [delay_key, requests_key, actors_key] =
+        ["runtime.shutdown_delay_duration", "runtime.guard_shutdown_duration", "runtime.worker_shutdown_duration"];
+    let (delay, requests) = (seconds(delay_key, 0), seconds(requests_key, SHUTDOWN_REQUESTS_S));
+    let actors = seconds(actors_key, SHUTDOWN_ACTORS_S);
+    let all = delay + requests + actors + Duration::from_secs(SHUTDOWN_REST_S);
+    let force = seconds("runtime.force_shutdown_duration", all.as_secs());
+    if force < delay + requests + actors {
+        return Err(ConfigError(format!(
+            "runtime.force_shutdown_duration: {} s is less than {delay_key}, {requests_key} and {actors_key} together, {} s; \
+             make it longer, or one of them shorter",
+            force.as_secs(),
+            (delay + requests + actors).as_secs()
+        )));
+    }
+    Ok(Shutdown { delay, requests, actors, force })
 }
 
 fn wasm(said: &All) -> Result<WasmConfig, ConfigError> {

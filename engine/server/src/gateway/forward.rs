@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use protocol::limits::{REQUEST_BODY_BYTES_MAX, REQUEST_BODY_INLINE_BYTES_MAX};
+use protocol::trace::{self, TRACEPARENT};
 use serde_json::json;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
@@ -66,7 +67,12 @@ pub async fn forward(
     if length.is_some_and(|length| length > REQUEST_BODY_BYTES_MAX) {
         return Err(body_refused(&format!("it is longer than {REQUEST_BODY_BYTES_MAX} bytes")));
     }
-    let headers = request_headers(parts.headers, parts.uri.authority().map(|authority| authority.as_str()), ray);
+    let mut headers = request_headers(parts.headers, parts.uri.authority().map(|authority| authority.as_str()), ray);
+    if engine.trace_propagation
+        && let Some(parent) = trace::parent()
+    {
+        headers.insert(TRACEPARENT, parent.context().header());
+    }
     let mut head = Head { method: parts.method, path: to.path, headers, body: Bytes::new(), room: None };
     match length {
         Some(0) => start(engine, wish, head, None).await,
@@ -93,7 +99,7 @@ async fn start(engine: &Arc<Engine>, wish: Wish, head: Head, streamed: Option<Re
     let client = Client { engine: engine.clone(), request, link: None };
     if let Some((body, dispatched, credit)) = sending {
         // Ends by itself with the request's entry, which holds the other end of `dispatched`.
-        tokio::spawn(Sending { engine: engine.clone(), request, body, dispatched, credit }.run());
+        tokio::spawn(trace::carry(Sending { engine: engine.clone(), request, body, dispatched, credit }.run()));
     }
     let Wish { target, skip_ready_wait, deadline, is_head } = wish;
     engine.inbox.push(Input::Request { request, target, kind: RequestKind::Http, skip_ready_wait });

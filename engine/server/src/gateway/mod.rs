@@ -20,14 +20,35 @@ use std::sync::Arc;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Response};
+use protocol::trace::Span;
 
 use crate::body::Body;
 use crate::engine::Engine;
 use crate::error::{ApiError, Face};
-use crate::gateway::route::ToActor;
+use crate::gateway::route::{ToActor, Wanted};
 use crate::incoming::RequestBody;
+use crate::metrics::known;
 
 const X_RIVET_ERROR: HeaderName = HeaderName::from_static("x-rivet-error");
+
+/// The span of a request to an actor, if it is sampled. It says whom the request is for, and nothing that the client has made up: paths
+/// may hold tokens, and keys are the client's own.
+pub fn span(engine: &Engine, to: &ToActor, parts: &Parts, ray: &HeaderValue) -> Span {
+    let mut span = engine.telemetry.request(&parts.headers, "gateway.request");
+    if span.is_none() {
+        return span;
+    }
+    span.set("http.request.method", || known(&parts.method));
+    span.set("rivet.ray_id", || ray.to_str().unwrap_or_default());
+    match &to.wanted {
+        Wanted::Id(actor) => span.set("rivet.actor.id", || actor.to_string()),
+        Wanted::Key { namespace, name, .. } => {
+            span.set("rivet.namespace", || namespace.as_str());
+            span.set("rivet.actor.name", || name.as_str());
+        }
+    }
+    span
+}
 
 /// Answers a request to an actor, with an error if need be.
 pub async fn answer(engine: &Arc<Engine>, to: ToActor, parts: Parts, body: RequestBody, ray: &HeaderValue) -> Response<Body> {

@@ -9,6 +9,7 @@ use engine_core::Input;
 use engine_core::input::RequestKind;
 use http::request::Parts;
 use http::{HeaderValue, Response};
+use protocol::trace;
 
 use crate::body::Body;
 use crate::engine::Engine;
@@ -26,13 +27,13 @@ pub fn answer(engine: &Arc<Engine>, routed: Result<Route, ApiError>, mut parts: 
         Err(error) => super::refusal(&error),
         Ok(((response, opening), room)) => {
             let (engine, ray) = (engine.clone(), ray.clone());
-            tokio::spawn(async move {
+            tokio::spawn(trace::carry(async move {
                 match opening.open().await {
                     Ok(socket) => go_on(&engine, socket, routed, parts, ray).await,
                     Err(error) => tracing::debug!(%error, "a client was gone before its socket opened"),
                 }
                 drop(room);
-            });
+            }));
             response
         }
     };

@@ -16,6 +16,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use protocol::limits::cut;
 use protocol::message::{RunnerProfile, RunnerProtocol, Serves};
+use protocol::trace;
 use protocol::wire::actor::ActorName;
 use protocol::wire::components::FRAME_BYTES_MAX;
 use protocol::wire::runner::{ServerInit, ToServer, decode_to_server};
@@ -89,7 +90,7 @@ pub fn answer(engine: &Arc<Engine>, endpoint: Endpoint, mut parts: Parts, ray: &
         Err(error) => return gateway::refusal(&error),
     };
     let (engine, ray) = (engine.clone(), ray.clone());
-    tokio::spawn(async move {
+    tokio::spawn(trace::carry(async move {
         let opened = match endpoint {
             Endpoint::Envoys | Endpoint::Runners => opening.open().await,
             Endpoint::Components => opening.open_wide(FRAME_BYTES_MAX).await,
@@ -98,7 +99,7 @@ pub fn answer(engine: &Arc<Engine>, endpoint: Endpoint, mut parts: Parts, ray: &
             Ok(socket) => serve(&engine, endpoint, &parts, socket, &ray).await,
             Err(error) => tracing::debug!(%error, "a runner was gone before its connection was made"),
         }
-    });
+    }));
     response
 }
 

@@ -192,6 +192,10 @@ impl Remote {
 }
 
 impl ToRunnerLink for Remote {
+    fn goes_on_with_traces(&self) -> bool {
+        false
+    }
+
     fn send(&self, message: ToRunner) {
         let mut state = lock(&self.state);
         let streams = &mut state.streams;

@@ -148,6 +148,11 @@ impl Sockets {
         }
     }
 
+    /// Since then nothing new is begun.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
     /// Waits until all clients have been told.
     pub async fn ended(&self) {
         // The semaphore is never closed; if it were, there would be nothing to wait for.

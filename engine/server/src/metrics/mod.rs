@@ -2,10 +2,13 @@
 //!
 //! Counts are taken where things happen; what only the driver knows is asked of it when somebody reads. Labels have few values:
 //! routes, not addresses; no ids.
+//!
+//! In reading order: this, what is counted; [`page`], how it is written; [`process`], what the kernel counts.
+
+pub mod page;
+mod process;
 
 use std::collections::BTreeMap;
-use std::fmt::{Display, Write};
-use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -16,21 +19,27 @@ use axum::response::Response;
 use engine_core::Input;
 use engine_store::Figures;
 use http::Method;
+use protocol::histogram::{Counted, Histogram};
 use tokio::sync::oneshot;
 
 use crate::engine::Engine;
 use crate::lock::lock;
+use crate::metrics::page::{Kind, Page};
 
 /// The driver is busy for longer only if something is wrong; then the rest is told without it.
 const DRIVER_ANSWERS_MS_MAX: u64 = 1_000;
-/// Where the kernel says how much memory the process has, in pages.
-const MEMORY_FILE: &str = "/proc/self/statm";
 
 #[derive(Default)]
 pub struct Metrics {
     pub connections: AtomicUsize,
     /// Answers to requests for actors, by the first digit of their status.
     actor_answers: [AtomicU64; 6],
+    /// How long they took, until the response began; the same.
+    actor_durations: [Histogram; 6],
+    /// From the command to a runner to what it says once the actor runs.
+    pub wakes: Histogram,
+    /// From the writer's queue to durable.
+    pub commits: Histogram,
     api: Mutex<BTreeMap<ApiCall, ApiCount>>,
     driver_asked: AtomicBool,
     asking: Mutex<Vec<oneshot::Sender<DriverFigures>>>,
@@ -48,6 +57,8 @@ pub struct DriverFigures {
 /// What the engine's own runner has in use.
 #[derive(Clone, Copy, Default)]
 pub struct RunnerFigures {
+    pub mailbox_waits: Counted,
+    pub message_runs: Counted,
     pub actors: usize,
     pub memory_bytes: usize,
     pub slept_for_room: u64,
@@ -67,9 +78,11 @@ struct ApiCount {
 }
 
 impl Metrics {
-    pub fn actor_answered(&self, status: u16) {
-        if let Some(count) = self.actor_answers.get(usize::from(status / 100)) {
+    pub fn actor_answered(&self, status: u16, took: Duration) {
+        let digit = usize::from(status / 100);
+        if let (Some(count), Some(durations)) = (self.actor_answers.get(digit), self.actor_durations.get(digit)) {
             count.fetch_add(1, Ordering::Relaxed);
+            durations.count(took);
         }
     }
 
@@ -79,6 +92,11 @@ impl Metrics {
         let count = api.entry(ApiCall { path, method: known(method), status }).or_default();
         count.calls += 1;
         count.took += took;
+    }
+
+    /// Of the runner in this process, if there is one.
+    pub fn own_runner_actors(&self) -> Option<usize> {
+        self.own_runner.get().map(|figures| figures().actors)
     }
 
     /// There is one such runner, or none.
@@ -98,7 +116,8 @@ impl Metrics {
         }
     }
 
-    async fn ask_driver(&self, engine: &Engine) -> Option<DriverFigures> {
+    /// None: it does not answer, and so nothing is decided about actors.
+    pub async fn ask_driver(&self, engine: &Engine) -> Option<DriverFigures> {
         let (answer, answered) = oneshot::channel();
         lock(&self.asking).push(answer);
         self.driver_asked.store(true, Ordering::Relaxed);
@@ -118,7 +137,7 @@ pub async fn count(State(engine): State<std::sync::Arc<Engine>>, request: Reques
 }
 
 /// Methods come from outside; a label must not.
-fn known(method: &Method) -> &'static str {
+pub fn known(method: &Method) -> &'static str {
     match method.as_str() {
         "GET" => "GET",
         "HEAD" => "HEAD",
@@ -130,48 +149,74 @@ fn known(method: &Method) -> &'static str {
     }
 }
 
-/// Everything, in Prometheus' text format.
-pub async fn page(engine: &Engine) -> String {
-    let metrics = &engine.metrics;
+/// Everything. Before there is an engine, what concerns the process.
+pub async fn page(engine: Option<&Engine>) -> Page {
     let mut page = Page::default();
-    let build = format!("version=\"{}\",git_sha=\"{}\"", env!("CARGO_PKG_VERSION"), env!("BUILD_GIT_SHA"));
-    page.family("rivet_build_info", "gauge", "What runs.");
-    page.row("rivet_build_info", &build, 1);
+    page.family("rivet_build_info", Kind::Gauge, "What runs.");
+    let build = [("version", env!("CARGO_PKG_VERSION")), ("git_sha", env!("BUILD_GIT_SHA"))];
+    page.row(build.map(|(name, value)| (name, value.to_string())).to_vec(), 1_u64);
+    page.gauge(
+        "rivet_ready",
+        "Whether the engine wants requests: 1, or 0.",
+        u64::from(engine.is_some_and(|engine| engine.readiness.is_ready())),
+    );
+    if let Some(engine) = engine {
+        of_engine(&mut page, engine).await;
+    }
+    process::process(&mut page);
+    page
+}
+
+async fn of_engine(page: &mut Page, engine: &Engine) {
+    let metrics = &engine.metrics;
     page.gauge("rivet_connections", "Connections of clients that are open.", metrics.connections.load(Ordering::Relaxed));
+    page.gauge("rivet_sockets", "WebSockets of clients that are open.", engine.sockets.open_now());
     page.gauge("rivet_runners_connected", "Runners that are connected, the engine's own among them.", engine.runners.count());
-    page.family("rivet_actor_request_total", "counter", "Answers to requests for actors, by status.");
-    for (digit, count) in metrics.actor_answers.iter().enumerate().skip(1) {
-        page.row("rivet_actor_request_total", &format!("status=\"{digit}xx\""), count.load(Ordering::Relaxed));
+    let by_status = || (1..metrics.actor_answers.len()).map(|digit| (digit, vec![("status", format!("{digit}xx"))]));
+    page.family("rivet_actor_request_total", Kind::Counter, "Answers to requests for actors, by status.");
+    for (digit, labels) in by_status() {
+        page.row(labels, metrics.actor_answers[digit].load(Ordering::Relaxed));
     }
-    api(&mut page, metrics);
+    page.family("rivet_actor_request_duration_seconds", Kind::Histogram, "How long these took until the response began.");
+    for (digit, labels) in by_status() {
+        page.durations(labels, metrics.actor_durations[digit].counted());
+    }
+    page.histogram(
+        "rivet_actor_wake_duration_seconds",
+        "From the command that starts an actor until its runner says that it runs.",
+        metrics.wakes.counted(),
+    );
+    api(page, metrics);
     if let Some(figures) = metrics.ask_driver(engine).await {
-        driver(&mut page, &figures);
+        driver(page, &figures);
     }
+    page.histogram(
+        "rivet_store_commit_duration_seconds",
+        "From the writer's queue until a commit is durable.",
+        metrics.commits.counted(),
+    );
     if let Some(figures) = metrics.own_runner.get() {
-        own_runner(&mut page, &figures());
+        own_runner(page, &figures());
     }
     let (kept, dropped) = engine.logs.figures();
     page.gauge("rivet_actor_log_bytes", "What the lines that actors have logged take, within their bounds.", kept);
     page.counter("rivet_actor_log_lines_dropped_total", "Lines that came faster than the disk takes them.", dropped);
-    if let Some(bytes) = memory_bytes() {
-        page.gauge("process_resident_memory_bytes", "Memory of the process that is in use.", bytes);
-    }
-    page.0
+    engine.telemetry.figures(page);
 }
 
 fn api(page: &mut Page, metrics: &Metrics) {
     let api = lock(&metrics.api);
     let labels = |call: &ApiCall| {
         let path = if call.path.is_empty() { "none" } else { &call.path };
-        format!("method=\"{}\",path=\"{path}\",status=\"{}\"", call.method, call.status)
+        vec![("method", call.method.to_string()), ("path", path.to_string()), ("status", call.status.to_string())]
     };
-    page.family("rivet_api_request_total", "counter", "Answers of the API, by route and status.");
+    page.family("rivet_api_request_total", Kind::Counter, "Answers of the API, by route and status.");
     for (call, count) in api.iter() {
-        page.row("rivet_api_request_total", &labels(call), count.calls);
+        page.row(labels(call), count.calls);
     }
-    page.family("rivet_api_request_seconds_total", "counter", "How long these took together.");
+    page.family("rivet_api_request_seconds_total", Kind::Counter, "How long these took together.");
     for (call, count) in api.iter() {
-        page.row("rivet_api_request_seconds_total", &labels(call), count.took.as_secs_f64());
+        page.row(labels(call), count.took.as_secs_f64());
     }
 }
 
@@ -191,6 +236,11 @@ fn driver(page: &mut Page, figures: &DriverFigures) {
     page.counter("rivet_store_commit_conflicts_total", "Commits that were refused by a check of theirs.", writer.conflicts);
     page.counter("rivet_store_syncs_total", "Times the disk was told to sync.", writer.syncs);
     page.counter("rivet_store_failures_total", "Writes and syncs that failed.", writer.failures);
+    page.histogram(
+        "rivet_store_sync_duration_seconds",
+        "How long a write that is synced took, or a sync alone.",
+        writer.sync_durations,
+    );
 }
 
 fn own_runner(page: &mut Page, figures: &RunnerFigures) {
@@ -201,39 +251,14 @@ fn own_runner(page: &mut Page, figures: &RunnerFigures) {
         "Idle Wasm actors that were asked to sleep because others needed their room.",
         figures.slept_for_room,
     );
-}
-
-#[derive(Default)]
-struct Page(String);
-
-impl Page {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
-    }
-
-    fn row(&mut self, name: &str, labels: &str, value: impl Display) {
-        let _ = match labels.is_empty() {
-            true => writeln!(self.0, "{name} {value}"),
-            false => writeln!(self.0, "{name}{{{labels}}} {value}"),
-        };
-    }
-
-    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
-        self.family(name, "gauge", help);
-        self.row(name, "", value);
-    }
-
-    fn counter(&mut self, name: &str, help: &str, value: impl Display) {
-        self.family(name, "counter", help);
-        self.row(name, "", value);
-    }
-}
-
-/// Only where the kernel tells.
-fn memory_bytes() -> Option<u64> {
-    let text = fs::read_to_string(MEMORY_FILE).ok()?;
-    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
-    // SAFETY: it reads a constant of the system and nothing else.
-    let page_bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    Some(pages * u64::try_from(page_bytes).ok()?)
+    page.histogram(
+        "rivet_wasm_mailbox_wait_seconds",
+        "How long messages stood in line at their Wasm actor.",
+        figures.mailbox_waits,
+    );
+    page.histogram(
+        "rivet_wasm_message_run_seconds",
+        "How long the guest of a Wasm actor was on a processor for a message; waiting is not counted.",
+        figures.message_runs,
+    );
 }
