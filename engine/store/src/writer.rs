@@ -2,7 +2,8 @@
 //!
 //! A sync costs the disk the same for one batch as for a thousand, so all that waits is merged and written with one. While the
 //! disk is busy with a group the next one gathers; nobody ever waits for a timer. The thread calls each `done` itself, in the
-//! order of submission, and only when what the mode promises is so. It never tries again: a failure poisons the store.
+//! order of submission, and only when what the mode promises is so. It never tries again: a failure poisons the store. A disk
+//! without room is none: the backend waits for it, and so does all that is queued.
 //!
 //! The queue holds at most [`QUEUE_BATCHES_MAX`] batches and [`QUEUE_BYTES_MAX`] bytes. At either bound `submit` blocks until a
 //! group has been taken: whoever produces writes faster than the disk takes them is slowed down to the disk, which bounds
