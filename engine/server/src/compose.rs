@@ -231,7 +231,7 @@ pub async fn run(
     let mut driver = tokio::spawn(Driver::new(core, engine.clone(), writer).run(ended));
 
     tokio::spawn(poll::run(engine.clone()));
-    tokio::spawn(Room::watch(store.space()));
+    tokio::spawn(Room::watch(store.space(), readiness.clone()));
 
     let router = api::router(engine.clone());
     process.engine.get_or_init(|| engine.clone());

@@ -17,8 +17,7 @@ pub enum Reason {
     Starting,
     /// It was told to stop.
     Draining,
-    /// The disk is full: it reads and does not write.
-    #[allow(dead_code, reason = "for whoever watches the disk")]
+    /// The disk is full, or nearly: what grows is refused.
     DiskFull,
     /// A write or a sync has failed: the process is about to end.
     StoreFailed,

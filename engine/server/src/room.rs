@@ -12,6 +12,7 @@ use engine_store::space::Space;
 use http::Method;
 
 use crate::error::ApiError;
+use crate::readiness::{Readiness, Reason};
 
 /// How often the file system is asked.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -68,13 +69,17 @@ impl Room {
     }
 
     /// Looks, until the engine ends: room is made by others, and nobody tells.
-    pub async fn watch(space: Arc<Space>) {
+    pub async fn watch(space: Arc<Space>, readiness: Arc<Readiness>) {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            let space = space.clone();
+            let looked = space.clone();
             // A file system of a network may take its time.
-            if tokio::task::spawn_blocking(move || space.look()).await.is_err() {
+            if tokio::task::spawn_blocking(move || looked.look()).await.is_err() {
                 return;
+            }
+            match space.is_low() {
+                true => readiness.set(Reason::DiskFull),
+                false => readiness.clear(Reason::DiskFull),
             }
         }
     }
