@@ -3,9 +3,10 @@
 use protocol::component::ComponentInfo;
 use protocol::database::DatabaseQuestion;
 use protocol::id::{ActorId, Generation, NamespaceId, RequestId, RunnerId};
-use protocol::message::{Checkpoint, Start, ToRunner};
+use protocol::message::{Checkpoint, KvChange, KvSpace, Start, ToRunner};
 
 use crate::input::{CallId, CommitId, KeyRef};
+use crate::quotas::InUse;
 use crate::record::{ActorRecord, Change, DeploymentRecord, NamespaceRecord, PoolError};
 use crate::refusal::Refusal;
 
@@ -23,6 +24,13 @@ pub enum Action {
     LoadAlarms {
         from: Option<(u64, ActorId)>,
         limit: usize,
+    },
+    /// Read what the actor's entries and its namespace have stored, and what these changes would make of the entries. None of the
+    /// actor's own is on its way to the disk. Answered by `Input::Weighed`.
+    Weigh {
+        actor: ActorId,
+        namespace: NamespaceId,
+        changes: Vec<(KvSpace, Vec<KvChange>)>,
     },
     /// Make this durable, after all earlier commits; answered by `Input::Committed`.
     Commit {
@@ -119,6 +127,10 @@ pub enum Action {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Answer {
     Namespace(NamespaceRecord),
+    Quotas {
+        record: NamespaceRecord,
+        in_use: InUse,
+    },
     Actor {
         record: Box<ActorRecord>,
         created: bool,

@@ -6,8 +6,10 @@ use protocol::database::{DatabaseAnswer, DatabaseError, Page};
 use protocol::id::{ActorId, Generation, NamespaceId, RequestId, RunnerId};
 use protocol::message::{FromRunner, RunnerProfile};
 
+use crate::quotas::QuotasPatch;
 use crate::record::{
-    ActorRecord, CrashPolicy, DatabaseHead, DeploymentRecord, NamespaceRecord, PoolError, RunnerConfigRecord, RunnerRef, Share,
+    ActorRecord, CrashPolicy, DatabaseHead, DeploymentRecord, NamespaceRecord, NamespaceUsage, PoolError, RunnerConfigRecord,
+    RunnerRef, Share,
 };
 use crate::settings::SettingsPatch;
 
@@ -79,6 +81,8 @@ pub enum Input {
     AlarmsLoaded { alarms: Vec<(u64, ActorId)>, complete: bool },
     /// This commit is durable, and so are all that were asked for before it.
     Committed { commit: CommitId },
+    /// The answer to `Action::Weigh`: what the entries of the actor are, what they would be, and what its namespace has stored.
+    Weighed { actor: ActorId, entries_bytes: u64, after_bytes: u64, namespace_bytes: u64 },
     /// Time has passed.
     Tick,
 }
@@ -88,6 +92,8 @@ pub struct Boot {
     pub namespaces: Vec<NamespaceRecord>,
     pub deployments: Vec<DeploymentRecord>,
     pub runner_configs: Vec<RunnerConfigRecord>,
+    /// What each namespace has.
+    pub usage: Vec<(NamespaceId, NamespaceUsage)>,
     /// Actors that were awake when the engine went down.
     pub awake: Vec<LoadedActor>,
     /// The runners that these were on and that may come back.
@@ -99,6 +105,8 @@ pub struct LoadedActor {
     pub record: ActorRecord,
     pub input: Option<Bytes>,
     pub database: Option<DatabaseHead>,
+    /// What the entries of both its KVs are.
+    pub entries_bytes: u64,
 }
 
 /// What a transaction wrote, and the database's size after it.
@@ -268,6 +276,13 @@ pub enum Operation {
     DeleteRunnerConfig {
         namespace: String,
         pool: String,
+    },
+    ShowQuotas {
+        namespace: String,
+    },
+    SetQuotas {
+        namespace: String,
+        quotas: QuotasPatch,
     },
     /// Answered when everything that was decided so far is durable: what is read then is no older than what a client has seen.
     Settle,

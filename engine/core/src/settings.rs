@@ -48,11 +48,20 @@ pub enum LimitName {
     MessageBytes,
     Mailbox,
     Sockets,
+    StorageBytes,
+    Awake,
 }
 
 impl LimitName {
-    pub const ALL: [LimitName; 5] =
-        [LimitName::CpuMs, LimitName::MemoryBytes, LimitName::MessageBytes, LimitName::Mailbox, LimitName::Sockets];
+    pub const ALL: [LimitName; 7] = [
+        LimitName::CpuMs,
+        LimitName::MemoryBytes,
+        LimitName::MessageBytes,
+        LimitName::Mailbox,
+        LimitName::Sockets,
+        LimitName::StorageBytes,
+        LimitName::Awake,
+    ];
 }
 
 impl SettingsPatch {
@@ -113,6 +122,8 @@ fn set_limit(limits: &mut ActorLimits, name: LimitName, value: Option<u64>) -> R
         LimitName::MessageBytes => limits.message_bytes = value,
         LimitName::Mailbox => limits.mailbox = small()?,
         LimitName::Sockets => limits.sockets = small()?,
+        LimitName::StorageBytes => limits.storage_bytes = value,
+        LimitName::Awake => limits.awake = small()?,
     }
     Ok(())
 }
@@ -146,6 +157,8 @@ impl fmt::Display for LimitName {
             LimitName::MessageBytes => "message_bytes",
             LimitName::Mailbox => "mailbox",
             LimitName::Sockets => "sockets",
+            LimitName::StorageBytes => "storage_bytes",
+            LimitName::Awake => "awake",
         })
     }
 }

@@ -24,7 +24,7 @@ use engine_core::input::{Boot, Operation};
 use engine_core::record::RunnerRef;
 use engine_core::{Core, Input};
 use engine_store::rocks::Tuning;
-use engine_store::{Rocks, State, StoreError, Writer};
+use engine_store::{Rocks, State, StoreError, Writer, counts};
 use protocol::id::RunnerId;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -142,6 +142,7 @@ pub async fn run(
 
     make_folder(&config.data_dir)?;
     let store = Arc::new(Rocks::open(&config.data_dir.join("store"), &Tuning::default()).map_err(EngineError::Store)?);
+    counts::ensure(&*store).map_err(EngineError::Store)?;
     let state = State::new(store.clone());
     let mut boot = state.boot().map_err(EngineError::Store)?;
     let writer = Writer::start(store.clone(), config.durability);

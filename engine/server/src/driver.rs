@@ -88,6 +88,11 @@ impl Driver {
                 let (alarms, complete) = or_exit(state.load_alarms(from, limit));
                 engine.inbox.push(Input::AlarmsLoaded { alarms, complete });
             }),
+            Action::Weigh { actor, namespace, changes } => self.engine.readers.read_for_core(move |state| {
+                let namespace_bytes = or_exit(state.usage(namespace)).bytes;
+                let (entries_bytes, after_bytes) = or_exit(state.weigh(actor, &changes));
+                engine.inbox.push(Input::Weighed { actor, entries_bytes, after_bytes, namespace_bytes });
+            }),
             Action::Commit { commit, changes } => self.commit(commit, &changes),
             Action::ToRunner { runner, message } => {
                 if let ToRunner::Database { actor, call, result } = &message {

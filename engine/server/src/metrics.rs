@@ -10,11 +10,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{self, MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::Response;
 use engine_core::Input;
-use engine_store::Figures;
+use engine_core::record::NamespaceRecord;
+use engine_store::{Figures, State};
 use http::Method;
 use tokio::sync::oneshot;
 
@@ -23,6 +24,8 @@ use crate::lock::lock;
 
 /// The driver is busy for longer only if something is wrong; then the rest is told without it.
 const DRIVER_ANSWERS_MS_MAX: u64 = 1_000;
+/// Namespaces whose figures are on a page.
+const NAMESPACES_SHOWN_MAX: usize = 100;
 /// Where the kernel says how much memory the process has, in pages.
 const MEMORY_FILE: &str = "/proc/self/statm";
 
@@ -109,7 +112,7 @@ impl Metrics {
 }
 
 /// A layer over the API's router.
-pub async fn count(State(engine): State<std::sync::Arc<Engine>>, request: Request, next: Next) -> Response {
+pub async fn count(extract::State(engine): extract::State<std::sync::Arc<Engine>>, request: Request, next: Next) -> Response {
     let began = Instant::now();
     let (path, method) = (request.extensions().get::<MatchedPath>().cloned(), request.method().clone());
     let response = next.run(request).await;
@@ -150,6 +153,7 @@ pub async fn page(engine: &Engine) -> String {
     if let Some(figures) = metrics.own_runner.get() {
         own_runner(&mut page, &figures());
     }
+    namespaces(&mut page, engine).await;
     if let Some(bytes) = memory_bytes() {
         page.gauge("process_resident_memory_bytes", "Memory of the process that is in use.", bytes);
     }
@@ -188,6 +192,24 @@ fn driver(page: &mut Page, figures: &DriverFigures) {
     page.counter("rivet_store_commit_conflicts_total", "Commits that were refused by a check of theirs.", writer.conflicts);
     page.counter("rivet_store_syncs_total", "Times the disk was told to sync.", writer.syncs);
     page.counter("rivet_store_failures_total", "Writes and syncs that failed.", writer.failures);
+}
+
+/// Of the first namespaces, so that a page stays short whatever there is.
+async fn namespaces(page: &mut Page, engine: &Engine) {
+    let namespaces: Vec<_> = engine.directory.namespaces().into_iter().take(NAMESPACES_SHOWN_MAX).collect();
+    let ids: Vec<_> = namespaces.iter().map(|namespace| namespace.id).collect();
+    let read = move |state: &State| ids.into_iter().map(|id| state.usage(id)).collect::<Result<Vec<_>, _>>();
+    // Too much is being read just now: the rest is told without it.
+    let Ok(usage) = engine.readers.read("what is stored could not be read", read).await else { return };
+    let label = |namespace: &NamespaceRecord| format!("namespace=\"{}\"", namespace.name);
+    page.family("rivet_namespace_actors", "gauge", "Actors that were created and not destroyed.");
+    for (namespace, usage) in namespaces.iter().zip(&usage) {
+        page.row("rivet_namespace_actors", &label(namespace), usage.actors);
+    }
+    page.family("rivet_namespace_stored_bytes", "gauge", "What these have stored: keys and values, and their databases.");
+    for (namespace, usage) in namespaces.iter().zip(&usage) {
+        page.row("rivet_namespace_stored_bytes", &label(namespace), usage.bytes);
+    }
 }
 
 fn own_runner(page: &mut Page, figures: &RunnerFigures) {

@@ -18,6 +18,9 @@
 //! | head of an actor's database | `p` partition `h` actor | [`DatabaseHead`] |
 //! | page of an actor's database | `p` partition `g` actor, number | version, bytes |
 //! | actor that is held back at an older version | `p` partition `b` namespace, length of name, name, actor | [`HeldBack`] |
+//! | what an actor has stored | `p` partition `s` actor | [`StoredBytes`] |
+//! | what a namespace has in this partition | `p` partition `q` namespace | [`NamespaceUsage`] |
+//! | both of these are counted | `meta/counted` | version |
 //! | living actor, by name | `p` partition `l` namespace, length of name, name, descending create_ms, actor | version, key |
 //! | destroyed actor, by name | `p` partition `o` as above | version, key |
 //!
@@ -29,6 +32,8 @@
 //! [`RunnerConfigRecord`]: engine_core::record::RunnerConfigRecord
 //! [`DatabaseHead`]: engine_core::record::DatabaseHead
 //! [`HeldBack`]: engine_core::record::HeldBack
+//! [`StoredBytes`]: engine_core::record::StoredBytes
+//! [`NamespaceUsage`]: engine_core::record::NamespaceUsage
 //! [`NamespaceRecord`]: engine_core::record::NamespaceRecord
 //! [`DeploymentRecord`]: engine_core::record::DeploymentRecord
 //! [`ActorRecord`]: engine_core::record::ActorRecord
@@ -40,6 +45,7 @@ use protocol::message::{KvRange, KvSpace};
 use crate::error::{StoreError, hex};
 
 pub const FORMAT: &[u8] = b"meta/format";
+pub const COUNTED: &[u8] = b"meta/counted";
 
 const NAMESPACE: u8 = b'n';
 const DEPLOYMENT: u8 = b'd';
@@ -62,6 +68,8 @@ pub enum Kind {
     DatabaseHead = b'h',
     Page = b'g',
     HeldBack = b'b',
+    Stored = b's',
+    Usage = b'q',
     LivingByName = b'l',
     DestroyedByName = b'o',
 }
@@ -133,6 +141,14 @@ pub fn input(actor: ActorId) -> Vec<u8> {
 
 pub fn awake(actor: ActorId) -> Vec<u8> {
     of_actor(Kind::Awake, actor, &[])
+}
+
+pub fn stored(actor: ActorId) -> Vec<u8> {
+    of_actor(Kind::Stored, actor, &[])
+}
+
+pub fn usage(partition: Partition, namespace: NamespaceId) -> Vec<u8> {
+    in_partition(partition, Kind::Usage, &[namespace.as_bytes()])
 }
 
 pub fn parse_awake(key: &[u8]) -> Result<ActorId, StoreError> {

@@ -21,9 +21,11 @@
 //! - [`writer`]: the one thread that writes: groups what waits into one synced write. [`group`]: how a group is put together.
 //! - [`keys`]: the one table of keys. [`records`]: how each value is laid out.
 //! - [`changes`]: the one place that maps the core's changes to keys.
+//! - [`counts`]: what actors have stored, where nobody has counted it yet.
 //! - [`state`]: what the server reads, typed. [`merge`]: reads many partitions as one list.
 
 pub mod changes;
+pub mod counts;
 pub mod error;
 pub mod group;
 pub mod keys;

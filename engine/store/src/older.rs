@@ -1,9 +1,12 @@
 //! Records as they were laid out once, and what they say today.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use engine_core::record::{ActorError, ActorRecord, Alarm, CrashPolicy, DeploymentRecord, RunnerRef, Stop, VersionRecord};
-use protocol::component::{ComponentHash, ComponentInfo, Settings};
+use engine_core::record::{
+    ActorError, ActorRecord, Alarm, Canary, CrashPolicy, DeploymentRecord, NamespaceRecord, Quotas, RunnerRef, Stop, VersionRecord,
+};
+use protocol::component::{ActorLimits, ComponentHash, ComponentInfo, Settings};
 use protocol::id::{ActorId, Generation, NamespaceId};
 use serde::Deserialize;
 
@@ -156,5 +159,90 @@ impl From<DeploymentRecordV1> for DeploymentRecord {
         };
         let versions = old.versions.into_iter().map(version).collect();
         DeploymentRecord { namespace: old.namespace, name: old.name, pool: old.pool, live: old.live, versions, canary: None }
+    }
+}
+
+/// Until limits knew of storage and of awake actors.
+#[derive(Deserialize)]
+pub struct DeploymentRecordV2 {
+    namespace: NamespaceId,
+    name: String,
+    pool: String,
+    live: u32,
+    versions: Vec<VersionRecordV2>,
+    canary: Option<Canary>,
+}
+
+#[derive(Deserialize)]
+struct VersionRecordV2 {
+    number: u32,
+    component: ComponentHash,
+    info: ComponentInfo,
+    deploy_ms: u64,
+    settings: SettingsV1,
+    attempt: u32,
+    kept: bool,
+}
+
+#[derive(Deserialize)]
+struct SettingsV1 {
+    config: BTreeMap<String, String>,
+    secrets: BTreeMap<String, String>,
+    outbound: Vec<String>,
+    limits: ActorLimitsV1,
+}
+
+#[derive(Deserialize)]
+struct ActorLimitsV1 {
+    cpu_ms: Option<u32>,
+    memory_bytes: Option<u64>,
+    message_bytes: Option<u64>,
+    mailbox: Option<u32>,
+    sockets: Option<u32>,
+}
+
+impl From<SettingsV1> for Settings {
+    fn from(old: SettingsV1) -> Settings {
+        let ActorLimitsV1 { cpu_ms, memory_bytes, message_bytes, mailbox, sockets } = old.limits;
+        let limits = ActorLimits { cpu_ms, memory_bytes, message_bytes, mailbox, sockets, ..ActorLimits::default() };
+        Settings { config: old.config, secrets: old.secrets, outbound: old.outbound, limits }
+    }
+}
+
+impl From<DeploymentRecordV2> for DeploymentRecord {
+    fn from(old: DeploymentRecordV2) -> DeploymentRecord {
+        let version = |old: VersionRecordV2| VersionRecord {
+            number: old.number,
+            component: old.component,
+            info: old.info,
+            deploy_ms: old.deploy_ms,
+            settings: Arc::new(old.settings.into()),
+            attempt: old.attempt,
+            kept: old.kept,
+        };
+        DeploymentRecord {
+            namespace: old.namespace,
+            name: old.name,
+            pool: old.pool,
+            live: old.live,
+            versions: old.versions.into_iter().map(version).collect(),
+            canary: old.canary,
+        }
+    }
+}
+
+/// Until namespaces had quotas, and could be deleted.
+#[derive(Deserialize)]
+pub struct NamespaceRecordV1 {
+    id: NamespaceId,
+    name: String,
+    display_name: String,
+    create_ms: u64,
+}
+
+impl From<NamespaceRecordV1> for NamespaceRecord {
+    fn from(old: NamespaceRecordV1) -> NamespaceRecord {
+        let NamespaceRecordV1 { id, name, display_name, create_ms } = old;
+        NamespaceRecord { id, name, display_name, create_ms, quotas: Quotas::default(), delete_ms: None }
     }
 }

@@ -239,6 +239,7 @@ impl Store for Rocks {
     }
 
     fn commit(&self, batch: &Batch, persist: Persist) -> Result<(), StoreError> {
+        debug_assert!(batch.counted().is_empty(), "a group has counted it");
         let _alone = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
         self.refuse_if_poisoned()?;
         first_conflict(batch.checks(), |key| self.get(key))?;

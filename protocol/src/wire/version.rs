@@ -55,8 +55,8 @@ impl RunnerVersion {
 pub struct ComponentsVersion(u16);
 
 impl ComponentsVersion {
-    pub const OLDEST: ComponentsVersion = ComponentsVersion(1);
-    pub const NEWEST: ComponentsVersion = ComponentsVersion(1);
+    pub const OLDEST: ComponentsVersion = ComponentsVersion(2);
+    pub const NEWEST: ComponentsVersion = ComponentsVersion(2);
 
     pub fn new(number: u16) -> Option<ComponentsVersion> {
         (Self::OLDEST.0..=Self::NEWEST.0).contains(&number).then_some(ComponentsVersion(number))

@@ -6,7 +6,7 @@
 //! In reading order:
 //! - [`extract`]: reads queries and bodies, strictly.
 //! - [`views`]: records as JSON.
-//! - [`namespaces`], [`actors`], [`logs`], [`runners`], [`runner_configs`], [`deployments`], [`versions`], [`about`]: the routes.
+//! - [`namespaces`], [`tenants`], [`actors`], [`logs`], [`runners`], [`runner_configs`], [`deployments`], [`versions`], [`about`]: the routes.
 //! - [`pool_form`]: a pool's configuration as it is put and shown. [`settings`]: a deployment's, as they are put.
 //! - [`openapi`]: the document that describes all of this; [`schemas`]: values whose types are not the API's.
 //! - [`cors`]: what browsers are told.
@@ -24,6 +24,8 @@ pub mod runner_configs;
 pub mod runners;
 pub mod schemas;
 pub mod settings;
+pub mod storage;
+pub mod tenants;
 pub mod versions;
 pub mod views;
 
@@ -43,12 +45,14 @@ use crate::metrics;
 pub fn router(engine: Arc<Engine>) -> Router {
     let api = OpenApiRouter::with_openapi(openapi::frame())
         .routes(routes!(namespaces::list, namespaces::create))
+        .routes(routes!(tenants::quotas, tenants::set_quotas))
         .routes(routes!(actors::list, actors::create, actors::get_or_create))
         .routes(routes!(actors::names))
         .routes(routes!(actors::destroy))
         .routes(routes!(actors::sleep))
         .routes(routes!(actors::reschedule))
         .routes(routes!(actors::kv_entry))
+        .routes(routes!(storage::of_actor))
         .routes(routes!(logs::logs))
         .routes(routes!(runners::envoys))
         .routes(routes!(runners::runners))

@@ -41,11 +41,19 @@ impl Client {
 
     /// A request in the namespace; each part of the path is one segment, whatever is in it.
     pub fn request(&self, method: Method, path: &[&str], query: &[(&str, &str)]) -> RequestBuilder {
+        let query: Vec<(&str, &str)> = [("namespace", self.namespace.as_str())].iter().chain(query).copied().collect();
+        self.request_anywhere(method, path, &query)
+    }
+
+    /// The same for what belongs to no namespace.
+    pub fn request_anywhere(&self, method: Method, path: &[&str], query: &[(&str, &str)]) -> RequestBuilder {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
         }
-        url.query_pairs_mut().append_pair("namespace", &self.namespace).extend_pairs(query);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
         let request = self.http.request(method, url);
         match &self.token {
             Some(token) => request.bearer_auth(token),

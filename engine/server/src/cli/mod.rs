@@ -6,7 +6,7 @@
 //! In reading order:
 //! - [`start`]: runs the engine until it is told to stop. [`configured`]: says how it would.
 //! - [`runner`]: runs actors for an engine elsewhere. [`process`]: what both are as processes.
-//! - [`deploy`], [`deployments`], [`actors`], [`logs`]: what can be done. [`settings`]: what a deployment gives its actors.
+//! - [`deploy`], [`deployments`], [`actors`], [`namespaces`], [`logs`]: what can be done. [`settings`]: what a deployment gives its actors.
 //! - [`new`]: writes a project; talks to nobody. [`dev`]: builds and deploys it whenever it changes.
 //! - [`client`]: the way to the engine. [`print`]: tables, moments, lines.
 
@@ -17,6 +17,7 @@ mod deploy;
 mod deployments;
 mod dev;
 mod logs;
+mod namespaces;
 mod new;
 mod print;
 mod process;
@@ -118,6 +119,9 @@ enum Command {
     /// List, look at or destroy actors
     #[command(subcommand)]
     Actors(actors::ActorsCommand),
+    /// List or make namespaces, say what one may have
+    #[command(subcommand)]
+    Namespaces(namespaces::NamespacesCommand),
     /// Show what an actor has logged of late
     Logs(logs::LogsArgs),
 }
@@ -191,6 +195,7 @@ pub fn main() -> ExitCode {
         Command::Pin(args) => talk(deployments::pin(args)),
         Command::Unpin(args) => talk(deployments::unpin(args)),
         Command::Actors(command) => talk(actors::run(command)),
+        Command::Namespaces(command) => talk(namespaces::run(command)),
         Command::Logs(args) => talk(logs::run(args)),
     };
     match outcome {

@@ -108,6 +108,7 @@ pub const KEYS: &[Key] = &[
     key("file_system.path", Kind::Text, "~/.local/share/rivet-engine/db"),
     key("database.file_system.path", Kind::Text, "file_system.path"),
     key("durability", Kind::Text, "sync"),
+    key("actors.storage_mib", Kind::Whole { min: 1, max: 1 << 30 }, "as much as there is"),
     key("logs.format", Kind::Text, "text"),
     key("topology.datacenter_label", LABEL, "1"),
     key("topology.datacenters.*.datacenter_label", LABEL, "1"),

@@ -34,25 +34,25 @@ fn what_is_said_is_what_is_heard() {
     let tags = round_trips(|said| encode_to_components(VERSION, said), |bytes| decode_to_components(VERSION, bytes));
     assert_eq!(tags, (0..=2).collect());
     let say = |said: &ToRunner| bare::encode(VERSION, &[], said);
-    assert_eq!(round_trips(say, |bytes| bare::decode(VERSION, bytes)), (0..=14).collect());
+    assert_eq!(round_trips(say, |bytes| bare::decode(VERSION, bytes)), (0..=15).collect());
     let tags = round_trips(|said| encode_from_components(VERSION, said), |bytes| decode_from_components(VERSION, bytes));
-    assert_eq!(tags, (0..=18).collect());
+    assert_eq!(tags, (0..=19).collect());
 }
 
 #[test]
 fn what_no_runner_of_components_says_cannot_be_said() {
     let checkpoint = Checkpoint { actor: Id::new([1; 16], 1), generation: 1, index: 1 };
     let rows: [(FromRunner, &str); 3] = [
-        (FromRunner::Names(vec![]), "components protocol 1 has no FromRunner::Names"),
-        (FromRunner::AckCommands(vec![checkpoint]), "components protocol 1 has no FromRunner::AckCommands"),
-        (FromRunner::Event(checkpoint, Event::SetAlarm(None)), "components protocol 1 has no Event::SetAlarm"),
+        (FromRunner::Names(vec![]), "components protocol 2 has no FromRunner::Names"),
+        (FromRunner::AckCommands(vec![checkpoint]), "components protocol 2 has no FromRunner::AckCommands"),
+        (FromRunner::Event(checkpoint, Event::SetAlarm(None)), "components protocol 2 has no Event::SetAlarm"),
     ];
     for (message, error) in rows {
         assert_eq!(encode_from_components(VERSION, &message).map_err(|error| error.to_string()), Err(error.to_string()));
     }
     let component = ToRunner::Component { component: ComponentHash([0; 32]), bytes: Ok(Bytes::new()) };
     let error = encode_to_components(VERSION, &ToComponents::Say(component)).expect_err("it goes in pieces");
-    assert_eq!(error.to_string(), "components protocol 1 has no ToRunner::Component");
+    assert_eq!(error.to_string(), "components protocol 2 has no ToRunner::Component");
 }
 
 #[test]
