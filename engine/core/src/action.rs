@@ -5,6 +5,7 @@ use protocol::database::DatabaseQuestion;
 use protocol::id::{ActorId, Generation, NamespaceId, RequestId, RunnerId};
 use protocol::message::{Checkpoint, KvChange, KvSpace, Start, ToRunner};
 
+use crate::deletion::Progress;
 use crate::input::{CallId, CommitId, KeyRef};
 use crate::quotas::InUse;
 use crate::record::{ActorRecord, Change, DeploymentRecord, NamespaceRecord, PoolError};
@@ -31,6 +32,13 @@ pub enum Action {
         actor: ActorId,
         namespace: NamespaceId,
         changes: Vec<(KvSpace, Vec<KvChange>)>,
+    },
+    /// Read which actors a namespace still has: living ones, or records of destroyed ones; at most so many. Answered by
+    /// `Input::NamespaceLoaded`.
+    LoadNamespace {
+        namespace: NamespaceId,
+        destroyed: bool,
+        limit: usize,
     },
     /// Make this durable, after all earlier commits; answered by `Input::Committed`.
     Commit {
@@ -130,6 +138,8 @@ pub enum Answer {
     Quotas {
         record: NamespaceRecord,
         in_use: InUse,
+        /// Only of one that is being deleted.
+        deletion: Option<Progress>,
     },
     Actor {
         record: Box<ActorRecord>,

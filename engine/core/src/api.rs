@@ -67,6 +67,7 @@ impl Core {
                 self.settle(call);
                 Ok(())
             }
+            Operation::DeleteNamespace { namespace } => self.delete_namespace(call, namespace),
             Operation::ShowQuotas { namespace } => self.show_quotas(call, &namespace),
             Operation::SetQuotas { namespace, quotas } => self.set_quotas(call, namespace, quotas),
             Operation::ListRunners { namespace } => self.list_runners(call, namespace),
@@ -83,7 +84,8 @@ impl Core {
     fn create_namespace(&mut self, call: CallId, random: [u8; 16], name: String, display_name: String) -> Result<(), Refusal> {
         check_namespace_name(&name)?;
         check_display_name(&display_name)?;
-        if self.namespaces.contains_key(&name) {
+        if let Some(record) = self.namespaces.get(&name) {
+            self.deleting(record.id)?;
             return Err(Refusal::NamespaceTaken { name });
         }
         let record = NamespaceRecord {
@@ -164,7 +166,7 @@ impl Core {
         Ok(())
     }
 
-    fn operate_when_known(&mut self, id: ActorId, call: ActorCall) {
+    pub(crate) fn operate_when_known(&mut self, id: ActorId, call: ActorCall) {
         self.load(id);
         match self.actors.get_mut(&id) {
             Some(actor) if actor.life == Life::Loading => actor.calls.push(call),

@@ -13,6 +13,7 @@ use crate::action::{Action, Answer};
 use crate::alarms::{ALARMS_IN_MEMORY_MAX, Alarms};
 use crate::api::ActorCall;
 use crate::awake::Awake;
+use crate::deletion::{Deletion, NOBODY};
 use crate::deploys::Deploying;
 use crate::input::{Boot, CallId, CommitId, Input, KeyRef};
 use crate::life::Actor;
@@ -106,6 +107,7 @@ pub struct Core {
     /// Of namespaces with a quota on requests.
     pub(crate) buckets: BTreeMap<NamespaceId, Bucket>,
     pub(crate) awake: Awake,
+    pub(crate) deletions: BTreeMap<NamespaceId, Deletion>,
     /// By namespace and actor name.
     pub(crate) deployments: BTreeMap<NamespaceId, BTreeMap<String, DeploymentRecord>>,
     pub(crate) deploying: Vec<Deploying>,
@@ -156,6 +158,18 @@ pub(crate) enum Then {
     /// Something of this actor is on disk.
     Actor(ActorId, ActorThen),
     Reply(CallId, Answer),
+    Deleting {
+        call: CallId,
+        name: String,
+        namespace: NamespaceId,
+    },
+    Forgotten {
+        namespace: NamespaceId,
+        count: u64,
+    },
+    NamespaceGone {
+        namespace: NamespaceId,
+    },
     Deployed {
         call: Option<CallId>,
         /// Which version the call is about.
@@ -210,6 +224,7 @@ impl Core {
             usage: BTreeMap::new(),
             buckets: BTreeMap::new(),
             awake: Awake::default(),
+            deletions: BTreeMap::new(),
             deployments: BTreeMap::new(),
             deploying: Vec::new(),
             publishing: BTreeMap::new(),
@@ -265,6 +280,7 @@ impl Core {
             Input::Weighed { actor, entries_bytes, after_bytes, namespace_bytes } => {
                 self.weighed(actor, entries_bytes, after_bytes, namespace_bytes);
             }
+            Input::NamespaceLoaded { namespace, actors } => self.namespace_loaded(namespace, actors),
             Input::Tick => {}
         }
         self.pass_time();
@@ -321,6 +337,7 @@ impl Core {
         self.booted = true;
         // A pool's URL can be called at once.
         self.place_unplaced();
+        self.go_on_deleting();
     }
 
     fn runner_says(&mut self, runner: RunnerId, message: FromRunner) {
@@ -389,6 +406,9 @@ impl Core {
                 Then::Nothing => {}
                 Then::Actor(actor, then) => self.actor_durable(actor, then),
                 Then::Reply(call, answer) => self.reply(call, Ok(answer)),
+                Then::Deleting { call, name, namespace } => self.begun_deleting(call, &name, namespace),
+                Then::Forgotten { namespace, count } => self.records_forgotten(namespace, count),
+                Then::NamespaceGone { namespace } => self.namespace_gone(namespace),
                 Then::Deployed { call, version, deployment } => self.deployed(call, version, *deployment),
             }
         }
@@ -419,7 +439,9 @@ impl Core {
     }
 
     pub(crate) fn reply(&mut self, call: CallId, result: Result<Answer, Refusal>) {
-        self.act(Action::Reply { call, result });
+        if call != NOBODY {
+            self.act(Action::Reply { call, result });
+        }
     }
 
     pub(crate) fn commit(&mut self, changes: Vec<Change>, then: Then) {
@@ -439,7 +461,7 @@ impl Core {
 
     pub(crate) fn namespace(&self, name: &str) -> Result<NamespaceId, Refusal> {
         match self.namespaces.get(name) {
-            Some(record) => Ok(record.id),
+            Some(record) => self.deleting(record.id).map(|()| record.id),
             None => Err(Refusal::NamespaceNotFound { namespace: name.to_string() }),
         }
     }

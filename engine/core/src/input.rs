@@ -8,8 +8,8 @@ use protocol::message::{FromRunner, RunnerProfile};
 
 use crate::quotas::QuotasPatch;
 use crate::record::{
-    ActorRecord, CrashPolicy, DatabaseHead, DeploymentRecord, NamespaceRecord, NamespaceUsage, PoolError, RunnerConfigRecord,
-    RunnerRef, Share,
+    ActorRecord, CrashPolicy, DatabaseHead, DeploymentRecord, Listed, NamespaceRecord, NamespaceUsage, PoolError,
+    RunnerConfigRecord, RunnerRef, Share,
 };
 use crate::settings::SettingsPatch;
 
@@ -83,6 +83,8 @@ pub enum Input {
     Committed { commit: CommitId },
     /// The answer to `Action::Weigh`: what the entries of the actor are, what they would be, and what its namespace has stored.
     Weighed { actor: ActorId, entries_bytes: u64, after_bytes: u64, namespace_bytes: u64 },
+    /// The answer to `Action::LoadNamespace`.
+    NamespaceLoaded { namespace: NamespaceId, actors: Vec<Listed> },
     /// Time has passed.
     Tick,
 }
@@ -276,6 +278,10 @@ pub enum Operation {
     DeleteRunnerConfig {
         namespace: String,
         pool: String,
+    },
+    /// With everything in it; or how far that is.
+    DeleteNamespace {
+        namespace: String,
     },
     ShowQuotas {
         namespace: String,

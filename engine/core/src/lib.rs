@@ -31,6 +31,7 @@
 //! - [`storage`]: how much an actor, and its namespace, may store.
 //! - [`awake`]: how many actors may be awake.
 //! - [`quotas`]: what a namespace may have.
+//! - [`deletion`]: how a namespace goes.
 //! - [`alarms`]: which alarm is due next, without holding all of them.
 //! - [`check`]: what must hold between two inputs, for simulations.
 
@@ -42,6 +43,7 @@ mod awake;
 mod check;
 pub mod core;
 mod database;
+pub mod deletion;
 pub mod deploys;
 pub mod input;
 mod life;

@@ -28,6 +28,7 @@ use crate::actor_calls::Calling;
 use crate::api::ActorCall;
 use crate::core::{ActorThen, Core, Timer};
 use crate::database::{Sealed, Stage};
+use crate::deletion::STOP_MS;
 use crate::input::{CallId, KeyRef, RequestKind};
 use crate::record::{ActorError, ActorRecord, After, Change, CrashPolicy, DatabaseHead, RunnerRef, Stop};
 use crate::refusal::Refusal;
@@ -279,7 +280,8 @@ impl ActorRecord {
 impl Core {
     pub(crate) fn stop(&mut self, id: ActorId, reason: StopReason, after: After) {
         let now_ms = self.now_ms;
-        let due_ms = now_ms + self.config.stop_timeout_ms;
+        let is_deleting = self.actors.get(&id).is_some_and(|actor| self.is_deleting(actor.record.namespace));
+        let due_ms = now_ms + if is_deleting { STOP_MS } else { self.config.stop_timeout_ms };
         let Some(actor) = self.actors.get_mut(&id) else { return };
         let Some(on) = actor.on() else { return };
         actor.life = Life::Stopping { on, after };
@@ -307,6 +309,10 @@ impl Core {
         actor.life = Life::Stopping { on, after };
         if let Some(stop) = &mut actor.record.stop {
             stop.after = after;
+        }
+        let namespace = actor.record.namespace;
+        if self.is_deleting(namespace) {
+            self.set_timer(id, Some(self.now_ms + STOP_MS));
         }
         self.stop_durable(id, on);
     }

@@ -12,6 +12,7 @@ use protocol::message::StartReason;
 use crate::action::{Action, Answer};
 use crate::api::ActorCall;
 use crate::core::{Core, Timer};
+use crate::deletion::NOBODY;
 use crate::input::{CallId, Create, LoadedActor, RequestKind};
 use crate::life::{Actor, Life};
 use crate::record::{ActorRecord, Change, CrashPolicy, RunnerRef, Stop};
@@ -219,6 +220,9 @@ impl Core {
             self.refuse(request, Refusal::ActorNotFound);
         }
         for ActorCall { call, namespace, operation } in calls {
+            if call == NOBODY {
+                self.ended_in(namespace, id);
+            }
             let done = operation.stops() && destroyed_in == Some(namespace);
             self.reply(call, if done { Ok(Answer::Done) } else { Err(Refusal::ActorNotFound) });
         }

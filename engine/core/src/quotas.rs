@@ -9,7 +9,6 @@ use std::fmt;
 use protocol::component::{ComponentHash, ComponentInfo};
 use protocol::id::NamespaceId;
 
-use crate::action::Answer;
 use crate::awake::Circle;
 use crate::core::{Core, Then};
 use crate::input::CallId;
@@ -124,29 +123,28 @@ impl Core {
             let reason = "requests_per_second is 0, and no request could ever come; give null for no quota".to_string();
             return Err(Refusal::QuotasInvalid { reason });
         }
-        let in_use = self.in_use(id);
         let Some(record) = self.namespaces.get_mut(&namespace) else { return Ok(()) };
         for (name, value) in patch {
             *name.of_mut(&mut record.quotas) = value;
         }
         let record = record.clone();
         self.buckets.remove(&id);
-        let answer = Answer::Quotas { record: record.clone(), in_use };
+        let answer = self.about_quotas(&namespace);
         self.commit(vec![Change::PutNamespace(record)], Then::Reply(call, answer));
         Ok(())
     }
 
     pub(crate) fn show_quotas(&mut self, call: CallId, namespace: &str) -> Result<(), Refusal> {
-        let Some(record) = self.namespaces.get(namespace).cloned() else {
+        if !self.namespaces.contains_key(namespace) {
             return Err(Refusal::NamespaceNotFound { namespace: namespace.to_string() });
-        };
-        let answer = Answer::Quotas { in_use: self.in_use(record.id), record };
+        }
+        let answer = self.about_quotas(namespace);
         // What is then read of the store is no older than this.
         self.reply_when_durable(call, answer);
         Ok(())
     }
 
-    fn in_use(&self, namespace: NamespaceId) -> InUse {
+    pub(crate) fn in_use(&self, namespace: NamespaceId) -> InUse {
         InUse {
             actors: self.usage.get(&namespace).map_or(0, |usage| usage.actors),
             awake_actors: self.awake.count(&Circle::Namespace(namespace)),
@@ -157,6 +155,7 @@ impl Core {
 
     /// One more actor.
     pub(crate) fn check_actors_quota(&self, namespace: NamespaceId) -> Result<(), Refusal> {
+        self.deleting(namespace)?;
         let used = self.usage.get(&namespace).map_or(0, |usage| usage.actors);
         self.check_quota(namespace, QuotaName::Actors, used, 1)
     }
@@ -181,6 +180,7 @@ impl Core {
         component: ComponentHash,
         info: &ComponentInfo,
     ) -> Result<(), Refusal> {
+        self.deleting(namespace)?;
         let names = self.deployment_names(namespace);
         if !names.contains(name) {
             self.check_quota(namespace, QuotaName::Deployments, names.len() as u64, 1)?;

@@ -453,6 +453,14 @@ pub struct NamespaceUsage {
     pub bytes: u64,
 }
 
+/// An actor as a list of its namespace has it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listed {
+    pub actor: ActorId,
+    pub name: String,
+    pub create_ms: u64,
+}
+
 /// One step of a durable change. A commit is a list of them: all or nothing, in order.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Change {
@@ -504,6 +512,15 @@ pub enum Change {
         name: String,
     },
     PutNamespace(NamespaceRecord),
+    /// Records of destroyed actors, and their places in the lists.
+    ForgetActors {
+        namespace: NamespaceId,
+        actors: Vec<Listed>,
+    },
+    /// Once none of its actors has a record any more: all that is left of it.
+    DeleteNamespace {
+        namespace: NamespaceId,
+    },
     PutDeployment(Box<DeploymentRecord>),
     PutRunnerConfig(Box<RunnerConfigRecord>),
     DeleteRunnerConfig {

@@ -19,6 +19,14 @@ pub enum Refusal {
     NamespaceTaken {
         name: String,
     },
+    /// It is being deleted, with everything in it.
+    NamespaceDeleting {
+        namespace: String,
+    },
+    /// It cannot be deleted.
+    NamespaceKept {
+        namespace: String,
+    },
     NamespaceInvalid {
         reason: &'static str,
     },
@@ -127,6 +135,8 @@ impl Refusal {
         match self {
             Refusal::NamespaceNotFound { .. } => ("namespace", "not_found"),
             Refusal::NamespaceTaken { .. } => ("namespace", "name_not_unique"),
+            Refusal::NamespaceDeleting { .. } => ("namespace", "deleting"),
+            Refusal::NamespaceKept { .. } => ("namespace", "not_deletable"),
             Refusal::NamespaceInvalid { .. } => ("namespace", "failed_to_create"),
             Refusal::QuotasInvalid { .. } => ("namespace", "quotas_invalid"),
             Refusal::QuotaExceeded { .. } => ("namespace", "quota_exceeded"),
@@ -189,6 +199,14 @@ impl fmt::Display for Refusal {
                 write!(f, "there is no namespace {namespace:?}; create it with POST /namespaces or use \"default\"")
             }
             Refusal::NamespaceTaken { name } => write!(f, "there is already a namespace {name:?}; choose another name"),
+            Refusal::NamespaceDeleting { namespace } => write!(
+                f,
+                "namespace {namespace:?} is being deleted with everything in it; GET /namespaces/{namespace}/quotas shows how far that is"
+            ),
+            Refusal::NamespaceKept { namespace } => write!(
+                f,
+                "the namespace {namespace:?} is there from the start and stays; destroy its actors, or use another namespace"
+            ),
             Refusal::NamespaceInvalid { reason } => write!(
                 f,
                 "{reason}: a name has 1 to 64 of a-z, 0-9 and single inner hyphens; a display name has 1 to 128 bytes, no outer or doubled blanks"

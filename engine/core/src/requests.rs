@@ -208,6 +208,7 @@ impl Core {
         let known = self.actors.get(&id).filter(|actor| actor.life != Life::Loading && !wish.counted);
         let Some(namespace) = known.map(|actor| actor.record.namespace) else { return Ok(()) };
         wish.counted = true;
+        self.deleting(namespace)?;
         self.check_request_rate(namespace)
     }
 

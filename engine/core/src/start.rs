@@ -22,7 +22,10 @@ impl Core {
     /// Finds a runner and makes the start durable, together with `changes` that led to it.
     pub(crate) fn place(&mut self, id: ActorId, mut changes: Vec<Change>, created_by: Option<CallId>) {
         let Some(actor) = self.actors.get(&id) else { return };
-        let place = self.place_for(&actor.record);
+        let place = match self.deleting(actor.record.namespace) {
+            Err(refusal) => Place::Refused { message: refusal.to_string() },
+            Ok(()) => self.place_for(&actor.record),
+        };
         let starts = matches!(place, Place::Runner { .. } | Place::Url);
         if starts && let Some(circle) = self.crowded(&actor.record) {
             self.unplaced.remove(&id);
@@ -130,6 +133,8 @@ impl Core {
                 self.answer_calls(calls, Ok(Answer::Done));
                 if let Some(actor) = self.actors.get_mut(&id) {
                     actor.life = Life::Gone;
+                    let namespace = actor.record.namespace;
+                    self.ended_in(namespace, id);
                 }
             }
         }

@@ -88,6 +88,10 @@ impl Driver {
                 let (alarms, complete) = or_exit(state.load_alarms(from, limit));
                 engine.inbox.push(Input::AlarmsLoaded { alarms, complete });
             }),
+            Action::LoadNamespace { namespace, destroyed, limit } => self.engine.readers.read_for_core(move |state| {
+                let actors = or_exit(state.in_namespace(namespace, destroyed, limit));
+                engine.inbox.push(Input::NamespaceLoaded { namespace, actors });
+            }),
             Action::Weigh { actor, namespace, changes } => self.engine.readers.read_for_core(move |state| {
                 let namespace_bytes = or_exit(state.usage(namespace)).bytes;
                 let (entries_bytes, after_bytes) = or_exit(state.weigh(actor, &changes));
@@ -138,7 +142,11 @@ impl Driver {
             commits_waiting.fetch_sub(1, Ordering::Relaxed);
             match result {
                 Ok(()) => {
+                    let components_may_go = news.takes_deployments();
                     engine.directory.enter(news);
+                    if components_may_go {
+                        remove_unused_components(&engine);
+                    }
                     engine.inbox.push(Input::Committed { commit });
                 }
                 // The engine is shutting down: nobody was told that this is durable, and it is not.
@@ -168,6 +176,16 @@ impl Driver {
             }
         }
     }
+}
+
+/// Those that only a namespace had which is gone. What cannot be removed now is at the next start.
+fn remove_unused_components(engine: &Arc<Engine>) {
+    let components = engine.components.clone();
+    engine.readers.read_for_core(move |_| {
+        if let Err(error) = components.remove_unused() {
+            tracing::warn!(%error, "components that nobody uses any more could not be removed; the next start tries again");
+        }
+    });
 }
 
 /// What the core asked for cannot be read: any answer would be a guess, and a guess may create an actor twice.

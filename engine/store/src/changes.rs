@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use engine_core::input::KeyRef;
-use engine_core::record::{ActorRecord, Change};
+use engine_core::record::{ActorRecord, Change, Listed};
+use protocol::id::Partition;
 use protocol::message::{KvChange, KvSpace};
 
 use crate::keys::{self, Kind};
@@ -64,6 +65,19 @@ pub fn batch(changes: &[Change]) -> Batch {
                 batch.put(keys::held_back(*namespace, name, *actor), records::encode(&**held));
             }
             Change::DeleteHeldBack { actor, namespace, name } => batch.delete(keys::held_back(*namespace, name, *actor)),
+            Change::ForgetActors { namespace, actors } => {
+                for Listed { actor, name, create_ms } in actors {
+                    batch.delete(keys::actor(*actor));
+                    batch.delete(keys::by_name(Kind::DestroyedByName, *namespace, name, *create_ms, *actor));
+                }
+            }
+            Change::DeleteNamespace { namespace } => {
+                for (start, end) in keys::of_namespace(*namespace) {
+                    batch.delete_range(start, end);
+                }
+                Partition::all().for_each(|partition| batch.delete(keys::usage(partition, *namespace)));
+                batch.delete(keys::namespace(*namespace));
+            }
             Change::PutNamespace(record) => batch.put(keys::namespace(record.id), records::encode(record)),
             Change::PutDeployment(record) => {
                 batch.put(keys::deployment(record.namespace, &record.name), records::encode(&**record));

@@ -39,6 +39,7 @@
 //! [`ActorRecord`]: engine_core::record::ActorRecord
 
 use engine_core::input::KeyRef;
+use engine_core::record::Listed;
 use protocol::id::{ActorId, Id, NamespaceId, Partition};
 use protocol::message::{KvRange, KvSpace};
 
@@ -76,6 +77,7 @@ pub enum Kind {
 
 const ID_BYTES: usize = 19;
 const MS_BYTES: usize = 8;
+const LENGTH_BYTES: usize = 4;
 /// `p`, partition, kind.
 pub const PARTITION_PREFIX_BYTES: usize = 3;
 /// What the key of an entry of an actor's KV has before the user's key.
@@ -129,6 +131,11 @@ pub fn actor_names(namespace: NamespaceId, after: Option<&str>) -> KeyRange {
 pub fn parse_actor_name(key: &[u8]) -> Result<String, StoreError> {
     let name = key.get(1 + ID_BYTES..).and_then(|name| std::str::from_utf8(name).ok());
     name.map(str::to_owned).ok_or_else(|| damaged("an actor name", key))
+}
+
+/// What a namespace has beside its actors and its record.
+pub fn of_namespace(namespace: NamespaceId) -> [KeyRange; 4] {
+    [DEPLOYMENT, RUNNER_CONFIG, ACTOR_NAME, ACTOR_NAME_METADATA].map(|tag| under(global(tag, &[namespace.as_bytes()])))
 }
 
 pub fn actor(actor: ActorId) -> Vec<u8> {
@@ -233,6 +240,19 @@ pub fn list_by_name(kind: Kind, partition: Partition, namespace: NamespaceId, na
         Some(before_ms) => ([first, (!(before_ms - 1)).to_be_bytes().to_vec()].concat(), end),
         None => (first, end),
     }
+}
+
+/// A partition's actors of a namespace, of all names.
+pub fn listed(kind: Kind, partition: Partition, namespace: NamespaceId) -> KeyRange {
+    under(in_partition(partition, kind, &[namespace.as_bytes()]))
+}
+
+pub fn parse_listed(key: &[u8]) -> Result<Listed, StoreError> {
+    let (create_ms, actor) = parse_by_name(key)?;
+    let name = key.get(PARTITION_PREFIX_BYTES + ID_BYTES + LENGTH_BYTES..key.len().saturating_sub(MS_BYTES + ID_BYTES));
+    let name = name.and_then(|name| std::str::from_utf8(name).ok());
+    let name = name.ok_or_else(|| damaged("an actor in the list of its name", key))?.to_owned();
+    Ok(Listed { actor, name, create_ms })
 }
 
 pub fn parse_by_name(key: &[u8]) -> Result<(u64, ActorId), StoreError> {

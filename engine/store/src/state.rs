@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use engine_core::input::{Boot, KeyRef, LoadedActor};
-use engine_core::record::{ActorRecord, Change, DatabaseHead, HeldBack, NamespaceUsage, StoredBytes};
+use engine_core::record::{ActorRecord, Change, DatabaseHead, HeldBack, Listed, NamespaceUsage, StoredBytes};
 use protocol::id::{ActorId, NamespaceId, Partition};
 use protocol::limits::{KV_LIST_BYTES_MAX, KV_LIST_ENTRIES_MAX};
 use protocol::message::{KvChange, KvEntry, KvRange, KvSpace};
@@ -247,6 +247,23 @@ impl State {
         let metadata = self.store.get_many(&keys.iter().map(|key| &key[..]).collect::<Vec<_>>())?;
         let parse = |value: Option<Bytes>| value.map(|value| records::parse_actor_name_metadata(&value)).transpose();
         names.into_iter().zip(metadata).map(|(name, metadata)| Ok((name, parse(metadata)?))).collect()
+    }
+
+    /// Actors that a namespace still has: living ones, or records of destroyed ones.
+    pub fn in_namespace(&self, namespace: NamespaceId, destroyed: bool, limit: usize) -> Result<Vec<Listed>, StoreError> {
+        let kind = if destroyed { Kind::DestroyedByName } else { Kind::LivingByName };
+        let mut found = Vec::new();
+        for partition in Partition::all() {
+            let (start, end) = keys::listed(kind, partition, namespace);
+            let scan = Scan { keys_only: true, ..Scan::range(&start, &end, limit - found.len()) };
+            for pair in self.store.scan(scan)? {
+                found.push(keys::parse_listed(&pair.key)?);
+            }
+            if found.len() >= limit {
+                break;
+            }
+        }
+        Ok(found)
     }
 
     /// What a living actor has stored.

@@ -289,6 +289,10 @@ impl World {
                 let (alarms, complete) = self.state.load_alarms(from, limit).expect("memory does not fail");
                 Input::AlarmsLoaded { alarms, complete }
             }
+            Action::LoadNamespace { namespace, destroyed, limit } => {
+                let actors = self.state.in_namespace(namespace, destroyed, limit).expect("memory does not fail");
+                Input::NamespaceLoaded { namespace, actors }
+            }
             Action::Weigh { actor, namespace, changes } => {
                 let namespace_bytes = self.state.usage(namespace).expect("memory does not fail").bytes;
                 let (entries_bytes, after_bytes) = self.state.weigh(actor, &changes).expect("memory does not fail");
@@ -503,6 +507,7 @@ impl World {
             | Action::LoadKey { .. }
             | Action::LoadAlarms { .. }
             | Action::ReadPages { .. }
+            | Action::LoadNamespace { .. }
             | Action::Weigh { .. } => {
                 self.reads.push(Read::Asked(action));
             }

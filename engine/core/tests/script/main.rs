@@ -7,6 +7,7 @@ mod actor_calls;
 mod alarms;
 mod components;
 mod database;
+mod deletion;
 mod deployments;
 mod life;
 mod limits;

@@ -76,6 +76,8 @@ impl Disk {
             Change::DeleteRunnerConfig { pool, .. } => drop(self.runner_configs.remove(&pool)),
             Change::PutHeldBack { actor, held, .. } => drop(self.held_back.insert(actor, *held)),
             Change::DeleteHeldBack { actor, .. } => assert!(self.held_back.remove(&actor).is_some()),
+            Change::ForgetActors { actors, .. } => actors.iter().for_each(|listed| drop(self.actors.remove(&listed.actor))),
+            Change::DeleteNamespace { namespace } => self.delete_namespace(namespace),
             Change::PutNamespace(record) => {
                 self.namespaces.retain(|known| known.id != record.id);
                 self.namespaces.push(record);
@@ -378,6 +380,10 @@ impl World {
                 let complete = rest.next().is_none();
                 self.input(Input::AlarmsLoaded { alarms, complete });
             }
+            Action::LoadNamespace { namespace, destroyed, limit } => {
+                let actors = self.disk.in_namespace(namespace, destroyed, limit);
+                self.input(Input::NamespaceLoaded { namespace, actors });
+            }
             Action::Weigh { actor, changes, .. } => self.weigh(actor, changes),
             Action::Commit { commit, changes } => {
                 for change in &changes {
@@ -458,7 +464,7 @@ impl World {
                         format!("{} {}", if created { "created" } else { "found" }, self.name(record.id))
                     }
                     Ok(Answer::Namespace(record)) => format!("namespace {}", record.name),
-                    Ok(Answer::Quotas { record, in_use }) => limits::say_quotas(&record, &in_use),
+                    Ok(Answer::Quotas { record, in_use, deletion }) => limits::say_quotas(&record, &in_use, deletion),
                     Ok(Answer::Deployment { record, version }) => say_deployment(&record, version),
                     Ok(Answer::Component(info)) => format!("handles {:?}", info.handlers),
                     Ok(Answer::Moving { left }) => format!("moving {left}"),

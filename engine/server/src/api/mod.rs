@@ -46,6 +46,7 @@ pub fn router(engine: Arc<Engine>) -> Router {
     let api = OpenApiRouter::with_openapi(openapi::frame())
         .routes(routes!(namespaces::list, namespaces::create))
         .routes(routes!(tenants::quotas, tenants::set_quotas))
+        .routes(routes!(tenants::delete))
         .routes(routes!(actors::list, actors::create, actors::get_or_create))
         .routes(routes!(actors::names))
         .routes(routes!(actors::destroy))

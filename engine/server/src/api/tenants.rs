@@ -1,10 +1,11 @@
-//! `/namespaces/{namespace}/quotas`: what a namespace may have, and what it has.
+//! `/namespaces/{namespace}/quotas`: what a namespace may have, and what it has. And how one is deleted.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Request, State};
 use engine_core::action::Answer;
+use engine_core::deletion::{Progress, Stage};
 use engine_core::input::Operation;
 use engine_core::quotas::{InUse, QuotaName, QuotasPatch};
 use engine_core::record::{NamespaceRecord, NamespaceUsage};
@@ -53,14 +54,42 @@ pub struct Shown {
     namespace_id: String,
     name: String,
     quotas: AllQuotas,
+    /// Only of one that is being deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deletion: Option<Deletion>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = NamespaceDeletion)]
+struct Deletion {
+    /// Since when.
+    begin_ts: u64,
+    /// `actors`: they are being destroyed. `records`: those of destroyed actors are being removed. `last`: it is about to be gone.
+    stage: &'static str,
+    actors_left: u64,
+    /// Since the engine started.
+    records_removed: u64,
+}
+
+impl Deletion {
+    fn of(record: &NamespaceRecord, progress: Progress) -> Deletion {
+        let stage = match progress.stage {
+            Stage::Actors => "actors",
+            Stage::Records => "records",
+            Stage::Last => "last",
+        };
+        let Progress { actors_left, records_removed, .. } = progress;
+        Deletion { begin_ts: record.delete_ms.unwrap_or_default(), stage, actors_left, records_removed }
+    }
 }
 
 impl Shown {
-    fn of(record: &NamespaceRecord, in_use: InUse, stored: NamespaceUsage) -> Shown {
+    fn of(record: &NamespaceRecord, in_use: InUse, stored: NamespaceUsage, deletion: Option<Progress>) -> Shown {
         let quota = |name: QuotaName, used| Quota { limit: name.of(&record.quotas), used };
         Shown {
             namespace_id: record.id.to_string(),
             name: record.name.clone(),
+            deletion: deletion.map(|progress| Deletion::of(record, progress)),
             quotas: AllQuotas {
                 actors: quota(QuotaName::Actors, in_use.actors),
                 awake_actors: quota(QuotaName::AwakeActors, in_use.awake_actors),
@@ -159,15 +188,34 @@ pub async fn set_quotas(
     shown(&engine, answer).await
 }
 
+#[utoipa::path(
+    delete,
+    path = "/namespaces/{namespace}",
+    tag = "Namespaces",
+    params(("namespace" = String, Path, description = "Its name, or its id")),
+    responses((status = 200, body = Shown), (status = "default", body = ApiError)),
+    security(("admin_token" = []))
+)]
+pub async fn delete(
+    State(engine): State<Arc<Engine>>,
+    PathPart(namespace): PathPart<String>,
+    token: Token,
+) -> Result<Json<Shown>, ApiError> {
+    token.check(&engine)?;
+    let namespace = name_of(&engine, namespace);
+    let answer = engine.call(Operation::DeleteNamespace { namespace }).await?;
+    shown(&engine, answer).await
+}
+
 async fn shown(engine: &Engine, answer: Answer) -> Result<Json<Shown>, ApiError> {
-    let Answer::Quotas { record, in_use } = answer else { return Err(unexpected(&answer)) };
+    let Answer::Quotas { record, in_use, deletion } = answer else { return Err(unexpected(&answer)) };
     let namespace = record.id;
     let stored = engine.readers.read("what is stored could not be read", move |state| state.usage(namespace)).await?;
-    Ok(Json(Shown::of(&record, in_use, stored)))
+    Ok(Json(Shown::of(&record, in_use, stored, deletion)))
 }
 
 /// An id of a namespace becomes its name; whatever else it is stays, to be looked for or refused by that.
-pub(super) fn name_of(engine: &Engine, namespace: String) -> String {
+fn name_of(engine: &Engine, namespace: String) -> String {
     let id = namespace.parse::<Id>().ok();
     id.and_then(|id| engine.directory.namespace_name(id)).unwrap_or(namespace)
 }

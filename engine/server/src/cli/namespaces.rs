@@ -1,4 +1,6 @@
-//! `rivet-engine namespaces`: list them, make one, say what one may have.
+//! `rivet-engine namespaces`: list them, make one, say what one may have, delete one.
+
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use reqwest::Method;
@@ -15,6 +17,8 @@ pub enum NamespacesCommand {
     Create(CreateArgs),
     /// Show what a namespace may have and what it has, after changing what is named
     Quotas(QuotasArgs),
+    /// Delete a namespace with everything in it, and wait until it is gone
+    Delete(DeleteArgs),
 }
 
 #[derive(Args)]
@@ -46,6 +50,23 @@ pub struct QuotasArgs {
     target: TargetArgs,
 }
 
+#[derive(Args)]
+pub struct DeleteArgs {
+    /// Its name
+    #[arg(value_name = "NAME")]
+    name: String,
+
+    /// Do not wait: it goes on by itself
+    #[arg(long)]
+    no_wait: bool,
+
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+/// How often the engine is asked how far it is.
+const LOOK_MS: u64 = 500;
+
 /// As they are typed, and as the API names them.
 const QUOTAS: [(&str, &str); 6] = [
     ("actors", "actors"),
@@ -61,6 +82,7 @@ pub async fn run(command: NamespacesCommand) -> Outcome {
         NamespacesCommand::List(target) => list(target).await,
         NamespacesCommand::Create(args) => create(args).await,
         NamespacesCommand::Quotas(args) => quotas(args).await,
+        NamespacesCommand::Delete(args) => delete(args).await,
     }
 }
 
@@ -124,6 +146,36 @@ async fn quotas(args: QuotasArgs) -> Outcome {
         })
         .collect();
     print::table(&["QUOTA", "USED", "LIMIT"], &rows);
+    Ok(())
+}
+
+async fn delete(args: DeleteArgs) -> Outcome {
+    let client = args.target.client()?;
+    let mut answer = client.json(client.request_anywhere(Method::DELETE, &["namespaces", &args.name], &[])).await?;
+    let mut told = String::new();
+    while !args.no_wait {
+        let deletion = &answer["deletion"];
+        let stage = deletion["stage"].as_str().unwrap_or_default();
+        let line = format!("{stage}: {} actors left, {} records removed", deletion["actors_left"], deletion["records_removed"]);
+        if line != told {
+            print::note(&line);
+            told = line;
+        }
+        tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
+        let path = ["namespaces", &args.name, "quotas"];
+        match client.json(client.request_anywhere(Method::GET, &path, &[])).await {
+            // Another one of this name may have been made meanwhile.
+            Ok(next) if next["namespace_id"] == answer["namespace_id"] => answer = next,
+            Ok(_) => break,
+            Err(why) if why.contains("namespace.not_found") => break,
+            Err(why) => return Err(why),
+        }
+    }
+    match (args.target.json, args.no_wait) {
+        (true, _) => print::line(&answer.to_string()),
+        (false, true) => print::line(&format!("namespace {} is being deleted", args.name)),
+        (false, false) => print::line(&format!("namespace {} is deleted", args.name)),
+    }
     Ok(())
 }
 

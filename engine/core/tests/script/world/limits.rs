@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use protocol::id::{ActorId, NamespaceId};
 use protocol::message::{FromRunner, KvChange, KvSpace};
+use rivet_engine_core::deletion::Progress;
 use rivet_engine_core::input::{Input, Operation};
 use rivet_engine_core::quotas::{InUse, QuotaName};
-use rivet_engine_core::record::{NamespaceRecord, NamespaceUsage};
+use rivet_engine_core::record::{ActorRecord, Listed, NamespaceRecord, NamespaceUsage};
 
 use super::{Disk, RUNNER, World};
 
@@ -31,7 +32,10 @@ pub fn bytes_of(entries: &Entries, actor: ActorId) -> u64 {
     entries.iter().filter(|((of, ..), _)| *of == actor).map(|((_, _, key), value)| (key.len() + value) as u64).sum()
 }
 
-pub fn say_quotas(record: &NamespaceRecord, in_use: &InUse) -> String {
+pub fn say_quotas(record: &NamespaceRecord, in_use: &InUse, deletion: Option<Progress>) -> String {
+    if let Some(Progress { stage, actors_left, records_removed }) = deletion {
+        return format!("deleting {}: {stage:?}, {actors_left} actors left, {records_removed} records removed", record.name);
+    }
     let quotas = QuotaName::ALL.into_iter().filter_map(|name| Some(format!(" {name}={}", name.of(&record.quotas)?)));
     let InUse { actors, awake_actors, deployments, component_bytes } = in_use;
     let quotas: String = quotas.collect();
@@ -57,6 +61,21 @@ impl Disk {
     pub fn usage(&self) -> Vec<(NamespaceId, NamespaceUsage)> {
         let of = |namespace: &NamespaceRecord| (namespace.id, self.usage_of(namespace.id));
         self.namespaces.iter().map(of).collect()
+    }
+
+    pub fn in_namespace(&self, namespace: NamespaceId, destroyed: bool, limit: usize) -> Vec<Listed> {
+        let records = self.actors.values().map(|actor| &actor.record);
+        let found = records.filter(|record| record.namespace == namespace && record.destroy_ms.is_some() == destroyed);
+        let listed = |record: &ActorRecord| Listed { actor: record.id, name: record.name.clone(), create_ms: record.create_ms };
+        found.map(listed).take(limit).collect()
+    }
+
+    /// Nothing of its actors is left by then. Deployments and pools here are those of all namespaces.
+    pub fn delete_namespace(&mut self, namespace: NamespaceId) {
+        assert!(self.actors.values().all(|actor| actor.record.namespace != namespace), "actors of a namespace that is gone");
+        assert!(self.keys.keys().all(|key| key.namespace != namespace), "keys of a namespace that is gone");
+        self.namespaces.retain(|record| record.id != namespace);
+        self.deployments.retain(|_, deployment| deployment.namespace != namespace);
     }
 
     fn usage_of(&self, namespace: NamespaceId) -> NamespaceUsage {
@@ -107,6 +126,8 @@ impl World {
                 let changes = changes_of(entries);
                 self.says(self.envoys[envoy], FromRunner::KvWrite { actor, call, changes });
             }
+            ["delete", "namespace", name] => self.call(Operation::DeleteNamespace { namespace: name.into() }),
+            ["progress", name] => self.call(Operation::ShowQuotas { namespace: name.into() }),
             ["bytes", actor] => {
                 let stored = &self.disk.actors[&self.actor(actor)];
                 let database = stored.database.map_or(0, |head| head.bytes());
