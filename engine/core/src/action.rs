@@ -134,9 +134,9 @@ pub enum Action {
 /// What an API call is answered with.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Answer {
-    Namespace(NamespaceRecord),
+    Namespace(Box<NamespaceRecord>),
     Quotas {
-        record: NamespaceRecord,
+        record: Box<NamespaceRecord>,
         in_use: InUse,
         /// Only of one that is being deleted.
         deletion: Option<Progress>,

@@ -99,7 +99,7 @@ impl Core {
         // Usable at once: whatever is done in it is committed after it.
         self.namespace_names.insert(record.id, name.clone());
         self.namespaces.insert(name, record.clone());
-        self.commit(vec![Change::PutNamespace(record.clone())], Then::Reply(call, Answer::Namespace(record)));
+        self.commit(vec![Change::PutNamespace(record.clone())], Then::Reply(call, Answer::Namespace(Box::new(record))));
         Ok(())
     }
 

@@ -198,7 +198,7 @@ impl Core {
 
     /// What is there of a namespace, which exists.
     pub(crate) fn about_quotas(&self, name: &str) -> Answer {
-        let record = self.namespaces[name].clone();
+        let record = Box::new(self.namespaces[name].clone());
         Answer::Quotas { in_use: self.in_use(record.id), deletion: self.deletion(record.id), record }
     }
 }

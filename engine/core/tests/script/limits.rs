@@ -204,6 +204,40 @@ fn writes_of_runners_wait_for_their_weight_in_their_order() {
 }
 
 #[test]
+fn pages_of_runners_are_refused_and_what_shrinks_is_not() {
+    check(
+        "up pool
+         quotas storage_bytes=8200
+         envoy e1 joined
+         create a
+         running a
+         db e1 a commit 1,2 2 0
+         db e1 a commit 1 3 1
+         db e1 a commit 1 2 1
+         envoy e1 puts a 1 k=7
+         envoy e1 puts a 2 l=1
+         quotas storage_bytes=1
+         db e1 a commit 1 2 2
+         db e1 a commit 1 1 3
+         bytes a",
+        expect![[r#"
+            call 3 <- quotas: storage_bytes=8200; 0 actors, 0 awake, 0 deployments, 0 bytes of components
+            call 4 <- created a
+            e1 <- start nothing created: a@1 #1
+            e1 <- db committed 1
+            e1 <- db depot.quota_exceeded: the actors of namespace "default" have stored 8192 bytes, and 4096 more would be above its quota storage_bytes of 8200; delete something, or raise it: rivet-engine namespaces quotas default
+            e1 <- db committed 2
+            e1 <- kv 1 written
+            e1 <- kv 2: actor.storage_full: the actors of namespace "default" have stored 8200 bytes, and 2 more would be above its quota storage_bytes of 8200; delete something, or raise it: rivet-engine namespaces quotas default
+            call 5 <- quotas: storage_bytes=1; 1 actors, 1 awake, 0 deployments, 0 bytes of components
+            e1 <- db committed 3
+            e1 <- db committed 4
+            a: 8 bytes of entries, 4096 of its database
+        "#]],
+    );
+}
+
+#[test]
 fn a_namespace_has_room_again_when_its_actors_are_destroyed() {
     check(
         "up

@@ -28,10 +28,10 @@ pub struct Stored {
 
 #[utoipa::path(
     get,
-    path = "/actors/{actor}/storage",
+    path = "/actors/{actor_id}/storage",
     tag = "Actors",
     params(
-        ("actor" = String, Path, description = "Its id"),
+        ("actor_id" = String, Path, description = "Its id"),
         ("namespace" = String, Query, description = "The namespace's name"),
     ),
     responses((status = 200, body = Stored), (status = "default", body = ApiError)),

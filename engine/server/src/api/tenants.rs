@@ -9,11 +9,12 @@ use engine_core::deletion::{Progress, Stage};
 use engine_core::input::Operation;
 use engine_core::quotas::{InUse, QuotaName, QuotasPatch};
 use engine_core::record::{NamespaceRecord, NamespaceUsage};
+use http::Uri;
 use protocol::id::Id;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-use crate::api::extract::{self, PathPart, Token};
+use crate::api::extract::{self, PathPart, Query, Token};
 use crate::api::unexpected;
 use crate::engine::Engine;
 use crate::error::ApiError;
@@ -159,7 +160,9 @@ pub async fn quotas(
     State(engine): State<Arc<Engine>>,
     PathPart(namespace): PathPart<String>,
     token: Token,
+    uri: Uri,
 ) -> Result<Json<Shown>, ApiError> {
+    Query::read(&uri, &[])?;
     token.check(&engine)?;
     let namespace = name_of(&engine, namespace);
     let answer = engine.call(Operation::ShowQuotas { namespace }).await?;
@@ -181,6 +184,7 @@ pub async fn set_quotas(
     token: Token,
     request: Request,
 ) -> Result<Json<Shown>, ApiError> {
+    Query::read(request.uri(), &[])?;
     let change: Change = extract::json(request).await?;
     token.check(&engine)?;
     let namespace = name_of(&engine, namespace);
@@ -200,7 +204,9 @@ pub async fn delete(
     State(engine): State<Arc<Engine>>,
     PathPart(namespace): PathPart<String>,
     token: Token,
+    uri: Uri,
 ) -> Result<Json<Shown>, ApiError> {
+    Query::read(&uri, &[])?;
     token.check(&engine)?;
     let namespace = name_of(&engine, namespace);
     let answer = engine.call(Operation::DeleteNamespace { namespace }).await?;

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
+use crate::cli::client::Client;
 use crate::cli::settings::bytes;
 use crate::cli::{Outcome, TargetArgs, print};
 
@@ -152,8 +153,21 @@ async fn quotas(args: QuotasArgs) -> Outcome {
 async fn delete(args: DeleteArgs) -> Outcome {
     let client = args.target.client()?;
     let mut answer = client.json(client.request_anywhere(Method::DELETE, &["namespaces", &args.name], &[])).await?;
+    if !args.no_wait {
+        wait(&client, &args.name, &mut answer).await?;
+    }
+    match (args.target.json, args.no_wait) {
+        (true, _) => print::line(&answer.to_string()),
+        (false, true) => print::line(&format!("namespace {} is being deleted", args.name)),
+        (false, false) => print::line(&format!("namespace {} is deleted", args.name)),
+    }
+    Ok(())
+}
+
+/// Until there is no such namespace any more, or another one. `answer` is what the engine has said last of it.
+async fn wait(client: &Client, name: &str, answer: &mut Value) -> Outcome {
     let mut told = String::new();
-    while !args.no_wait {
+    loop {
         let deletion = &answer["deletion"];
         let stage = deletion["stage"].as_str().unwrap_or_default();
         let line = format!("{stage}: {} actors left, {} records removed", deletion["actors_left"], deletion["records_removed"]);
@@ -162,21 +176,13 @@ async fn delete(args: DeleteArgs) -> Outcome {
             told = line;
         }
         tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
-        let path = ["namespaces", &args.name, "quotas"];
-        match client.json(client.request_anywhere(Method::GET, &path, &[])).await {
-            // Another one of this name may have been made meanwhile.
-            Ok(next) if next["namespace_id"] == answer["namespace_id"] => answer = next,
-            Ok(_) => break,
-            Err(why) if why.contains("namespace.not_found") => break,
+        match client.json(client.request_anywhere(Method::GET, &["namespaces", name, "quotas"], &[])).await {
+            Ok(next) if next["namespace_id"] == answer["namespace_id"] => *answer = next,
+            Ok(_) => return Ok(()),
+            Err(why) if why.contains("namespace.not_found") => return Ok(()),
             Err(why) => return Err(why),
         }
     }
-    match (args.target.json, args.no_wait) {
-        (true, _) => print::line(&answer.to_string()),
-        (false, true) => print::line(&format!("namespace {} is being deleted", args.name)),
-        (false, false) => print::line(&format!("namespace {} is deleted", args.name)),
-    }
-    Ok(())
 }
 
 fn read(set: &[String]) -> Result<Map<String, Value>, String> {
