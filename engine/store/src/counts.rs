@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use engine_core::record::{ActorRecord, DatabaseHead, NamespaceUsage, StoredBytes};
+use engine_core::record::{ActorRecord, DatabaseHead, NamespaceRecord, NamespaceUsage, StoredBytes};
 use protocol::id::{NamespaceId, Partition};
 use protocol::message::KvSpace;
 
@@ -33,6 +33,12 @@ pub fn ensure(store: &dyn Store) -> Result<(), StoreError> {
         actors += count(store, partition)?;
     }
     let mut done = Batch::new();
+    // An engine that does not count must not write here again: it cannot read namespaces of this version, and says so.
+    each(store, keys::namespaces(), |pair| {
+        let record: NamespaceRecord = records::decode(&pair.value)?;
+        done.put(pair.key.clone(), records::encode(&record));
+        Ok(())
+    })?;
     done.put(keys::COUNTED, records::marker());
     store.commit(&done, Persist::Synced)?;
     if actors > 0 {

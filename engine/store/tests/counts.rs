@@ -210,11 +210,17 @@ fn what_an_older_engine_has_written_is_counted_once() {
     for partition in Partition::all() {
         (0..2).for_each(|number| forget.delete(keys::usage(partition, namespace(number))));
     }
+    forget.delete(keys::COUNTED);
+    let older = [&[1], &namespace(0).as_bytes()[..], &[1, b't', 1, b'T', 1]].concat();
+    forget.put(keys::namespace(namespace(0)), older);
     store.commit(&forget, Persist::Written).expect("memory takes it");
     let state = State::new(store.clone());
     assert_eq!(state.usage(namespace(0)), Ok(NamespaceUsage::default()));
     counts::ensure(&*store).expect("memory is read");
     model.check(&state, "after the count");
+    // So that the older engine does not write here again.
+    let record = store.get(&keys::namespace(namespace(0))).expect("memory is read").expect("it is there");
+    assert_eq!((record[0], state.boot().expect("a read").namespaces[0].name.as_str()), (2, "t"));
     // It is done once: what is changed behind its back stays so.
     let mut wrong = Batch::new();
     wrong.delete(keys::stored(*model.living.keys().next().expect("some live")));
