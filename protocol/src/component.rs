@@ -84,7 +84,7 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// Limits of each actor of a deployment; none: the runner's own. None can be above the runner's own.
+/// Limits of each actor of a deployment, and one of all of them; none: the runner's own. None can be above the runner's own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct ActorLimits {
     /// Processor time of one message.
@@ -97,6 +97,10 @@ pub struct ActorLimits {
     pub sockets: Option<u32>,
     /// How long somebody waits for an action, its waits included.
     pub action_ms: Option<u32>,
+    /// What the actor stores: keys and values of its KV and of what the runner keeps for it, and its database. Held by the engine.
+    pub storage_bytes: Option<u64>,
+    /// Actors of the deployment that are awake at one time. Held by the engine.
+    pub awake: Option<u32>,
 }
 
 /// What a runner found when it prepared a component.

@@ -109,6 +109,11 @@ pub enum ToRunner {
         call: u64,
         result: Result<DatabaseAnswer, DatabaseError>,
     },
+    /// *Ours.* Others need its place: it is to say `SleepIntent`, unless it has something to do. Not answered otherwise.
+    AskToSleep {
+        actor: ActorId,
+        generation: Generation,
+    },
     /// *Ours.* The alarm is due. The commit of its message says so by `fired`.
     Alarm {
         actor: ActorId,
@@ -222,6 +227,18 @@ pub enum FromRunner {
         actor: ActorId,
         call: u64,
         question: DatabaseQuestion,
+    },
+    /// *Ours.* Whether a commit of this may be stored, asked before it by actors with a limit on their storage. Answered by `Kv`:
+    /// `Written`, and the next commit is accepted if it is this one; or the sentence that says why not.
+    AskStorage {
+        actor: ActorId,
+        generation: Generation,
+        call: u64,
+        changes: Vec<KvChange>,
+        /// The same in [`KvSpace::Runner`].
+        own: Vec<KvChange>,
+        /// The size of the database after it, if it changes.
+        size_pages: Option<u32>,
     },
     /// *Ours.*
     Commit(Commit),
@@ -391,6 +408,8 @@ pub enum FailureKind {
     RequestTooLarge,
     /// The runner has no room for one more actor.
     NoRoom,
+    /// What the handler wrote is more than the actor, or its namespace, may store.
+    StorageFull,
     /// The actor stopped before it answered.
     Stopped,
     /// The runner's own fault.

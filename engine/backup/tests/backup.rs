@@ -63,8 +63,14 @@ impl World {
         let folder = tempfile::tempdir().expect("the temporary directory can be written");
         let mut world = World { folder, store: None, made: 0 };
         world.open();
-        let namespace =
-            NamespaceRecord { id: namespace(), name: "default".to_owned(), display_name: "Default".to_owned(), create_ms: 1 };
+        let namespace = NamespaceRecord {
+            id: namespace(),
+            name: "default".to_owned(),
+            display_name: "Default".to_owned(),
+            create_ms: 1,
+            quotas: Default::default(),
+            delete_ms: None,
+        };
         world.write(&[Change::PutNamespace(namespace)]);
         fs::create_dir_all(world.data().join("components")).expect("a folder");
         world

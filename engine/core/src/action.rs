@@ -3,9 +3,11 @@
 use protocol::component::ComponentInfo;
 use protocol::database::DatabaseQuestion;
 use protocol::id::{ActorId, Generation, NamespaceId, RequestId, RunnerId};
-use protocol::message::{Checkpoint, Start, ToRunner};
+use protocol::message::{Checkpoint, KvChange, KvSpace, Start, ToRunner};
 
+use crate::deletion::Progress;
 use crate::input::{CallId, CommitId, KeyRef};
+use crate::quotas::InUse;
 use crate::record::{ActorError, ActorRecord, Change, DeploymentRecord, NamespaceRecord, PoolError};
 use crate::refusal::Refusal;
 
@@ -22,6 +24,20 @@ pub enum Action {
     /// Read the next alarms in order of (moment, actor), from this one on, at most so many; answered by `Input::AlarmsLoaded`.
     LoadAlarms {
         from: Option<(u64, ActorId)>,
+        limit: usize,
+    },
+    /// Read what the actor's entries and its namespace have stored, and what these changes would make of the entries. None of the
+    /// actor's own is on its way to the disk. Answered by `Input::Weighed`.
+    Weigh {
+        actor: ActorId,
+        namespace: NamespaceId,
+        changes: Vec<(KvSpace, Vec<KvChange>)>,
+    },
+    /// Read which actors a namespace still has: living ones, or records of destroyed ones; at most so many. Answered by
+    /// `Input::NamespaceLoaded`.
+    LoadNamespace {
+        namespace: NamespaceId,
+        destroyed: bool,
         limit: usize,
     },
     /// Make this durable, after all earlier commits; answered by `Input::Committed`.
@@ -138,7 +154,13 @@ pub enum NotedEnd {
 /// What an API call is answered with.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Answer {
-    Namespace(NamespaceRecord),
+    Namespace(Box<NamespaceRecord>),
+    Quotas {
+        record: Box<NamespaceRecord>,
+        in_use: InUse,
+        /// Only of one that is being deleted.
+        deletion: Option<Progress>,
+    },
     Actor {
         record: Box<ActorRecord>,
         created: bool,

@@ -52,7 +52,8 @@ impl Core {
         if let Some(Calling { request, .. }) = given_up {
             self.abandon(request);
         }
-        let wish = Wish { kind: RequestKind::Http, skip_ready_wait: false, caller: Some(Caller { actor: id, namespace }) };
+        let wish =
+            Wish { kind: RequestKind::Http, skip_ready_wait: false, caller: Some(Caller { actor: id, namespace }), counted: true };
         match callee {
             Callee::Id(actor) => self.request_actor(request, wish, actor, self.now_ms),
             Callee::Key { name, key, create } => {

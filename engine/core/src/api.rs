@@ -8,7 +8,7 @@ use crate::action::Answer;
 use crate::core::{Core, Then};
 use crate::input::{CallId, Create, Import, KeyRef, Operation};
 use crate::life::Life;
-use crate::record::{After, Change, NamespaceRecord};
+use crate::record::{After, Change, NamespaceRecord, Quotas};
 use crate::refusal::Refusal;
 use crate::requests::KeyWaiter;
 
@@ -68,6 +68,9 @@ impl Core {
                 self.settle(call);
                 Ok(())
             }
+            Operation::DeleteNamespace { namespace } => self.delete_namespace(call, namespace),
+            Operation::ShowQuotas { namespace } => self.show_quotas(call, &namespace),
+            Operation::SetQuotas { namespace, quotas } => self.set_quotas(call, namespace, quotas),
             Operation::ListRunners { namespace } => self.list_runners(call, namespace),
         };
         if let Err(refusal) = result {
@@ -76,23 +79,28 @@ impl Core {
     }
 
     fn settle(&mut self, call: CallId) {
-        match self.all_durable() {
-            true => self.reply(call, Ok(Answer::Done)),
-            false => self.commit(Vec::new(), Then::Reply(call, Answer::Done)),
-        }
+        self.reply_when_durable(call, Answer::Done);
     }
 
     fn create_namespace(&mut self, call: CallId, random: [u8; 16], name: String, display_name: String) -> Result<(), Refusal> {
         check_namespace_name(&name)?;
         check_display_name(&display_name)?;
-        if self.namespaces.contains_key(&name) {
+        if let Some(record) = self.namespaces.get(&name) {
+            self.deleting(record.id)?;
             return Err(Refusal::NamespaceTaken { name });
         }
-        let record = NamespaceRecord { id: self.new_id(random), name: name.clone(), display_name, create_ms: self.now_ms };
+        let record = NamespaceRecord {
+            id: self.new_id(random),
+            name: name.clone(),
+            display_name,
+            create_ms: self.now_ms,
+            quotas: Quotas::default(),
+            delete_ms: None,
+        };
         // Usable at once: whatever is done in it is committed after it.
         self.namespace_names.insert(record.id, name.clone());
         self.namespaces.insert(name, record.clone());
-        self.commit(vec![Change::PutNamespace(record.clone())], Then::Reply(call, Answer::Namespace(record)));
+        self.commit(vec![Change::PutNamespace(record.clone())], Then::Reply(call, Answer::Namespace(Box::new(record))));
         Ok(())
     }
 
@@ -113,6 +121,7 @@ impl Core {
                 self.want_key(key, KeyWaiter::Call { call, create: Box::new(create), get });
             }
             None => {
+                self.check_actors_quota(id)?;
                 self.create_actor(id, name, None, create, Some(call));
             }
         }
@@ -177,7 +186,7 @@ impl Core {
         Ok(())
     }
 
-    fn operate_when_known(&mut self, id: ActorId, call: ActorCall) {
+    pub(crate) fn operate_when_known(&mut self, id: ActorId, call: ActorCall) {
         self.load(id);
         match self.actors.get_mut(&id) {
             Some(actor) if actor.life == Life::Loading => actor.calls.push(call),
@@ -199,7 +208,9 @@ impl Core {
                 actor.calls.push(call);
                 match life {
                     // A runner that its pool's URL brings along later hears that it is not wanted.
-                    Life::Asleep | Life::Unplaced | Life::Pausing | Life::Calling => self.end(id, Vec::new()),
+                    Life::Asleep | Life::Unplaced | Life::Crowded { .. } | Life::Pausing | Life::Calling => {
+                        self.end(id, Vec::new());
+                    }
                     Life::Starting { .. } | Life::Running { .. } => self.stop(id, StopReason::Destroy, After::Destroy),
                     Life::Stopping { .. } => self.change_after(id, After::Destroy),
                     Life::Loading | Life::Placing { .. } | Life::Ending | Life::Gone => {}

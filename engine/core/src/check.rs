@@ -27,6 +27,14 @@ impl Core {
             let place = self.place_for(&self.actors[id].record);
             assert!(matches!(place, Place::Nowhere(_)), "{id} waits for a runner, and there is one");
         }
+        let crowded: BTreeSet<ActorId> = self.in_life(|life| matches!(life, Life::Crowded { .. })).collect();
+        assert_eq!(self.awake.waiting().collect::<BTreeSet<ActorId>>(), crowded, "actors that wait for a place");
+        let awake = |life| {
+            use Life::{Calling, Placing, Running, Starting, Stopping};
+            matches!(life, Calling | Placing { .. } | Starting { .. } | Running { .. } | Stopping { .. })
+        };
+        let awake: BTreeSet<ActorId> = self.in_life(awake).collect();
+        assert_eq!(self.awake.ids().collect::<BTreeSet<ActorId>>(), awake, "actors that are awake");
         for id in self.moves.under_way() {
             let life = self.actors.get(&id).map(|actor| actor.life);
             let between = matches!(life, Some(Life::Placing { .. } | Life::Starting { .. } | Life::Stopping { .. }));

@@ -12,15 +12,19 @@ use protocol::message::{FromRunner, ToRunner};
 use crate::action::{Action, Answer};
 use crate::alarms::{ALARMS_IN_MEMORY_MAX, Alarms};
 use crate::api::ActorCall;
+use crate::awake::Awake;
+use crate::deletion::{Deletion, NOBODY};
 use crate::deploys::Deploying;
 use crate::input::{Boot, CallId, CommitId, Input, KeyRef};
 use crate::life::Actor;
 use crate::moves::{MOVES_IN_FLIGHT_MAX, Moves};
 use crate::pools::Pool;
+use crate::quotas::Bucket;
 use crate::record::{Alarm, Change, DeploymentRecord, NamespaceRecord};
 use crate::refusal::Refusal;
 use crate::requests::{KeyEntry, KeyLoad, Request, Wish};
 use crate::runners::Runner;
+use crate::storage::{Ask, Usage};
 
 /// Actors that alarms may be waking at one time, so that a million overdue ones do not all start at once.
 pub const ALARM_WAKES_IN_FLIGHT_MAX: usize = 256;
@@ -54,6 +58,8 @@ pub struct Config {
     pub alarms_in_memory_max: usize,
     /// Actors that may be between two versions at one time.
     pub moves_in_flight_max: usize,
+    /// What an actor may store; none: as much as there is. A deployment can only say less.
+    pub actor_storage_bytes_max: Option<u64>,
 }
 
 impl Default for Config {
@@ -72,6 +78,7 @@ impl Default for Config {
             retry_reset_ms: 10 * 60_000,
             alarms_in_memory_max: ALARMS_IN_MEMORY_MAX,
             moves_in_flight_max: MOVES_IN_FLIGHT_MAX,
+            actor_storage_bytes_max: None,
         }
     }
 }
@@ -96,6 +103,11 @@ pub struct Core {
 
     pub(crate) namespaces: BTreeMap<String, NamespaceRecord>,
     pub(crate) namespace_names: BTreeMap<NamespaceId, String>,
+    pub(crate) usage: BTreeMap<NamespaceId, Usage>,
+    /// Of namespaces with a quota on requests.
+    pub(crate) buckets: BTreeMap<NamespaceId, Bucket>,
+    pub(crate) awake: Awake,
+    pub(crate) deletions: BTreeMap<NamespaceId, Deletion>,
     /// By namespace and actor name.
     pub(crate) deployments: BTreeMap<NamespaceId, BTreeMap<String, DeploymentRecord>>,
     pub(crate) deploying: Vec<Deploying>,
@@ -146,6 +158,18 @@ pub(crate) enum Then {
     /// Something of this actor is on disk.
     Actor(ActorId, ActorThen),
     Reply(CallId, Answer),
+    Deleting {
+        call: CallId,
+        name: String,
+        namespace: NamespaceId,
+    },
+    Forgotten {
+        namespace: NamespaceId,
+        count: u64,
+    },
+    NamespaceGone {
+        namespace: NamespaceId,
+    },
     Deployed {
         call: Option<CallId>,
         /// Which version the call is about.
@@ -197,6 +221,10 @@ impl Core {
             actions: VecDeque::new(),
             namespaces: BTreeMap::new(),
             namespace_names: BTreeMap::new(),
+            usage: BTreeMap::new(),
+            buckets: BTreeMap::new(),
+            awake: Awake::default(),
+            deletions: BTreeMap::new(),
             deployments: BTreeMap::new(),
             deploying: Vec::new(),
             publishing: BTreeMap::new(),
@@ -225,7 +253,7 @@ impl Core {
         match input {
             Input::Booted(boot) => self.boot(boot),
             Input::Request { request, target, kind, skip_ready_wait } => {
-                self.request_arrived(request, target, Wish { kind, skip_ready_wait, caller: None });
+                self.request_arrived(request, target, Wish { kind, skip_ready_wait, caller: None, counted: false });
             }
             Input::ActorCalls { request, runner, actor, generation, callee } => {
                 self.actor_calls(request, runner, actor, generation, callee);
@@ -250,6 +278,10 @@ impl Core {
             Input::PoolAnnounces { namespace, pool, envoy_version, protocol_version, names } => {
                 self.pool_announces(namespace, pool, envoy_version, protocol_version, names);
             }
+            Input::Weighed { actor, entries_bytes, after_bytes, namespace_bytes } => {
+                self.weighed(actor, entries_bytes, after_bytes, namespace_bytes);
+            }
+            Input::NamespaceLoaded { namespace, actors } => self.namespace_loaded(namespace, actors),
             Input::Tick => {}
         }
         self.pass_time();
@@ -264,7 +296,7 @@ impl Core {
     pub fn wait_ms(&self, now_ms: u64) -> Option<u64> {
         let timer = self.timers.first().map(|(due_ms, _)| *due_ms);
         let alarm = self.alarms.next_ms().filter(|_| self.booted && self.alarm_wakes.len() < ALARM_WAKES_IN_FLIGHT_MAX);
-        let next = timer.into_iter().chain(alarm).chain(self.moves.next_ms()).min()?;
+        let next = timer.into_iter().chain(alarm).chain(self.moves.next_ms()).chain(self.awake.next_ms()).min()?;
         Some(next.saturating_sub(now_ms))
     }
 
@@ -289,6 +321,7 @@ impl Core {
         for record in boot.runner_configs {
             self.pools.insert((record.namespace, record.pool.clone()), Pool::new(record));
         }
+        self.usage.extend(boot.usage.into_iter().map(|(namespace, usage)| (namespace, usage.into())));
         let expected = self.expect_runners(boot.runners);
         let mut changes = Vec::new();
         for loaded in boot.awake {
@@ -305,12 +338,16 @@ impl Core {
         self.booted = true;
         // A pool's URL can be called at once.
         self.place_unplaced();
+        self.go_on_deleting();
     }
 
     fn runner_says(&mut self, runner: RunnerId, message: FromRunner) {
         match message {
             FromRunner::Event(checkpoint, event) => self.event(runner, checkpoint, event),
             FromRunner::Commit(commit) => self.write(runner, commit),
+            FromRunner::AskStorage { actor, generation, call, changes, own, size_pages } => {
+                self.asks_storage(runner, actor, generation, call, Ask { changes, own, size_pages });
+            }
             FromRunner::Prepared { component, result } => self.prepared(runner, component, result),
             FromRunner::RequestReturned { request } => self.request_returned(runner, request),
             // These go past the core: the server hands them straight to whom they concern.
@@ -350,6 +387,7 @@ impl Core {
             return;
         }
         self.move_on();
+        self.give_places();
         while self.alarm_wakes.len() < ALARM_WAKES_IN_FLIGHT_MAX {
             let Some(actor) = self.alarms.pop_due(self.now_ms) else { break };
             self.ring(actor);
@@ -369,6 +407,9 @@ impl Core {
                 Then::Nothing => {}
                 Then::Actor(actor, then) => self.actor_durable(actor, then),
                 Then::Reply(call, answer) => self.reply(call, Ok(answer)),
+                Then::Deleting { call, name, namespace } => self.begun_deleting(call, &name, namespace),
+                Then::Forgotten { namespace, count } => self.records_forgotten(namespace, count),
+                Then::NamespaceGone { namespace } => self.namespace_gone(namespace),
                 Then::Deployed { call, version, deployment } => self.deployed(call, version, *deployment),
             }
         }
@@ -390,8 +431,18 @@ impl Core {
         self.actions.push_back(action);
     }
 
+    /// Once everything that was decided so far is.
+    pub(crate) fn reply_when_durable(&mut self, call: CallId, answer: Answer) {
+        match self.all_durable() {
+            true => self.reply(call, Ok(answer)),
+            false => self.commit(Vec::new(), Then::Reply(call, answer)),
+        }
+    }
+
     pub(crate) fn reply(&mut self, call: CallId, result: Result<Answer, Refusal>) {
-        self.act(Action::Reply { call, result });
+        if call != NOBODY {
+            self.act(Action::Reply { call, result });
+        }
     }
 
     pub(crate) fn commit(&mut self, changes: Vec<Change>, then: Then) {
@@ -411,7 +462,7 @@ impl Core {
 
     pub(crate) fn namespace(&self, name: &str) -> Result<NamespaceId, Refusal> {
         match self.namespaces.get(name) {
-            Some(record) => Ok(record.id),
+            Some(record) => self.deleting(record.id).map(|()| record.id),
             None => Err(Refusal::NamespaceNotFound { namespace: name.to_string() }),
         }
     }

@@ -128,6 +128,10 @@ impl Core {
         write: Write,
         answer: Option<Result<DatabaseAnswer, DatabaseError>>,
     ) {
+        if let Err(error) = self.check_pages(id, write.size_pages) {
+            return self.answer_database(runner, id, call, Err(error));
+        }
+        self.used(id);
         let Some(change) = self.change_database(id, write.pages, write.size_pages) else { return };
         let head_txid = self.actors.get(&id).map_or(0, Actor::head_txid);
         let result = answer.unwrap_or(Ok(DatabaseAnswer::Committed { head_txid }));

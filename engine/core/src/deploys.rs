@@ -185,11 +185,14 @@ impl Core {
         let done = match goal {
             Goal::Look => return self.reply(call, Ok(Answer::Component(Box::new(info.clone())))),
             Goal::Activate { namespace, name, version } => self.revise_in(call, namespace, name, |record| record.activate(version)),
-            Goal::New { namespace, name, new } => match self.newest(namespace, &name) {
-                Some(_) => self.revise_in(call, namespace, name, |record| record.add(component, info, *new, now_ms)),
+            Goal::New { namespace, name, new } => match self.check_deploy_quotas(namespace, &name, component, info) {
+                Err(refusal) => Err(refusal),
+                Ok(()) if self.newest(namespace, &name).is_some() => {
+                    self.revise_in(call, namespace, name, |record| record.add(component, info, *new, now_ms))
+                }
                 // A canary needs others beside it.
-                None if new.canary.is_some() => Err(Refusal::DeploymentNotFound { name }),
-                None => self.deploy_first(call, namespace, name, component, info, *new),
+                Ok(()) if new.canary.is_some() => Err(Refusal::DeploymentNotFound { name }),
+                Ok(()) => self.deploy_first(call, namespace, name, component, info, *new),
             },
         };
         if let Err(refusal) = done {

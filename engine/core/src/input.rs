@@ -6,8 +6,10 @@ use protocol::database::{DatabaseAnswer, DatabaseError, Page};
 use protocol::id::{ActorId, Generation, NamespaceId, RequestId, RunnerId};
 use protocol::message::{FromRunner, KvEntry, RunnerProfile};
 
+use crate::quotas::QuotasPatch;
 use crate::record::{
-    ActorRecord, CrashPolicy, DatabaseHead, DeploymentRecord, NamespaceRecord, PoolError, RunnerConfigRecord, RunnerRef, Share,
+    ActorRecord, CrashPolicy, DatabaseHead, DeploymentRecord, Listed, NamespaceRecord, NamespaceUsage, PoolError,
+    RunnerConfigRecord, RunnerRef, Share,
 };
 use crate::settings::SettingsPatch;
 
@@ -81,6 +83,10 @@ pub enum Input {
     AlarmsLoaded { alarms: Vec<(u64, ActorId)>, complete: bool },
     /// This commit is durable, and so are all that were asked for before it.
     Committed { commit: CommitId },
+    /// The answer to `Action::Weigh`: what the entries of the actor are, what they would be, and what its namespace has stored.
+    Weighed { actor: ActorId, entries_bytes: u64, after_bytes: u64, namespace_bytes: u64 },
+    /// The answer to `Action::LoadNamespace`.
+    NamespaceLoaded { namespace: NamespaceId, actors: Vec<Listed> },
     /// Time has passed.
     Tick,
 }
@@ -90,6 +96,8 @@ pub struct Boot {
     pub namespaces: Vec<NamespaceRecord>,
     pub deployments: Vec<DeploymentRecord>,
     pub runner_configs: Vec<RunnerConfigRecord>,
+    /// What each namespace has.
+    pub usage: Vec<(NamespaceId, NamespaceUsage)>,
     /// Actors that were awake when the engine went down.
     pub awake: Vec<LoadedActor>,
     /// The runners that these were on and that may come back.
@@ -101,6 +109,8 @@ pub struct LoadedActor {
     pub record: ActorRecord,
     pub input: Option<Bytes>,
     pub database: Option<DatabaseHead>,
+    /// What the entries of both its KVs are.
+    pub entries_bytes: u64,
 }
 
 /// What a transaction wrote, and the database's size after it.
@@ -290,6 +300,17 @@ pub enum Operation {
     DeleteRunnerConfig {
         namespace: String,
         pool: String,
+    },
+    /// With everything in it; or how far that is.
+    DeleteNamespace {
+        namespace: String,
+    },
+    ShowQuotas {
+        namespace: String,
+    },
+    SetQuotas {
+        namespace: String,
+        quotas: QuotasPatch,
     },
     /// Answered when everything that was decided so far is durable: what is read then is no older than what a client has seen.
     Settle,

@@ -29,6 +29,10 @@
 //! - [`moves`]: how running actors get to another version.
 //! - [`runners`]: who is there, who is away, who is on its way out.
 //! - [`pools`]: how pools get their runners.
+//! - [`storage`]: how much an actor, and its namespace, may store.
+//! - [`awake`]: how many actors may be awake.
+//! - [`quotas`]: what a namespace may have.
+//! - [`deletion`]: how a namespace goes.
 //! - [`alarms`]: which alarm is due next, without holding all of them.
 //! - [`check`]: what must hold between two inputs, for simulations.
 
@@ -36,9 +40,11 @@ pub mod action;
 mod actor_calls;
 mod alarms;
 mod api;
+mod awake;
 mod check;
 pub mod core;
 mod database;
+pub mod deletion;
 pub mod deploys;
 mod import;
 pub mod input;
@@ -47,6 +53,7 @@ mod memory;
 pub mod moves;
 mod place;
 mod pools;
+pub mod quotas;
 pub mod record;
 pub mod refusal;
 mod requests;
@@ -54,6 +61,7 @@ mod runners;
 pub mod settings;
 mod sockets;
 mod start;
+mod storage;
 mod words;
 
 pub use action::Action;

@@ -28,10 +28,12 @@ use crate::actor_calls::Calling;
 use crate::api::ActorCall;
 use crate::core::{ActorThen, Core, Timer};
 use crate::database::{Sealed, Stage};
+use crate::deletion::STOP_MS;
 use crate::input::{CallId, KeyRef, RequestKind};
 use crate::record::{ActorError, ActorRecord, After, Change, CrashPolicy, DatabaseHead, RunnerRef, Stop};
 use crate::refusal::Refusal;
 use crate::requests::KeyEntry;
+use crate::storage::Stored;
 
 pub(crate) struct Actor {
     pub record: ActorRecord,
@@ -78,6 +80,10 @@ pub(crate) struct Actor {
     /// The version of a component that this generation runs, and the number of the attempt at it.
     pub version: Option<u32>,
     pub attempt: u32,
+    pub stored: Stored,
+    /// When something happened to it last; and when it was asked to sleep, if nothing has since.
+    pub used_ms: u64,
+    pub asked_ms: Option<u64>,
     requests: usize,
     sockets: usize,
 }
@@ -90,6 +96,9 @@ pub(crate) enum Life {
     Asleep,
     /// Wanted, and no runner can take it. Next: Placing, when one can.
     Unplaced,
+    /// Wanted, and its deployment or its namespace has as many awake as it may. Next: Placing, when one of them sleeps; Asleep or
+    /// Pausing, when it has waited for long enough.
+    Crowded { since_ms: u64 },
     /// Its start is being made durable. Next: Starting; Ending if it is to be destroyed.
     Placing { on: RunnerId },
     /// Its pool's URL has been called. Next: Starting, when a runner of the pool says that it has it; or as from Starting.
@@ -149,6 +158,9 @@ impl Actor {
             starts_failed: 0,
             version: None,
             attempt: 0,
+            stored: Stored::default(),
+            used_ms: 0,
+            asked_ms: None,
             requests: 0,
             sockets: 0,
         }
@@ -158,7 +170,14 @@ impl Actor {
     pub fn on(&self) -> Option<RunnerId> {
         match self.life {
             Life::Placing { on } | Life::Starting { on } | Life::Running { on } | Life::Stopping { on, .. } => Some(on),
-            Life::Loading | Life::Asleep | Life::Unplaced | Life::Pausing | Life::Calling | Life::Ending | Life::Gone => None,
+            Life::Loading
+            | Life::Asleep
+            | Life::Unplaced
+            | Life::Crowded { .. }
+            | Life::Pausing
+            | Life::Calling
+            | Life::Ending
+            | Life::Gone => None,
         }
     }
 
@@ -261,7 +280,8 @@ impl ActorRecord {
 impl Core {
     pub(crate) fn stop(&mut self, id: ActorId, reason: StopReason, after: After) {
         let now_ms = self.now_ms;
-        let due_ms = now_ms + self.config.stop_timeout_ms;
+        let is_deleting = self.actors.get(&id).is_some_and(|actor| self.is_deleting(actor.record.namespace));
+        let due_ms = now_ms + if is_deleting { STOP_MS } else { self.config.stop_timeout_ms };
         let Some(actor) = self.actors.get_mut(&id) else { return };
         let Some(on) = actor.on() else { return };
         actor.life = Life::Stopping { on, after };
@@ -289,6 +309,10 @@ impl Core {
         actor.life = Life::Stopping { on, after };
         if let Some(stop) = &mut actor.record.stop {
             stop.after = after;
+        }
+        let namespace = actor.record.namespace;
+        if self.is_deleting(namespace) {
+            self.set_timer(id, Some(self.now_ms + STOP_MS));
         }
         self.stop_durable(id, on);
     }
@@ -320,6 +344,7 @@ impl Core {
             }
             Life::Calling => self.ended(id, End::Lost(ActorError::EnvoyNoResponse { envoy_key: None })),
             Life::Pausing => self.place(id, Vec::new(), None),
+            Life::Crowded { .. } => self.no_place(id),
             _ => {}
         }
     }
@@ -329,8 +354,10 @@ impl Core {
         self.set_timer(id, None);
         self.end_call_out(id);
         self.alarm_wakes.remove(&id);
+        self.forget_asks(id);
         let now_ms = self.now_ms;
         let Some(actor) = self.actors.get_mut(&id) else { return };
+        self.awake.leave(&actor.record);
         // It keeps that state until the next one is decided, so that nothing below takes it for idle.
         let was = actor.life;
         let ran_ms = actor.record.connectable_ms.map_or(0, |since_ms| now_ms.saturating_sub(since_ms));
@@ -492,8 +519,13 @@ impl Core {
         self.unplaced.remove(&id);
         self.alarm_wakes.remove(&id);
         self.moves.settled(id);
+        self.forget_writes(id);
         let now_ms = self.now_ms;
         let Some(actor) = self.actors.get_mut(&id) else { return };
+        self.awake.leave(&actor.record);
+        if matches!(actor.life, Life::Crowded { .. }) {
+            self.awake.forget(id);
+        }
         let on = actor.on();
         actor.life = Life::Ending;
         actor.record.runner = None;

@@ -12,11 +12,13 @@ use protocol::message::StartReason;
 use crate::action::{Action, Answer};
 use crate::api::ActorCall;
 use crate::core::{Core, Timer};
+use crate::deletion::NOBODY;
 use crate::input::{CallId, Create, LoadedActor, RequestKind};
 use crate::life::{Actor, Life};
 use crate::record::{ActorRecord, Change, CrashPolicy, RunnerRef, Stop};
 use crate::refusal::Refusal;
 use crate::requests::KeyEntry;
+use crate::storage::Stored;
 
 impl Core {
     pub(crate) fn create_actor(
@@ -41,6 +43,7 @@ impl Core {
             create_ms: self.now_ms,
             ..ActorRecord::unknown(id)
         };
+        self.usage.entry(namespace).or_default().actors += 1;
         self.enter(Actor::new(record.clone(), create.input.clone(), None, Life::Asleep));
         let created = Change::CreateActor { record: Box::new(record), input: create.input };
         self.place(id, vec![created], by);
@@ -69,8 +72,9 @@ impl Core {
             return self.not_found(id, waiting, calls, destroyed_in);
         };
         let waiting = self.without_strangers(waiting, found.record.namespace);
-        let wanted = !waiting.is_empty();
         self.adopt(*found, waiting);
+        self.count_waiting(id);
+        let wanted = self.actors.get(&id).is_some_and(|actor| !actor.waiting.is_empty());
         for call in calls {
             self.operate(id, call);
         }
@@ -84,10 +88,23 @@ impl Core {
         self.forget_if_idle(id);
     }
 
+    /// Requests that have waited for its record: now it is known whose they are.
+    fn count_waiting(&mut self, id: ActorId) {
+        let waiting = self.actors.get(&id).map(|actor| actor.waiting.clone()).unwrap_or_default();
+        for request in waiting {
+            let Some(mut wish) = self.requests.get(&request).map(|entry| entry.wish) else { continue };
+            match self.count_request(&mut wish, id) {
+                Ok(()) => drop(self.requests.get_mut(&request).map(|entry| entry.wish = wish)),
+                Err(refusal) => self.refuse(request, refusal),
+            }
+        }
+    }
+
     /// Takes a sleeping actor into memory, as it was read. What boot had to say of it may not have been on disk then.
     pub(crate) fn adopt(&mut self, mut found: LoadedActor, waiting: BTreeSet<RequestId>) {
         found.record.is_nowhere(self.now_ms);
         let mut actor = Actor::new(found.record, found.input, found.database, Life::Asleep);
+        actor.stored = Stored::new(found.entries_bytes);
         for kind in waiting.iter().filter_map(|request| Some(self.requests.get(request)?.wish.kind)) {
             actor.count(kind, 1);
         }
@@ -106,13 +123,13 @@ impl Core {
 
     /// An actor that was awake when the engine went down: what its record must say now.
     pub(crate) fn resurrect(&mut self, loaded: LoadedActor, expected: &BTreeMap<RunnerRef, RunnerId>) -> Option<Change> {
-        let LoadedActor { mut record, input, database } = loaded;
+        let LoadedActor { mut record, input, database, entries_bytes } = loaded;
         if record.destroy_ms.is_some() {
             return None;
         }
         let id = record.id;
         if let Some(on) = record.runner.as_ref().and_then(|runner| expected.get(runner)) {
-            self.still_runs(LoadedActor { record, input, database }, *on);
+            self.still_runs(LoadedActor { record, input, database, entries_bytes }, *on);
             return None;
         }
         let wanted = record.crash_policy == CrashPolicy::Restart || record.pending_ms.is_some() || record.start_ms.is_none();
@@ -121,6 +138,7 @@ impl Core {
         let change = Change::PutActor(Box::new(record.clone()));
         if wanted {
             let mut actor = Actor::new(record, input, database, Life::Unplaced);
+            actor.stored = Stored::new(entries_bytes);
             if actor.record.start_ms.is_some() {
                 actor.next_start = StartReason::Restarted;
             }
@@ -132,7 +150,7 @@ impl Core {
 
     /// It was on a runner that may come back, and most likely runs there still.
     fn still_runs(&mut self, loaded: LoadedActor, on: RunnerId) {
-        let LoadedActor { record, input, database } = loaded;
+        let LoadedActor { record, input, database, entries_bytes } = loaded;
         let id = record.id;
         let (life, timeout_ms) = match record.stop {
             Some(Stop { after, .. }) => (Life::Stopping { on, after }, Some(self.config.stop_timeout_ms)),
@@ -143,6 +161,8 @@ impl Core {
             *self.running_by_url.entry((record.namespace, record.pool.clone())).or_default() += 1;
         }
         let mut actor = Actor::new(record, input, database, life);
+        actor.stored = Stored::new(entries_bytes);
+        self.awake.enter(&actor.record);
         actor.call_lost = actor.record.by_url;
         actor.version = actor.record.state_version.filter(|_| matches!(actor.record.runner, Some(RunnerRef::Components { .. })));
         actor.command = actor.start_index() + u64::from(actor.record.stop.is_some());
@@ -157,6 +177,7 @@ impl Core {
         let Some(actor) = self.actors.get(&id) else { return };
         let idle = matches!(actor.life, Life::Asleep | Life::Gone)
             && actor.commits_in_flight == 0
+            && actor.stored.is_settled()
             && actor.calls.is_empty()
             // Those included that a runner still has from an earlier generation: they count until they are over.
             && actor.counted(RequestKind::Http) == 0
@@ -199,6 +220,9 @@ impl Core {
             self.refuse(request, Refusal::ActorNotFound);
         }
         for ActorCall { call, namespace, operation } in calls {
+            if call == NOBODY {
+                self.ended_in(namespace, id);
+            }
             let done = operation.stops() && destroyed_in == Some(namespace);
             self.reply(call, if done { Ok(Answer::Done) } else { Err(Refusal::ActorNotFound) });
         }

@@ -111,12 +111,18 @@ impl Core {
         let version = self.version_for(record)?.ok()?;
         // The same code has nothing to migrate.
         let same_code = |wrote: &u32| deployment.version(*wrote).is_some_and(|wrote| wrote.component == version.component);
+        // Whether its runner asks before it commits: what others say counts as much as its deployment.
+        let storage_bytes = self.storage_limit(record);
+        let mut settings = version.settings.clone();
+        if settings.limits.storage_bytes != storage_bytes {
+            std::sync::Arc::make_mut(&mut settings).limits.storage_bytes = storage_bytes;
+        }
         Some(Deployed {
             component: version.component,
             version: version.number,
             migrate_from: record.state_version.filter(|wrote| *wrote != version.number && !same_code(wrote)),
             namespace: self.namespace_names.get(&record.namespace).cloned().unwrap_or_default(),
-            settings: version.settings.clone(),
+            settings,
         })
     }
 

@@ -218,6 +218,9 @@ impl Core {
     }
 
     fn put_names(&mut self, namespace: NamespaceId, names: Vec<(String, String)>) {
+        if self.deleting(namespace).is_err() || !self.namespace_names.contains_key(&namespace) {
+            return;
+        }
         let change = |(name, metadata)| Change::PutActorName { namespace, name, metadata: Some(metadata) };
         let changes: Vec<Change> = names.into_iter().filter(|(name, _)| name.len() <= ACTOR_NAME_BYTES_MAX).map(change).collect();
         if !changes.is_empty() {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use protocol::component::{ComponentHash, ComponentInfo, Settings};
-use protocol::database::Page;
+use protocol::database::{PAGE_BYTES, Page};
 use protocol::id::{ActorId, Generation, NamespaceId};
 use protocol::message::{KvChange, KvSpace, RunnerProfile, RunnerProtocol, Serves, StopReason};
 use serde::{Deserialize, Serialize};
@@ -193,6 +193,25 @@ pub struct NamespaceRecord {
     pub name: String,
     pub display_name: String,
     pub create_ms: u64,
+    pub quotas: Quotas,
+    /// Since when it is being deleted, with everything in it.
+    pub delete_ms: Option<u64>,
+}
+
+/// What a namespace may have at most; none: as much as there is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Quotas {
+    pub actors: Option<u64>,
+    /// At one time.
+    pub awake_actors: Option<u64>,
+    /// Of all its actors together.
+    pub storage_bytes: Option<u64>,
+    /// Requests of clients for its actors, those for WebSockets among them.
+    pub requests_per_second: Option<u64>,
+    /// Names that something is deployed under.
+    pub deployments: Option<u64>,
+    /// Of the components of all versions that are kept.
+    pub component_bytes: Option<u64>,
 }
 
 /// A component under an actor name: the versions that were deployed, and which one is live.
@@ -394,6 +413,54 @@ pub struct DatabaseHead {
     pub size_pages: u32,
 }
 
+impl DatabaseHead {
+    pub fn bytes(&self) -> u64 {
+        u64::from(self.size_pages) * PAGE_BYTES as u64
+    }
+}
+
+/// What an actor has stored, as its entries and the size of its database say it: kept in step with each commit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct StoredBytes {
+    pub namespace: NamespaceId,
+    /// Keys and values of the KV that its code sees.
+    pub kv: u64,
+    /// Of what a runner of components keeps for it.
+    pub runner_kv: u64,
+    /// All pages of its database.
+    pub database: u64,
+}
+
+impl StoredBytes {
+    pub fn nothing(namespace: NamespaceId) -> StoredBytes {
+        StoredBytes { namespace, kv: 0, runner_kv: 0, database: 0 }
+    }
+
+    /// Of both KVs.
+    pub fn entries(&self) -> u64 {
+        self.kv + self.runner_kv
+    }
+
+    pub fn total(&self) -> u64 {
+        self.entries() + self.database
+    }
+}
+
+/// What the living actors of a namespace are and have stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct NamespaceUsage {
+    pub actors: u64,
+    pub bytes: u64,
+}
+
+/// An actor as a list of its namespace has it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listed {
+    pub actor: ActorId,
+    pub name: String,
+    pub create_ms: u64,
+}
+
 /// One step of a durable change. A commit is a list of them: all or nothing, in order.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Change {
@@ -445,6 +512,15 @@ pub enum Change {
         name: String,
     },
     PutNamespace(NamespaceRecord),
+    /// Records of destroyed actors, and their places in the lists.
+    ForgetActors {
+        namespace: NamespaceId,
+        actors: Vec<Listed>,
+    },
+    /// Once none of its actors has a record any more: all that is left of it.
+    DeleteNamespace {
+        namespace: NamespaceId,
+    },
     PutDeployment(Box<DeploymentRecord>),
     PutRunnerConfig(Box<RunnerConfigRecord>),
     DeleteRunnerConfig {

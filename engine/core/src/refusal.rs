@@ -9,6 +9,8 @@ use protocol::id::ActorId;
 use protocol::limits::{ACTOR_INPUT_BYTES_MAX, ACTOR_KEY_BYTES_MAX, ACTOR_NAME_BYTES_MAX, REQUESTS_PER_ACTOR_MAX};
 use protocol::message::{Failure, FailureKind};
 
+use crate::quotas::QuotaName;
+
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Refusal {
     NamespaceNotFound {
@@ -17,8 +19,38 @@ pub enum Refusal {
     NamespaceTaken {
         name: String,
     },
+    /// It is being deleted, with everything in it.
+    NamespaceDeleting {
+        namespace: String,
+    },
+    /// It cannot be deleted.
+    NamespaceKept {
+        namespace: String,
+    },
     NamespaceInvalid {
         reason: &'static str,
+    },
+    QuotasInvalid {
+        reason: String,
+    },
+    QuotaExceeded {
+        namespace: String,
+        quota: QuotaName,
+        limit: u64,
+        used: u64,
+        more: u64,
+    },
+    /// Too many requests of clients for its actors.
+    RequestRate {
+        namespace: String,
+        limit: u64,
+        retry_ms: u64,
+    },
+    /// As many actors are awake as may be, and none of them goes to sleep.
+    AwakeLimit {
+        actor: ActorId,
+        whose: String,
+        waited_ms: u64,
     },
     ActorNotFound,
     ActorDestroyedWhileWaiting {
@@ -103,7 +135,13 @@ impl Refusal {
         match self {
             Refusal::NamespaceNotFound { .. } => ("namespace", "not_found"),
             Refusal::NamespaceTaken { .. } => ("namespace", "name_not_unique"),
+            Refusal::NamespaceDeleting { .. } => ("namespace", "deleting"),
+            Refusal::NamespaceKept { .. } => ("namespace", "not_deletable"),
             Refusal::NamespaceInvalid { .. } => ("namespace", "failed_to_create"),
+            Refusal::QuotasInvalid { .. } => ("namespace", "quotas_invalid"),
+            Refusal::QuotaExceeded { .. } => ("namespace", "quota_exceeded"),
+            Refusal::RequestRate { .. } => ("namespace", "request_rate_exceeded"),
+            Refusal::AwakeLimit { .. } => ("actor", "awake_limit"),
             Refusal::ActorNotFound => ("actor", "not_found"),
             Refusal::ActorDestroyedWhileWaiting { .. } => ("actor", "destroyed_while_waiting_for_ready"),
             Refusal::EmptyKey => ("actor", "empty_key"),
@@ -125,6 +163,7 @@ impl Refusal {
                 FailureKind::StartFailed => ("actor", "start_failed"),
                 FailureKind::RequestTooLarge => ("actor", "request_too_large"),
                 FailureKind::NoRoom => ("actor", "no_room"),
+                FailureKind::StorageFull => ("actor", "storage_full"),
                 FailureKind::Stopped => ("guard", "actor_stopped_while_waiting"),
                 FailureKind::Internal => ("core", "internal_error"),
             },
@@ -160,10 +199,30 @@ impl fmt::Display for Refusal {
                 write!(f, "there is no namespace {namespace:?}; create it with POST /namespaces or use \"default\"")
             }
             Refusal::NamespaceTaken { name } => write!(f, "there is already a namespace {name:?}; choose another name"),
+            Refusal::NamespaceDeleting { namespace } => write!(
+                f,
+                "namespace {namespace:?} is being deleted with everything in it; GET /namespaces/{namespace}/quotas shows how far that is"
+            ),
+            Refusal::NamespaceKept { namespace } => write!(
+                f,
+                "the namespace {namespace:?} is there from the start and stays; destroy its actors, or use another namespace"
+            ),
             Refusal::NamespaceInvalid { reason } => write!(
                 f,
                 "{reason}: a name has 1 to 64 of a-z, 0-9 and single inner hyphens; a display name has 1 to 128 bytes, no outer or doubled blanks"
             ),
+            Refusal::QuotaExceeded { namespace, quota, limit, used, more } => write!(
+                f,
+                "namespace {namespace:?} has used {used} of its quota {quota} of {limit}, and {more} more would be above it; \
+                 remove something, or raise it: rivet-engine namespaces quotas {namespace}"
+            ),
+            Refusal::RequestRate { namespace, limit, retry_ms } => write!(
+                f,
+                "namespace {namespace:?} has used up its quota requests_per_second of {limit}; the next request may come in {retry_ms} ms"
+            ),
+            Refusal::AwakeLimit { actor, whose, waited_ms } => {
+                write!(f, "{whose}, and none of them went to sleep for actor {actor} in {waited_ms} ms; try again later")
+            }
             Refusal::ActorNotFound => f.write_str("there is no such actor; it was never created or has been destroyed"),
             Refusal::ActorDestroyedWhileWaiting { actor } => {
                 write!(f, "actor {actor} was destroyed while the request waited for it")
@@ -209,7 +268,9 @@ impl fmt::Display for Refusal {
                 "no runner that runs components is connected; start one with `rivet-engine runner`, or the engine with its own",
             ),
             Refusal::NoCanary { name } => write!(f, "no version of {name:?} is a canary; deploy one with canary=5%"),
-            Refusal::CanaryRefused { reason } | Refusal::SettingsInvalid { reason } => f.write_str(reason),
+            Refusal::CanaryRefused { reason } | Refusal::SettingsInvalid { reason } | Refusal::QuotasInvalid { reason } => {
+                f.write_str(reason)
+            }
             Refusal::Component(refusal) => f.write_str(&refusal.message),
             Refusal::ShuttingDown => f.write_str("the engine is shutting down; try again"),
         }

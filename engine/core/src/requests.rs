@@ -33,6 +33,8 @@ pub(crate) struct Wish {
     pub skip_ready_wait: bool,
     /// The actor that waits for the answer, if it is one.
     pub caller: Option<Caller>,
+    /// It counts as one of its namespace's; what actors ask of each other does not.
+    pub counted: bool,
 }
 
 /// What is known in memory of a key that is not being read.
@@ -72,13 +74,15 @@ pub(crate) enum KeyWaiter {
 }
 
 impl Core {
-    pub(crate) fn request_arrived(&mut self, request: RequestId, target: Target, wish: Wish) {
+    pub(crate) fn request_arrived(&mut self, request: RequestId, target: Target, mut wish: Wish) {
         match target {
             Target::Id(actor) => self.request_actor(request, wish, actor, self.now_ms),
             Target::Key { namespace, name, key, create } => {
+                wish.counted = true;
                 let waiter = KeyWaiter::Request { request, wish, arrived_ms: self.now_ms, create };
                 let known = self.namespace(&namespace);
-                let asked = known.and_then(|id| self.request_key(waiter, &namespace, KeyRef { namespace: id, name, key }));
+                let counted = known.and_then(|id| self.check_request_rate(id).map(|()| id));
+                let asked = counted.and_then(|id| self.request_key(waiter, &namespace, KeyRef { namespace: id, name, key }));
                 if let Err(refusal) = asked {
                     self.turn_away(request, wish, refusal);
                 }
@@ -147,6 +151,9 @@ impl Core {
                 self.turn_away(request, wish, Refusal::ActorNotFound);
             }
             (KeyWaiter::Request { request, wish, arrived_ms, create: Some(create) }, None) => {
+                if let Err(refusal) = self.check_actors_quota(key.namespace) {
+                    return self.turn_away(request, wish, refusal);
+                }
                 let actor = self.create_actor(key.namespace, key.name.clone(), Some(key.key.clone()), *create, None);
                 self.request_actor(request, wish, actor, arrived_ms);
             }
@@ -156,14 +163,20 @@ impl Core {
                 self.import_actor(key.namespace, key.name.clone(), Some(key.key.clone()), *import, call);
             }
             (KeyWaiter::Call { call, create, .. }, None) => {
+                if let Err(refusal) = self.check_actors_quota(key.namespace) {
+                    return self.reply(call, Err(refusal));
+                }
                 self.create_actor(key.namespace, key.name.clone(), Some(key.key.clone()), *create, Some(call));
             }
         }
     }
 
-    pub(crate) fn request_actor(&mut self, request: RequestId, wish: Wish, id: ActorId, arrived_ms: u64) {
+    pub(crate) fn request_actor(&mut self, request: RequestId, mut wish: Wish, id: ActorId, arrived_ms: u64) {
         let ready_by_ms = arrived_ms + self.config.ready_timeout_ms;
         self.load(id);
+        if let Err(refusal) = self.count_request(&mut wish, id) {
+            return self.turn_away(request, wish, refusal);
+        }
         if let Err(refusal) = self.may_wait_for(request, wish, id) {
             return self.turn_away(request, wish, refusal);
         }
@@ -175,6 +188,8 @@ impl Core {
             return self.turn_away(request, wish, Refusal::Overloaded { actor: id });
         }
         actor.count(wish.kind, 1);
+        actor.used_ms = self.now_ms;
+        actor.asked_ms = None;
         let now = match actor.life {
             Life::Running { on } => Some(on),
             Life::Starting { on } | Life::Stopping { on, .. } if wish.skip_ready_wait => Some(on),
@@ -195,6 +210,15 @@ impl Core {
             Some(on) => self.wanted_while_away(on),
             None => self.wake(id),
         }
+    }
+
+    /// Counts a request that knows its actor's id only, once it is known whose that is.
+    pub(crate) fn count_request(&mut self, wish: &mut Wish, id: ActorId) -> Result<(), Refusal> {
+        let known = self.actors.get(&id).filter(|actor| actor.life != Life::Loading && !wish.counted);
+        let Some(namespace) = known.map(|actor| actor.record.namespace) else { return Ok(()) };
+        wish.counted = true;
+        self.deleting(namespace)?;
+        self.check_request_rate(namespace)
     }
 
     /// The actor runs: everything that waited for it goes to it.
@@ -228,6 +252,7 @@ impl Core {
             actor.waiting.remove(&request);
             actor.dispatched.remove(&request);
             actor.hibernating.remove(&request);
+            actor.used_ms = self.now_ms;
             self.forget_if_idle(entry.actor);
         }
     }

@@ -49,16 +49,20 @@ pub enum LimitName {
     Mailbox,
     Sockets,
     ActionMs,
+    StorageBytes,
+    Awake,
 }
 
 impl LimitName {
-    pub const ALL: [LimitName; 6] = [
+    pub const ALL: [LimitName; 8] = [
         LimitName::CpuMs,
         LimitName::MemoryBytes,
         LimitName::MessageBytes,
         LimitName::Mailbox,
         LimitName::Sockets,
         LimitName::ActionMs,
+        LimitName::StorageBytes,
+        LimitName::Awake,
     ];
 }
 
@@ -121,6 +125,8 @@ fn set_limit(limits: &mut ActorLimits, name: LimitName, value: Option<u64>) -> R
         LimitName::Mailbox => limits.mailbox = small()?,
         LimitName::Sockets => limits.sockets = small()?,
         LimitName::ActionMs => limits.action_ms = small()?,
+        LimitName::StorageBytes => limits.storage_bytes = value,
+        LimitName::Awake => limits.awake = small()?,
     }
     Ok(())
 }
@@ -155,6 +161,8 @@ impl fmt::Display for LimitName {
             LimitName::Mailbox => "mailbox",
             LimitName::Sockets => "sockets",
             LimitName::ActionMs => "action_ms",
+            LimitName::StorageBytes => "storage_bytes",
+            LimitName::Awake => "awake",
         })
     }
 }

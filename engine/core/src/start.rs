@@ -22,15 +22,26 @@ impl Core {
     /// Finds a runner and makes the start durable, together with `changes` that led to it.
     pub(crate) fn place(&mut self, id: ActorId, mut changes: Vec<Change>, created_by: Option<CallId>) {
         let Some(actor) = self.actors.get(&id) else { return };
-        let place = self.place_for(&actor.record);
+        let place = match self.deleting(actor.record.namespace) {
+            Err(refusal) => Place::Refused { message: refusal.to_string() },
+            Ok(()) => self.place_for(&actor.record),
+        };
+        let starts = matches!(place, Place::Runner { .. } | Place::Url);
+        if starts && let Some(circle) = self.crowded(&actor.record) {
+            self.unplaced.remove(&id);
+            return self.wait_for_place(id, circle, changes, created_by);
+        }
+        self.awake.forget(id);
         self.set_timer(id, None);
         self.unplaced.remove(&id);
         let now_ms = self.now_ms;
         let Some(actor) = self.actors.get_mut(&id) else { return };
         actor.record.reschedule_ms = None;
-        if matches!(place, Place::Runner { .. } | Place::Url) {
+        if starts {
             // It sleeps no more, it starts.
             actor.record.sleep_ms = None;
+            actor.used_ms = now_ms;
+            self.awake.enter(&actor.record);
         }
         match place {
             Place::Runner { on, runner } => {
@@ -102,6 +113,7 @@ impl Core {
             }
             ActorThen::Created { by } => self.created(id, by),
             ActorThen::Written { runner, generation, commit, sealed } => {
+                self.grown(id);
                 if let Some(call) = sealed {
                     self.act(Action::SqlSettled { actor: id, generation, call, committed: true });
                 }
@@ -110,12 +122,19 @@ impl Core {
                 }
             }
             ActorThen::Told { call, answer } => self.reply(call, Ok(answer)),
-            ActorThen::Answered { runner, answer } => self.act(Action::ToRunner { runner, message: *answer }),
+            ActorThen::Answered { runner, answer } => {
+                if matches!(*answer, ToRunner::Kv { .. } | ToRunner::Database { .. }) {
+                    self.grown(id);
+                }
+                self.act(Action::ToRunner { runner, message: *answer });
+            }
             ActorThen::Destroyed => {
                 let calls = self.actors.get_mut(&id).map(|actor| std::mem::take(&mut actor.calls)).unwrap_or_default();
                 self.answer_calls(calls, Ok(Answer::Done));
                 if let Some(actor) = self.actors.get_mut(&id) {
                     actor.life = Life::Gone;
+                    let namespace = actor.record.namespace;
+                    self.ended_in(namespace, id);
                 }
             }
         }
@@ -147,6 +166,9 @@ impl Core {
                 let component = start.component.as_ref().map(|deployed| deployed.component);
                 if self.runners.get(&on).is_none_or(|runner| runner.is_draining() || !runner.is_ready_for(component)) {
                     self.leave(id, on);
+                    if let Some(actor) = self.actors.get(&id) {
+                        self.awake.leave(&actor.record);
+                    }
                     return self.place(id, Vec::new(), None);
                 }
                 actor.life = Life::Starting { on };
@@ -212,6 +234,7 @@ impl Core {
         let Some(actor) = self.actors.get_mut(&id) else { return };
         actor.life = Life::Running { on };
         actor.starts_failed = 0;
+        actor.used_ms = now_ms;
         actor.record.connectable_ms = Some(now_ms);
         actor.record.start_ms.get_or_insert(now_ms);
         actor.record.pending_ms = None;

@@ -3,13 +3,14 @@
 use protocol::id::{ActorId, Generation, RunnerId};
 use protocol::limits::{FAILURE_TEXT_BYTES_MAX, cut};
 use protocol::message::{
-    AlarmChange, Checkpoint, Command, Commit, Event, FromRunner, KvAnswer, KvChange, KvSpace, Outcome, StopReason, ToRunner,
+    AlarmChange, Checkpoint, Command, Commit, Event, FromRunner, KvChange, KvSpace, Outcome, StopReason, ToRunner,
 };
 
 use crate::action::Action;
 use crate::core::{ActorThen, Core};
 use crate::life::{Actor, End, Life};
 use crate::record::{After, Alarm, Change};
+use crate::storage::{Ask, bytes_put};
 
 /// Events of one generation that its runner keeps, at least, before it is told that it need not.
 const EVENTS_UNACKED_MAX: u64 = 250;
@@ -118,16 +119,14 @@ impl Core {
     /// Writes of a runner that belong to no message of the actor.
     pub(crate) fn kv_write(&mut self, runner: RunnerId, id: ActorId, call: u64, changes: Vec<KvChange>) {
         self.load(id);
-        let now_ms = self.now_ms;
         let Some(actor) = self.actors.get_mut(&id) else { return };
         let own = self.runners.get(&runner).is_some_and(|runner| runner.is_of(actor.record.namespace));
         match actor.life {
             Life::Loading => actor.words.push((runner, FromRunner::KvWrite { actor: id, call, changes })),
             _ if actor.is_gone() || !own => self.no_such_actor(runner, id, call),
             _ => {
-                let answer = Box::new(ToRunner::Kv { actor: id, generation: 0, call, result: Ok(KvAnswer::Written) });
-                let changes = vec![Change::Kv { actor: id, space: KvSpace::Actor, now_ms, changes }];
-                self.commit_actor(id, changes, ActorThen::Answered { runner, answer });
+                self.used(id);
+                self.store_entries(runner, id, call, changes);
             }
         }
     }
@@ -157,6 +156,11 @@ impl Core {
         // Its writes are not wanted any more.
         let Some(actor) = current.filter(|_| runs_components) else { return self.not_yours(runner, id, generation) };
         let old = actor.record.alarm;
+        let size_pages = database.as_ref().map(|database| database.size_pages);
+        if let Err(why) = self.take_grant(id, bytes_put(&changes) + bytes_put(&own), size_pages) {
+            return self.refuse_commit(runner, id, why);
+        }
+        self.used(id);
         let (sealed, database) = match self.sealed(id, database) {
             Ok(sealed) => sealed.unzip(),
             Err(why) => return self.refuse_commit(runner, id, why),
@@ -186,6 +190,14 @@ impl Core {
         }
         self.commit_actor(id, durable, ActorThen::Written { runner, generation, commit, sealed });
         self.deliver_alarm(id);
+    }
+
+    pub(crate) fn asks_storage(&mut self, runner: RunnerId, id: ActorId, generation: Generation, call: u64, ask: Ask) {
+        let current = self.actors.get(&id).filter(|actor| actor.record.generation == generation && actor.on() == Some(runner));
+        match current.is_some() && self.rings(runner) {
+            true => self.ask_storage(runner, id, generation, call, ask),
+            false => self.not_yours(runner, id, generation),
+        }
     }
 
     /// A commit that cannot be written: what comes after it builds on it, so the generation is over.
@@ -234,6 +246,7 @@ impl Core {
             Life::Running { .. } => self.deliver_alarm(id),
             // It will be looked at when this state ends.
             Life::Unplaced
+            | Life::Crowded { .. }
             | Life::Placing { .. }
             | Life::Calling
             | Life::Starting { .. }
@@ -255,6 +268,7 @@ impl Core {
             return;
         }
         actor.alarm_sent = true;
+        actor.used_ms = now_ms;
         let message = ToRunner::Alarm {
             actor: id,
             generation: actor.record.generation,

@@ -35,6 +35,8 @@ pub struct News {
     deployments: Vec<DeploymentRecord>,
     /// By namespace and pool; none: deleted.
     runner_configs: Vec<((NamespaceId, String), Option<RunnerConfigRecord>)>,
+    /// Namespaces that are gone, with all of these.
+    gone: Vec<NamespaceId>,
 }
 
 impl News {
@@ -47,6 +49,7 @@ impl News {
                 Change::PutDeployment(deployment) => news.deployments.push((**deployment).clone()),
                 Change::PutRunnerConfig(config) => news.put_runner_config(config),
                 Change::DeleteRunnerConfig { namespace, pool } => news.runner_configs.push(((*namespace, pool.clone()), None)),
+                Change::DeleteNamespace { namespace } => news.gone.push(*namespace),
                 _ => {}
             }
         }
@@ -54,8 +57,7 @@ impl News {
     }
 
     pub fn found(boot: &Boot) -> News {
-        let mut news =
-            News { namespaces: boot.namespaces.clone(), deployments: boot.deployments.clone(), runner_configs: Vec::new() };
+        let mut news = News { namespaces: boot.namespaces.clone(), deployments: boot.deployments.clone(), ..News::default() };
         for config in &boot.runner_configs {
             news.put_runner_config(config);
         }
@@ -66,8 +68,13 @@ impl News {
         self.runner_configs.push(((config.namespace, config.pool.clone()), Some(config.clone())));
     }
 
+    /// Some are gone with their namespace.
+    pub fn takes_deployments(&self) -> bool {
+        !self.gone.is_empty()
+    }
+
     fn is_empty(&self) -> bool {
-        self.namespaces.is_empty() && self.deployments.is_empty() && self.runner_configs.is_empty()
+        self.namespaces.is_empty() && self.deployments.is_empty() && self.runner_configs.is_empty() && self.gone.is_empty()
     }
 }
 
@@ -89,6 +96,11 @@ impl Directory {
                 Some(config) => entries.runner_configs.insert(place, Arc::new(config)),
                 None => entries.runner_configs.remove(&place),
             };
+        }
+        for namespace in news.gone {
+            entries.namespaces.retain(|_, record| record.id != namespace);
+            entries.deployments.retain(|(of, _), _| *of != namespace);
+            entries.runner_configs.retain(|(of, _), _| *of != namespace);
         }
         drop(entries);
         if pools_changed {

@@ -103,6 +103,17 @@ impl Driver {
                     engine.inbox.push(Input::AlarmsLoaded { alarms, complete });
                 }
             }),
+            Action::LoadNamespace { namespace, destroyed, limit } => self.engine.readers.read_for_core(move |state| {
+                if let Some(actors) = engine.known(state.in_namespace(namespace, destroyed, limit)) {
+                    engine.inbox.push(Input::NamespaceLoaded { namespace, actors });
+                }
+            }),
+            Action::Weigh { actor, namespace, changes } => self.engine.readers.read_for_core(move |state| {
+                let weighed = state.usage(namespace).and_then(|usage| Ok((usage.bytes, state.weigh(actor, &changes)?)));
+                if let Some((namespace_bytes, (entries_bytes, after_bytes))) = engine.known(weighed) {
+                    engine.inbox.push(Input::Weighed { actor, entries_bytes, after_bytes, namespace_bytes });
+                }
+            }),
             Action::Commit { commit, changes } => self.commit(commit, &changes),
             Action::ToRunner { runner, message } => {
                 match &message {
@@ -177,7 +188,11 @@ impl Driver {
             engine.metrics.commits.count(began.elapsed());
             match result {
                 Ok(()) => {
+                    let components_may_go = news.takes_deployments();
                     engine.directory.enter(news);
+                    if components_may_go {
+                        remove_unused_components(&engine);
+                    }
                     engine.inbox.push(Input::Committed { commit });
                 }
                 // The engine is shutting down: nobody was told that this is durable, and it is not.
@@ -210,6 +225,16 @@ impl Driver {
             }
         }
     }
+}
+
+/// Those that only a namespace had which is gone. What cannot be removed now is at the next start.
+fn remove_unused_components(engine: &Arc<Engine>) {
+    let components = engine.components.clone();
+    engine.readers.read_for_core(move |_| {
+        if let Err(error) = components.remove_unused() {
+            tracing::warn!(%error, "components that nobody uses any more could not be removed; the next start tries again");
+        }
+    });
 }
 
 /// What is on disk is not known any more: a fresh start finds the truth, so leave that to whoever supervises this process.

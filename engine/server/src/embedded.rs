@@ -9,7 +9,7 @@ use std::sync::Arc;
 use axum::Router;
 use engine_core::input::Boot;
 use engine_core::{Core, Input};
-use engine_store::{Durability, Memory, State, Store, Writer};
+use engine_store::{Durability, Memory, State, Store, Writer, counts};
 use protocol::clock;
 use rustls::ClientConfig;
 use tokio::io::DuplexStream;
@@ -57,6 +57,7 @@ pub struct Embedded {
 impl Embedded {
     /// Inside a runtime, on which everything runs. What the store and the folder hold is kept from one start to the next.
     pub async fn start(store: Arc<Memory>, folder: &Path, clock: Arc<dyn clock::Clock>) -> Result<Embedded, EngineError> {
+        counts::ensure(&*store).map_err(EngineError::Store)?;
         let state = State::new(store.clone());
         let boot = state.boot().map_err(EngineError::Store)?;
         let directory = Arc::new(Directory::default());

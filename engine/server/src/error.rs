@@ -40,6 +40,11 @@ const CATALOGUE: &[Row] = &[
     row("namespace", "not_found", 400, 400),
     row("namespace", "name_not_unique", 400, 400),
     row("namespace", "failed_to_create", 400, 400),
+    row("namespace", "deleting", 400, 400),
+    row("namespace", "not_deletable", 400, 400),
+    row("namespace", "quotas_invalid", 400, 400),
+    row("namespace", "quota_exceeded", 400, 403),
+    row("namespace", "request_rate_exceeded", 429, 429),
     row("datacenter", "not_found", 400, 400),
     row("actor", "not_found", 400, 404),
     row("actor", "destroyed_while_waiting_for_ready", 400, 400),
@@ -61,6 +66,8 @@ const CATALOGUE: &[Row] = &[
     row("actor", "cpu_time_exceeded", 400, 504),
     row("actor", "request_too_large", 400, 413),
     row("actor", "no_room", 400, 503),
+    row("actor", "storage_full", 400, 507),
+    row("actor", "awake_limit", 400, 503),
     row("actor", "overloaded", 400, 503),
     row("actor", "call_cycle", 400, 409),
     row("actor", "call_timed_out", 400, 504),
@@ -207,7 +214,14 @@ impl ApiError {
     }
 
     pub fn retry_after(&self) -> Option<HeaderValue> {
-        matches!(self.code, "service_unavailable" | "overloaded" | "no_room" | "no_space").then_some(RETRY_AFTER_SECONDS)
+        match self.code {
+            "service_unavailable" | "overloaded" | "no_room" | "no_space" | "awake_limit" => Some(RETRY_AFTER_SECONDS),
+            "request_rate_exceeded" => {
+                let retry_ms = self.metadata.as_ref().and_then(|metadata| metadata["retry_ms"].as_u64())?;
+                Some(HeaderValue::from(retry_ms.div_ceil(1_000)))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -216,6 +230,12 @@ impl From<Refusal> for ApiError {
         let (group, code) = refusal.code();
         let metadata = match &refusal {
             Refusal::NamespaceInvalid { reason } => Some(json!({ "reason": reason })),
+            Refusal::QuotaExceeded { namespace, quota, limit, used, .. } => {
+                Some(json!({ "namespace": namespace, "quota": quota.to_string(), "limit": limit, "used": used }))
+            }
+            Refusal::RequestRate { namespace, limit, retry_ms } => {
+                Some(json!({ "namespace": namespace, "quota": "requests_per_second", "limit": limit, "retry_ms": retry_ms }))
+            }
             Refusal::KeyTooLarge { key } => {
                 Some(json!({ "max_size": ACTOR_KEY_BYTES_MAX, "key_preview": cut(key.clone(), ACTOR_KEY_BYTES_MAX) }))
             }
@@ -232,6 +252,7 @@ impl From<Refusal> for ApiError {
             | Refusal::ActorDestroyedWhileWaiting { actor }
             | Refusal::StartFailed { actor, .. }
             | Refusal::Failed { actor, .. }
+            | Refusal::AwakeLimit { actor, .. }
             | Refusal::Overloaded { actor } => Some(json!({ "actor_id": actor.to_string() })),
             _ => None,
         };
@@ -254,6 +275,7 @@ impl IntoResponse for ApiError {
 
 #[cfg(test)]
 mod tests {
+    use engine_core::quotas::QuotaName;
     use protocol::id::Id;
     use protocol::message::Failure;
 
@@ -293,6 +315,7 @@ mod tests {
             FailureKind::StartFailed,
             FailureKind::RequestTooLarge,
             FailureKind::NoRoom,
+            FailureKind::StorageFull,
             FailureKind::Stopped,
             FailureKind::Internal,
         ];
@@ -304,6 +327,12 @@ mod tests {
             Refusal::NamespaceNotFound { namespace: "x".to_string() },
             Refusal::NamespaceTaken { name: "x".to_string() },
             Refusal::NamespaceInvalid { reason: "name too short" },
+            Refusal::NamespaceDeleting { namespace: "x".to_string() },
+            Refusal::NamespaceKept { namespace: "x".to_string() },
+            Refusal::QuotasInvalid { reason: "why".to_string() },
+            Refusal::QuotaExceeded { namespace: "x".to_string(), quota: QuotaName::Actors, limit: 1, used: 1, more: 1 },
+            Refusal::RequestRate { namespace: "x".to_string(), limit: 1, retry_ms: 1 },
+            Refusal::AwakeLimit { actor, whose: "x".to_string(), waited_ms: 1 },
             Refusal::ActorNotFound,
             Refusal::ActorDestroyedWhileWaiting { actor },
             Refusal::EmptyKey,

@@ -81,6 +81,7 @@ impl FromRunnerLink for RunnerDoor {
             | FromRunner::KvWrite { .. }
             | FromRunner::Database { .. }
             | FromRunner::Commit(_)
+            | FromRunner::AskStorage { .. }
             | FromRunner::Prepared { .. }
             | FromRunner::RequestReturned { .. } => {
                 self.engine.inbox.push(Input::FromRunner { runner: self.runner, message });

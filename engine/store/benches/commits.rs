@@ -16,6 +16,7 @@ use bytes::Bytes;
 use engine_core::record::Change;
 use protocol::id::{ActorId, Id, Partition};
 use protocol::message::{KvChange, KvRange, KvSpace};
+use rivet_engine_store::group::alone;
 use rivet_engine_store::rocks::Tuning;
 use rivet_engine_store::{Batch, Durability, Persist, Rocks, State, Store, Writer, keys};
 
@@ -197,7 +198,7 @@ fn reads(store: &Arc<dyn Store>) {
     let state = State::new(store.clone());
     let puts = (0..100u8).map(|key| KvChange::Put { key: vec![key].into(), value: vec![7; VALUE_BYTES].into() }).collect();
     let changes = [Change::Kv { actor: actor(1), space: KvSpace::Actor, now_ms: 1, changes: puts }];
-    store.commit(&State::batch(&changes), Persist::Written).expect("the disk takes it");
+    store.commit(&alone(&**store, State::batch(&changes)).expect("the disk is read"), Persist::Written).expect("the disk takes it");
     println!();
     println!("{:<56} {:>9} {:>9}", "reads", "p50 us", "p99 us");
     let key = keys::kv(KvSpace::Actor, actor(1), &[5]);
@@ -216,7 +217,7 @@ fn reads(store: &Arc<dyn Store>) {
     for number in 0..100_000 {
         alarms.push(Change::PutAlarm { fire_ms: u64::from(number), actor: actor(number) });
     }
-    store.commit(&State::batch(&alarms), Persist::Written).expect("the disk takes it");
+    store.commit(&alone(&**store, State::batch(&alarms)).expect("the disk is read"), Persist::Written).expect("the disk takes it");
     row("alarms of 64 partitions, the first 1000 of 100000", || drop(state.load_alarms(None, 1_000).expect("a read")));
     for destroyed in [100u32, 1_000, 10_000] {
         for number in 0..destroyed {

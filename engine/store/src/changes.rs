@@ -7,12 +7,13 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use engine_core::input::KeyRef;
-use engine_core::record::{ActorRecord, Change};
+use engine_core::record::{ActorRecord, Change, Listed};
+use protocol::id::Partition;
 use protocol::message::{KvChange, KvSpace};
 
 use crate::keys::{self, Kind};
 use crate::records;
-use crate::store::Batch;
+use crate::store::{Batch, Counted};
 
 /// One commit of the core as one batch.
 pub fn batch(changes: &[Change]) -> Batch {
@@ -26,7 +27,7 @@ pub fn batch(changes: &[Change]) -> Batch {
             Change::DestroyActor { record, database } => destroy_actor(&mut batch, record, *database, &mut freed),
             Change::PutAlarm { fire_ms, actor } => batch.put(keys::alarm(*fire_ms, *actor), records::marker()),
             Change::DeleteAlarm { fire_ms, actor } => batch.delete(keys::alarm(*fire_ms, *actor)),
-            Change::Kv { actor, space, now_ms, changes } => {
+            Change::Kv { actor, space, now_ms, changes } => batch.entries(*actor, *space, |batch| {
                 for change in changes {
                     match change {
                         KvChange::Put { key, value } => batch.put(keys::kv(*space, *actor, key), records::kv(*now_ms, value)),
@@ -37,7 +38,7 @@ pub fn batch(changes: &[Change]) -> Batch {
                         }
                     }
                 }
-            }
+            }),
             Change::Database { actor, head, pages, shrunk } => {
                 // Those beyond the size would be there again when it grows.
                 for (number, bytes) in pages.iter().filter(|(number, _)| *number <= head.size_pages) {
@@ -48,6 +49,7 @@ pub fn batch(changes: &[Change]) -> Batch {
                     batch.delete_range(start, end);
                 }
                 batch.put(keys::database_head(*actor), records::encode(head));
+                batch.count(Counted::Database { actor: *actor, bytes: head.bytes() });
             }
             Change::PutRunnerConfig(record) => {
                 batch.put(keys::runner_config(record.namespace, &record.pool), records::encode(&**record));
@@ -63,6 +65,19 @@ pub fn batch(changes: &[Change]) -> Batch {
                 batch.put(keys::held_back(*namespace, name, *actor), records::encode(&**held));
             }
             Change::DeleteHeldBack { actor, namespace, name } => batch.delete(keys::held_back(*namespace, name, *actor)),
+            Change::ForgetActors { namespace, actors } => {
+                for Listed { actor, name, create_ms } in actors {
+                    batch.delete(keys::actor(*actor));
+                    batch.delete(keys::by_name(Kind::DestroyedByName, *namespace, name, *create_ms, *actor));
+                }
+            }
+            Change::DeleteNamespace { namespace } => {
+                for (start, end) in keys::of_namespace(*namespace) {
+                    batch.delete_range(start, end);
+                }
+                Partition::all().for_each(|partition| batch.delete(keys::usage(partition, *namespace)));
+                batch.delete(keys::namespace(*namespace));
+            }
             Change::PutNamespace(record) => batch.put(keys::namespace(record.id), records::encode(record)),
             Change::PutDeployment(record) => {
                 batch.put(keys::deployment(record.namespace, &record.name), records::encode(&**record));
@@ -94,6 +109,7 @@ fn create_actor(batch: &mut Batch, record: &ActorRecord, input: Option<&Bytes>, 
     }
     batch.put(place_in_list(Kind::LivingByName, record), records::listing(record.key.as_deref()));
     batch.put(keys::actor_name(record.namespace, &record.name), records::marker());
+    batch.count(Counted::Created { actor: record.id, namespace: record.namespace });
 }
 
 fn destroy_actor(batch: &mut Batch, record: &ActorRecord, database: bool, freed: &mut BTreeSet<Vec<u8>>) {
@@ -119,6 +135,7 @@ fn destroy_actor(batch: &mut Batch, record: &ActorRecord, database: bool, freed:
     }
     batch.delete(place_in_list(Kind::LivingByName, record));
     batch.put(place_in_list(Kind::DestroyedByName, record), records::listing(record.key.as_deref()));
+    batch.count(Counted::Destroyed { actor: record.id });
 }
 
 fn reservation(record: &ActorRecord) -> Option<Vec<u8>> {

@@ -8,7 +8,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use engine_core::input::KeyRef;
-use engine_core::record::{ActorRecord, DatabaseHead, DeploymentRecord, HeldBack, NamespaceRecord, RunnerConfigRecord};
+use engine_core::record::{
+    ActorRecord, DatabaseHead, DeploymentRecord, HeldBack, NamespaceRecord, NamespaceUsage, RunnerConfigRecord, StoredBytes,
+};
 use protocol::component::ComponentHash;
 use protocol::id::ActorId;
 use serde::Serialize;
@@ -203,6 +205,11 @@ impl Census {
                 self.belongs_to_somebody(store, pair, "a page of a database")
             }
             Kind::HeldBack => records::decode::<HeldBack>(value).map(drop),
+            Kind::Stored => {
+                records::decode::<StoredBytes>(value)?;
+                self.belongs_to_somebody(store, pair, "a count of what is stored")
+            }
+            Kind::Usage => records::decode::<NamespaceUsage>(value).map(drop),
             Kind::LivingByName | Kind::DestroyedByName => {
                 records::parse_listing(value)?;
                 let (_, actor) = keys::parse_by_name(&pair.key)?;

@@ -1,20 +1,36 @@
 //! Puts the batches that wait into one batch, as if each had been committed alone.
 //!
-//! A check must see what earlier batches of the group write, although nothing of the group is in the store yet. This is the
-//! only place that knows how. It relies on there being one writer: nobody else commits between the check and the write.
+//! A check must see what earlier batches of the group write, although nothing of the group is in the store yet; and so must the
+//! count of what an actor has stored, which is worked out here from what its entries were just before. This is the only place that
+//! knows how. It relies on there being one writer: nobody else commits between the reading and the write.
 
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use engine_core::record::{NamespaceUsage, StoredBytes};
+use protocol::id::{ActorId, NamespaceId};
+use protocol::message::KvSpace;
 
 use crate::error::StoreError;
-use crate::store::{Batch, Op, Store, first_conflict};
+use crate::keys;
+use crate::records;
+use crate::store::{Batch, Counted, Op, Scan, Store, first_conflict};
+
+/// Entries that are read at a time where a range of them goes.
+const RANGE_PAIRS: usize = 1024;
 
 #[derive(Default)]
 pub struct Group {
     merged: Batch,
     batches: usize,
     index: Index,
+}
+
+/// One batch as a group of its own: for whoever writes without a [`Writer`](crate::Writer).
+pub fn alone(store: &dyn Store, batch: Batch) -> Result<Batch, StoreError> {
+    let mut group = Group::new();
+    group.add(store, batch)?;
+    Ok(group.merged)
 }
 
 impl Group {
@@ -31,8 +47,11 @@ impl Group {
                 None => store.get(key),
             })?;
         }
-        for op in batch.into_ops() {
-            self.merged.push(op);
+        let (ops, bytes) = (self.merged.ops().len(), self.merged.bytes());
+        if let Err(error) = self.take(store, batch) {
+            self.merged.cut(ops, bytes);
+            self.index = Index::default();
+            return Err(error);
         }
         self.batches += 1;
         Ok(())
@@ -42,13 +61,147 @@ impl Group {
         self.batches
     }
 
-    /// All that is to be written. It has no checks: they have been made.
+    /// All that is to be written. It has no checks and counts nothing: that has been done.
     pub fn merged(&self) -> &Batch {
         &self.merged
     }
+
+    /// What an actor has stored once the group is written.
+    pub fn stored(&mut self, store: &dyn Store, actor: ActorId) -> Result<Option<StoredBytes>, StoreError> {
+        self.value(store, &keys::stored(actor))?.map(|value| records::decode(&value)).transpose()
+    }
+
+    fn take(&mut self, store: &dyn Store, batch: Batch) -> Result<(), StoreError> {
+        let (ops, counted) = batch.into_counted_ops();
+        let mut ops = ops.into_iter();
+        let mut at = 0;
+        for counted in counted {
+            match counted {
+                Counted::Created { actor, namespace } => {
+                    self.merged.put(keys::stored(actor), records::encode(&StoredBytes::nothing(namespace)));
+                    self.change_usage(store, actor, namespace, |usage| usage.actors += 1)?;
+                }
+                Counted::Entries { actor, space, from, to } => {
+                    ops.by_ref().take(from - at).for_each(|op| self.merged.push(op));
+                    at = to;
+                    self.count_entries(store, actor, space, ops.by_ref().take(to - from))?;
+                }
+                Counted::Database { actor, bytes } => {
+                    if let Some(stored) = self.stored(store, actor)? {
+                        self.change_stored(store, actor, stored, StoredBytes { database: bytes, ..stored })?;
+                    }
+                }
+                Counted::Destroyed { actor } => {
+                    if let Some(stored) = self.stored(store, actor)? {
+                        self.merged.delete(keys::stored(actor));
+                        self.change_usage(store, actor, stored.namespace, |usage| {
+                            usage.actors = usage.actors.saturating_sub(1);
+                            usage.bytes = usage.bytes.saturating_sub(stored.total());
+                        })?;
+                    }
+                }
+            }
+        }
+        ops.for_each(|op| self.merged.push(op));
+        Ok(())
+    }
+
+    /// Takes the operations, and counts what they change in this KV.
+    fn count_entries(
+        &mut self,
+        store: &dyn Store,
+        actor: ActorId,
+        space: KvSpace,
+        ops: impl Iterator<Item = Op>,
+    ) -> Result<(), StoreError> {
+        let Some(before) = self.stored(store, actor)? else {
+            ops.for_each(|op| self.merged.push(op));
+            return Ok(());
+        };
+        let mut after = before;
+        let bytes = match space {
+            KvSpace::Actor => &mut after.kv,
+            KvSpace::Runner => &mut after.runner_kv,
+        };
+        for op in ops {
+            *bytes = match &op {
+                Op::Put { key, value } => bytes.saturating_sub(self.entry_bytes(store, key)?) + entry_bytes(key, value),
+                Op::Delete { key } => bytes.saturating_sub(self.entry_bytes(store, key)?),
+                Op::DeleteRange { start, end } => match keys::kv_all(space, actor) {
+                    (first, last) if first == *start && last == *end => 0,
+                    _ => bytes.saturating_sub(self.range_bytes(store, start, end)?),
+                },
+            };
+            self.merged.push(op);
+        }
+        self.change_stored(store, actor, before, after)
+    }
+
+    fn change_stored(
+        &mut self,
+        store: &dyn Store,
+        actor: ActorId,
+        before: StoredBytes,
+        after: StoredBytes,
+    ) -> Result<(), StoreError> {
+        if before == after {
+            return Ok(());
+        }
+        self.merged.put(keys::stored(actor), records::encode(&after));
+        self.change_usage(store, actor, after.namespace, |usage| {
+            usage.bytes = (usage.bytes + after.total()).saturating_sub(before.total());
+        })
+    }
+
+    fn change_usage(
+        &mut self,
+        store: &dyn Store,
+        actor: ActorId,
+        namespace: NamespaceId,
+        change: impl FnOnce(&mut NamespaceUsage),
+    ) -> Result<(), StoreError> {
+        let key = keys::usage(actor.partition(), namespace);
+        let found = self.value(store, &key)?;
+        let mut usage: NamespaceUsage = found.map(|value| records::decode(&value)).transpose()?.unwrap_or_default();
+        change(&mut usage);
+        self.merged.put(key, records::encode(&usage));
+        Ok(())
+    }
+
+    /// As the group leaves it so far.
+    fn value(&mut self, store: &dyn Store, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.index.extend(self.merged.ops());
+        match self.index.find(key) {
+            Some(written) => Ok(written),
+            None => store.get(key),
+        }
+    }
+
+    fn entry_bytes(&mut self, store: &dyn Store, key: &[u8]) -> Result<u64, StoreError> {
+        Ok(self.value(store, key)?.map_or(0, |value| entry_bytes(key, &value)))
+    }
+
+    fn range_bytes(&mut self, store: &dyn Store, start: &[u8], end: &[u8]) -> Result<u64, StoreError> {
+        self.index.extend(self.merged.ops());
+        let mut bytes = self.index.range_bytes(start, end);
+        let mut start = start.to_vec();
+        loop {
+            let pairs = store.scan(Scan::range(&start, end, RANGE_PAIRS))?;
+            let Some(last) = pairs.last() else { return Ok(bytes) };
+            start = [&last.key[..], &[0]].concat();
+            let untouched = pairs.iter().filter(|pair| self.index.find(&pair.key).is_none());
+            bytes += untouched.map(|pair| entry_bytes(&pair.key, &pair.value)).sum::<u64>();
+        }
+    }
 }
 
-/// What the operations so far leave behind, by key. Built only when the first check comes: most groups have none.
+/// What an entry of a KV counts: its key and its value, as the actor knows them.
+pub fn entry_bytes(key: &[u8], value: &[u8]) -> u64 {
+    let of_key = key.len().saturating_sub(keys::KV_PREFIX_BYTES);
+    (of_key + value.len().saturating_sub(records::KV_VALUE_OVERHEAD_BYTES)) as u64
+}
+
+/// What the operations so far leave behind, by key. Built only when something is to be known of it.
 #[derive(Default)]
 struct Index {
     seen: usize,
@@ -79,5 +232,11 @@ impl Index {
             return Some(None);
         }
         point.map(|(_, value)| value.clone())
+    }
+
+    /// Of the entries in this range that the group itself has put.
+    fn range_bytes(&self, start: &[u8], end: &[u8]) -> u64 {
+        let inside = self.points.keys().filter(|key| &key[..] >= start && &key[..] < end);
+        inside.filter_map(|key| Some(entry_bytes(key, &self.find(key)??))).sum()
     }
 }

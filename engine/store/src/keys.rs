@@ -19,6 +19,9 @@
 //! | head of an actor's database | `p` partition `h` actor | [`DatabaseHead`] |
 //! | page of an actor's database | `p` partition `g` actor, number | version, bytes |
 //! | actor that is held back at an older version | `p` partition `b` namespace, length of name, name, actor | [`HeldBack`] |
+//! | what an actor has stored | `p` partition `s` actor | [`StoredBytes`] |
+//! | what a namespace has in this partition | `p` partition `q` namespace | [`NamespaceUsage`] |
+//! | both of these are counted | `meta/counted` | version |
 //! | living actor, by name | `p` partition `l` namespace, length of name, name, descending create_ms, actor | version, key |
 //! | destroyed actor, by name | `p` partition `o` as above | version, key |
 //!
@@ -30,11 +33,14 @@
 //! [`RunnerConfigRecord`]: engine_core::record::RunnerConfigRecord
 //! [`DatabaseHead`]: engine_core::record::DatabaseHead
 //! [`HeldBack`]: engine_core::record::HeldBack
+//! [`StoredBytes`]: engine_core::record::StoredBytes
+//! [`NamespaceUsage`]: engine_core::record::NamespaceUsage
 //! [`NamespaceRecord`]: engine_core::record::NamespaceRecord
 //! [`DeploymentRecord`]: engine_core::record::DeploymentRecord
 //! [`ActorRecord`]: engine_core::record::ActorRecord
 
 use engine_core::input::KeyRef;
+use engine_core::record::Listed;
 use protocol::id::{ActorId, Id, NamespaceId, Partition};
 use protocol::message::{KvRange, KvSpace};
 
@@ -43,6 +49,7 @@ use crate::error::{StoreError, hex};
 pub const FORMAT: &[u8] = b"meta/format";
 pub const WRITER: &[u8] = b"meta/writer";
 const META: &[u8] = b"meta/";
+pub const COUNTED: &[u8] = b"meta/counted";
 
 const NAMESPACE: u8 = b'n';
 const DEPLOYMENT: u8 = b'd';
@@ -65,6 +72,8 @@ pub enum Kind {
     DatabaseHead = b'h',
     Page = b'g',
     HeldBack = b'b',
+    Stored = b's',
+    Usage = b'q',
     LivingByName = b'l',
     DestroyedByName = b'o',
 }
@@ -84,7 +93,7 @@ pub enum Place {
     Unknown,
 }
 
-const KINDS: [Kind; 12] = [
+const KINDS: [Kind; 14] = [
     Kind::Actor,
     Kind::Input,
     Kind::Reservation,
@@ -95,6 +104,8 @@ const KINDS: [Kind; 12] = [
     Kind::DatabaseHead,
     Kind::Page,
     Kind::HeldBack,
+    Kind::Stored,
+    Kind::Usage,
     Kind::LivingByName,
     Kind::DestroyedByName,
 ];
@@ -122,6 +133,7 @@ pub fn actor_of(key: &[u8]) -> Result<ActorId, StoreError> {
 
 const ID_BYTES: usize = 19;
 const MS_BYTES: usize = 8;
+const LENGTH_BYTES: usize = 4;
 /// `p`, partition, kind.
 pub const PARTITION_PREFIX_BYTES: usize = 3;
 /// What the key of an entry of an actor's KV has before the user's key.
@@ -177,6 +189,11 @@ pub fn parse_actor_name(key: &[u8]) -> Result<String, StoreError> {
     name.map(str::to_owned).ok_or_else(|| damaged("an actor name", key))
 }
 
+/// What a namespace has beside its actors and its record.
+pub fn of_namespace(namespace: NamespaceId) -> [KeyRange; 4] {
+    [DEPLOYMENT, RUNNER_CONFIG, ACTOR_NAME, ACTOR_NAME_METADATA].map(|tag| under(global(tag, &[namespace.as_bytes()])))
+}
+
 pub fn actor(actor: ActorId) -> Vec<u8> {
     of_actor(Kind::Actor, actor, &[])
 }
@@ -187,6 +204,14 @@ pub fn input(actor: ActorId) -> Vec<u8> {
 
 pub fn awake(actor: ActorId) -> Vec<u8> {
     of_actor(Kind::Awake, actor, &[])
+}
+
+pub fn stored(actor: ActorId) -> Vec<u8> {
+    of_actor(Kind::Stored, actor, &[])
+}
+
+pub fn usage(partition: Partition, namespace: NamespaceId) -> Vec<u8> {
+    in_partition(partition, Kind::Usage, &[namespace.as_bytes()])
 }
 
 pub fn parse_awake(key: &[u8]) -> Result<ActorId, StoreError> {
@@ -276,6 +301,19 @@ pub fn list_by_name(kind: Kind, partition: Partition, namespace: NamespaceId, na
         Some(before_ms) => ([first, (!(before_ms - 1)).to_be_bytes().to_vec()].concat(), end),
         None => (first, end),
     }
+}
+
+/// A partition's actors of a namespace, of all names.
+pub fn listed(kind: Kind, partition: Partition, namespace: NamespaceId) -> KeyRange {
+    under(in_partition(partition, kind, &[namespace.as_bytes()]))
+}
+
+pub fn parse_listed(key: &[u8]) -> Result<Listed, StoreError> {
+    let (create_ms, actor) = parse_by_name(key)?;
+    let name = key.get(PARTITION_PREFIX_BYTES + ID_BYTES + LENGTH_BYTES..key.len().saturating_sub(MS_BYTES + ID_BYTES));
+    let name = name.and_then(|name| std::str::from_utf8(name).ok());
+    let name = name.ok_or_else(|| damaged("an actor in the list of its name", key))?.to_owned();
+    Ok(Listed { actor, name, create_ms })
 }
 
 pub fn parse_by_name(key: &[u8]) -> Result<(u64, ActorId), StoreError> {

@@ -24,12 +24,14 @@
 //! - [`writer`]: the one thread that writes: groups what waits into one synced write. [`group`]: how a group is put together.
 //! - [`keys`]: the one table of keys. [`records`]: how each value is laid out.
 //! - [`changes`]: the one place that maps the core's changes to keys.
+//! - [`counts`]: what actors have stored, where nobody has counted it yet.
 //! - [`state`]: what the server reads, typed. [`merge`]: reads many partitions as one list.
 //! - [`actor_logs`]: what actors have logged, in a store of its own, with other promises.
 
 pub mod actor_logs;
 pub mod changes;
 pub mod check;
+pub mod counts;
 pub mod error;
 pub mod fork;
 pub mod format;

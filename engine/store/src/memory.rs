@@ -162,6 +162,7 @@ impl Store for Memory {
 
     fn commit(&self, batch: &Batch, persist: Persist) -> Result<(), StoreError> {
         const DOING: &str = "writing a batch";
+        debug_assert!(batch.counted().is_empty(), "a group has counted it");
         let mut inner = self.lock();
         inner.refuse_if_poisoned()?;
         first_conflict(batch.checks(), |key| Ok(inner.now.get(key).cloned()))?;

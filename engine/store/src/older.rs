@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use engine_core::record::{ActorError, ActorRecord, Alarm, Canary, CrashPolicy, DeploymentRecord, RunnerRef, Stop, VersionRecord};
+use engine_core::record::{
+    ActorError, ActorRecord, Alarm, Canary, CrashPolicy, DeploymentRecord, NamespaceRecord, Quotas, RunnerRef, Stop, VersionRecord,
+};
 use protocol::component::{ActorLimits, ComponentHash, ComponentInfo, Settings};
 use protocol::id::{ActorId, Generation, NamespaceId};
 use serde::Deserialize;
@@ -160,7 +162,7 @@ impl From<DeploymentRecordV1> for DeploymentRecord {
     }
 }
 
-/// Until limits knew of how long an action may take.
+/// Until limits knew of how long an action may take, of storage and of awake actors.
 #[derive(Deserialize)]
 pub struct DeploymentRecordV2 {
     namespace: NamespaceId,
@@ -226,5 +228,21 @@ impl From<DeploymentRecordV2> for DeploymentRecord {
             versions: old.versions.into_iter().map(version).collect(),
             canary: old.canary,
         }
+    }
+}
+
+/// Until namespaces had quotas, and could be deleted.
+#[derive(Deserialize)]
+pub struct NamespaceRecordV1 {
+    id: NamespaceId,
+    name: String,
+    display_name: String,
+    create_ms: u64,
+}
+
+impl From<NamespaceRecordV1> for NamespaceRecord {
+    fn from(old: NamespaceRecordV1) -> NamespaceRecord {
+        let NamespaceRecordV1 { id, name, display_name, create_ms } = old;
+        NamespaceRecord { id, name, display_name, create_ms, quotas: Quotas::default(), delete_ms: None }
     }
 }

@@ -7,7 +7,9 @@
 //! Bytes that are no record are an error here, never a panic; a version above ours says so by itself.
 
 use bytes::Bytes;
-use engine_core::record::{ActorRecord, DatabaseHead, DeploymentRecord, HeldBack, NamespaceRecord, RunnerConfigRecord};
+use engine_core::record::{
+    ActorRecord, DatabaseHead, DeploymentRecord, HeldBack, NamespaceRecord, NamespaceUsage, RunnerConfigRecord, StoredBytes,
+};
 use protocol::database::PAGE_BYTES;
 use protocol::id::ActorId;
 use protocol::limits::PARTITIONS;
@@ -17,12 +19,12 @@ use serde::de::DeserializeOwned;
 use crate::error::StoreError;
 use crate::format;
 use crate::keys;
-use crate::older::{ActorRecordV1, ActorRecordV2, DeploymentRecordV1, DeploymentRecordV2};
+use crate::older::{ActorRecordV1, ActorRecordV2, DeploymentRecordV1, DeploymentRecordV2, NamespaceRecordV1};
 
 /// Of the directory as a whole: the table of keys, and the versions of all records. Whatever an engine of before could not read
 /// raises it, so that such an engine says so when it starts, and not in the middle: see `format.rs`.
 ///
-/// 2: says which engine wrote last.
+/// 2: says which engine wrote last; counts what actors and namespaces store; namespaces have quotas, and limits are more.
 pub const FORMAT_VERSION: u8 = 2;
 
 /// Of the values that are not structs.
@@ -58,8 +60,12 @@ impl Record for ActorRecord {
 }
 
 impl Record for NamespaceRecord {
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
     const WHAT: &'static str = "the record of a namespace";
+
+    fn of_version(version: u8, bytes: &[u8]) -> Option<postcard::Result<(NamespaceRecord, &[u8])>> {
+        (version == 1).then(|| take_older::<NamespaceRecordV1, _>(bytes))
+    }
 }
 
 impl Record for RunnerConfigRecord {
@@ -88,6 +94,16 @@ impl Record for DeploymentRecord {
 impl Record for HeldBack {
     const VERSION: u8 = 1;
     const WHAT: &'static str = "the note that an actor is held back";
+}
+
+impl Record for StoredBytes {
+    const VERSION: u8 = 1;
+    const WHAT: &'static str = "what an actor has stored";
+}
+
+impl Record for NamespaceUsage {
+    const VERSION: u8 = 1;
+    const WHAT: &'static str = "what a namespace has stored";
 }
 
 fn take_older<Old: DeserializeOwned + Into<New>, New>(bytes: &[u8]) -> postcard::Result<(New, &[u8])> {

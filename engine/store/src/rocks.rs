@@ -390,6 +390,7 @@ impl Store for Rocks {
     /// same batch is written again: it says what is to be, not what is to change, so it may be there already without harm. Its checks
     /// are not asked again: they speak of the moment before it.
     fn commit(&self, batch: &Batch, persist: Persist) -> Result<(), StoreError> {
+        debug_assert!(batch.counted().is_empty(), "a group has counted it");
         let _alone = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
         self.refuse_if_poisoned()?;
         first_conflict(batch.checks(), |key| self.get(key))?;

@@ -8,14 +8,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use engine_core::input::{Boot, KeyRef, LoadedActor};
-use engine_core::record::{ActorRecord, Change, DatabaseHead, HeldBack};
+use engine_core::record::{ActorRecord, Change, DatabaseHead, HeldBack, Listed, NamespaceUsage, StoredBytes};
 use protocol::database::Page;
 use protocol::id::{ActorId, NamespaceId, Partition};
 use protocol::limits::{KV_LIST_BYTES_MAX, KV_LIST_ENTRIES_MAX};
-use protocol::message::{KvEntry, KvRange, KvSpace};
+use protocol::message::{KvChange, KvEntry, KvRange, KvSpace};
 
 use crate::changes;
 use crate::error::StoreError;
+use crate::group::Group;
 use crate::keys::{self, KeyRange, Kind};
 use crate::merge::Merge;
 use crate::records;
@@ -63,6 +64,9 @@ impl State {
             boot.runner_configs.push(records::decode(&pair.value)?);
             Ok(())
         })?;
+        for namespace in &boot.namespaces {
+            boot.usage.push((namespace.id, self.usage(namespace.id)?));
+        }
         for partition in Partition::all() {
             self.each(keys::all_of(Kind::Awake, partition), |pair| {
                 let actor = keys::parse_awake(&pair.key)?;
@@ -74,17 +78,20 @@ impl State {
     }
 
     pub fn load_actor(&self, actor: ActorId) -> Result<Option<LoadedActor>, StoreError> {
-        let (record, input, head) = (keys::actor(actor), keys::input(actor), keys::database_head(actor));
+        let (record, input, head, stored) =
+            (keys::actor(actor), keys::input(actor), keys::database_head(actor), keys::stored(actor));
         // As of one moment: a destroy takes the input away in the same commit that marks the record.
-        let found = self.store.get_many(&[&record, &input, &head])?;
-        let [Some(record), input, head] = &found[..] else { return Ok(None) };
+        let found = self.store.get_many(&[&record, &input, &head, &stored])?;
+        let [Some(record), input, head, stored] = &found[..] else { return Ok(None) };
         let record = decode_actor(actor, record)?;
         let input = input.as_ref().map(records::parse_input).transpose()?;
         if record.has_input && input.is_none() && record.destroy_ms.is_none() {
             return Err(StoreError::corrupt(format!("the input of actor {actor} is missing")));
         }
         let database = head.as_ref().map(|head| records::decode(head)).transpose()?;
-        Ok(Some(LoadedActor { record, input, database }))
+        let stored: Option<StoredBytes> = stored.as_ref().map(|stored| records::decode(stored)).transpose()?;
+        let entries_bytes = stored.map_or(0, |stored| stored.entries());
+        Ok(Some(LoadedActor { record, input, database, entries_bytes }))
     }
 
     /// An actor's record, without its input, which may be long.
@@ -306,6 +313,52 @@ impl State {
         let metadata = self.store.get_many(&keys.iter().map(|key| &key[..]).collect::<Vec<_>>())?;
         let parse = |value: Option<Bytes>| value.map(|value| records::parse_actor_name_metadata(&value)).transpose();
         names.into_iter().zip(metadata).map(|(name, metadata)| Ok((name, parse(metadata)?))).collect()
+    }
+
+    /// Actors that a namespace still has: living ones, or records of destroyed ones.
+    pub fn in_namespace(&self, namespace: NamespaceId, destroyed: bool, limit: usize) -> Result<Vec<Listed>, StoreError> {
+        let kind = if destroyed { Kind::DestroyedByName } else { Kind::LivingByName };
+        let mut found = Vec::new();
+        for partition in Partition::all() {
+            let (start, end) = keys::listed(kind, partition, namespace);
+            let scan = Scan { keys_only: true, ..Scan::range(&start, &end, limit - found.len()) };
+            for pair in self.store.scan(scan)? {
+                found.push(keys::parse_listed(&pair.key)?);
+            }
+            if found.len() >= limit {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// What a living actor has stored.
+    pub fn stored(&self, actor: ActorId) -> Result<Option<StoredBytes>, StoreError> {
+        self.store.get(&keys::stored(actor))?.map(|stored| records::decode(&stored)).transpose()
+    }
+
+    /// What the living actors of a namespace are and have stored, as of one moment.
+    pub fn usage(&self, namespace: NamespaceId) -> Result<NamespaceUsage, StoreError> {
+        let keys: Vec<Vec<u8>> = Partition::all().map(|partition| keys::usage(partition, namespace)).collect();
+        let found = self.store.get_many(&keys.iter().map(|key| &key[..]).collect::<Vec<_>>())?;
+        let mut sum = NamespaceUsage::default();
+        for usage in found.iter().flatten() {
+            let usage: NamespaceUsage = records::decode(usage)?;
+            sum.actors += usage.actors;
+            sum.bytes += usage.bytes;
+        }
+        Ok(sum)
+    }
+
+    /// What the entries of an actor are now, in both its KVs; and what they would be after these changes.
+    pub fn weigh(&self, actor: ActorId, changes: &[(KvSpace, Vec<KvChange>)]) -> Result<(u64, u64), StoreError> {
+        let before = self.stored(actor)?.map_or(0, |stored| stored.entries());
+        let change =
+            |(space, changes): &(KvSpace, Vec<KvChange>)| Change::Kv { actor, space: *space, now_ms: 0, changes: changes.clone() };
+        let mut group = Group::new();
+        group.add(&*self.store, changes::batch(&changes.iter().map(change).collect::<Vec<_>>()))?;
+        let after = group.stored(&*self.store, actor)?.map_or(0, |stored| stored.entries());
+        Ok((before, after))
     }
 
     /// One commit of the core as one batch for the writer.

@@ -5,6 +5,8 @@
 //! lose, and never decide anything by the content of a key.
 
 use bytes::Bytes;
+use protocol::id::{ActorId, NamespaceId};
+use protocol::message::KvSpace;
 
 use crate::error::StoreError;
 use crate::keys::KeyRange;
@@ -78,7 +80,33 @@ impl<'a> Scan<'a> {
 pub struct Batch {
     checks: Vec<Check>,
     ops: Vec<Op>,
+    counted: Vec<Counted>,
     bytes: usize,
+}
+
+/// What is to be kept in step with a batch's operations: how much an actor and its namespace have stored. Whoever writes works it out
+/// from what is there just before, see [`crate::group`]; a backend only takes batches in which that has been done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Counted {
+    Created {
+        actor: ActorId,
+        namespace: NamespaceId,
+    },
+    /// These operations, by their places in the batch, are about entries of this KV.
+    Entries {
+        actor: ActorId,
+        space: KvSpace,
+        from: usize,
+        to: usize,
+    },
+    /// The database has so many bytes from here on.
+    Database {
+        actor: ActorId,
+        bytes: u64,
+    },
+    Destroyed {
+        actor: ActorId,
+    },
 }
 
 /// This key has this value, or is absent, just before the batch.
@@ -140,16 +168,37 @@ impl Batch {
         self.ops.push(op);
     }
 
+    /// Operations that are pushed with `fill` are about entries of this KV.
+    pub fn entries(&mut self, actor: ActorId, space: KvSpace, fill: impl FnOnce(&mut Batch)) {
+        let from = self.ops.len();
+        fill(self);
+        self.counted.push(Counted::Entries { actor, space, from, to: self.ops.len() });
+    }
+
+    pub fn count(&mut self, counted: Counted) {
+        self.counted.push(counted);
+    }
+
+    pub fn counted(&self) -> &[Counted] {
+        &self.counted
+    }
+
+    pub fn into_counted_ops(self) -> (Vec<Op>, Vec<Counted>) {
+        (self.ops, self.counted)
+    }
+
+    /// Forgets the operations from this one on; they took so many bytes with all before them.
+    pub(crate) fn cut(&mut self, ops: usize, bytes: usize) {
+        self.ops.truncate(ops);
+        self.bytes = bytes;
+    }
+
     pub fn checks(&self) -> &[Check] {
         &self.checks
     }
 
     pub fn ops(&self) -> &[Op] {
         &self.ops
-    }
-
-    pub fn into_ops(self) -> Vec<Op> {
-        self.ops
     }
 
     /// About what it takes in memory and in the log.

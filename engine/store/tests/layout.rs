@@ -10,7 +10,8 @@ use bytes::Bytes;
 use engine_core::input::KeyRef;
 use engine_core::record::{
     ActorError, ActorRecord, After, Alarm, Canary, CrashPolicy, DatabaseHead, DeploymentRecord, HeldBack, NamespaceRecord,
-    PoolError, PoolKind, Rate, RunnerConfigRecord, RunnerRef, ServerlessConfig, Share, Stop, VersionRecord,
+    NamespaceUsage, PoolError, PoolKind, Quotas, Rate, RunnerConfigRecord, RunnerRef, ServerlessConfig, Share, Stop, StoredBytes,
+    VersionRecord,
 };
 use protocol::component::{ActorLimits, ComponentHash, ComponentInfo, Handler, Settings};
 use protocol::database::PAGE_BYTES;
@@ -296,8 +297,34 @@ fn heads_of_databases() {
 
 #[test]
 fn namespace_records() {
-    let record = NamespaceRecord { id: id(9), name: "default".to_owned(), display_name: "Défaut".to_owned(), create_ms: 1 };
-    check("namespace", &record, "01010909090909094909890909090909090500010764656661756c740744c3a96661757401");
+    let mut record = NamespaceRecord {
+        id: id(9),
+        name: "default".to_owned(),
+        display_name: "Défaut".to_owned(),
+        create_ms: 1,
+        quotas: Quotas::default(),
+        delete_ms: None,
+    };
+    let named = "0109090909090949098909090909090905 0001 0764656661756c74 0744c3a966617574 01";
+    check_older("namespace of version 1", &record, &format!("01 {named}"));
+    check("namespace", &record, &format!("02 {named} 000000000000 00"));
+    record.delete_ms = Some(300);
+    record.quotas = Quotas {
+        actors: Some(1),
+        awake_actors: Some(2),
+        storage_bytes: Some(300),
+        requests_per_second: Some(4),
+        deployments: Some(5),
+        component_bytes: Some(6),
+    };
+    check("with everything", &record, &format!("02 {named} 0101 0102 01ac02 0104 0105 0106 01ac02"));
+}
+
+#[test]
+fn what_is_counted() {
+    let stored = StoredBytes { namespace: id(9), kv: 1, runner_kv: 300, database: 8192 };
+    check("of an actor", &stored, "01 0109090909090949098909090909090905 0001 01 ac02 8040");
+    check("of a namespace", &NamespaceUsage { actors: 3, bytes: 300 }, "01 03 ac02");
 }
 
 const COMPONENTS: [&str; 2] = [
@@ -350,7 +377,7 @@ fn deployment_records() {
     let none = "00 00 00 0000000000";
     check_older("of version 2", &deployment(), &format!("02 {DEPLOYMENT} 02 01 {first} {none} 00 00 02 {second} {none} 00 00 00"));
     let old_none = none;
-    let none = format!("{none} 00");
+    let none = format!("{none} 000000");
     check("deployment", &deployment(), &format!("03 {DEPLOYMENT} 02 01 {first} {none} 00 00 02 {second} {none} 00 00 00"));
     let mut full = deployment();
     full.canary = Some(Canary { version: 2, share: Share::new(525).expect("5.25%") });
@@ -365,6 +392,8 @@ fn deployment_records() {
             mailbox: Some(3),
             sockets: Some(4),
             action_ms: None,
+            storage_bytes: None,
+            awake: None,
         },
     });
     full.versions[1].attempt = 3;
@@ -375,11 +404,12 @@ fn deployment_records() {
         &full,
         &format!("02 {DEPLOYMENT} 02 01 {first} {old_none} 00 00 02 {second} {everything} 03 01 01 02 8d04"),
     );
-    Arc::make_mut(&mut full.versions[1].settings).limits.action_ms = Some(7);
+    let limits = &mut Arc::make_mut(&mut full.versions[1].settings).limits;
+    (limits.action_ms, limits.storage_bytes, limits.awake) = (Some(7), Some(5), Some(6));
     check(
         "with everything",
         &full,
-        &format!("03 {DEPLOYMENT} 02 01 {first} {none} 00 00 02 {second} {everything} 01 07 03 01 01 02 8d04"),
+        &format!("03 {DEPLOYMENT} 02 01 {first} {none} 00 00 02 {second} {everything} 01 07 01 05 01 06 03 01 01 02 8d04"),
     );
 }
 
@@ -465,6 +495,7 @@ fn other_values() {
 fn keys_of_the_engine() {
     let namespace = "0109090909090949098909090909090905 0001";
     same("format", keys::FORMAT, "6d657461 2f 666f726d6174");
+    same("counted", keys::COUNTED, "6d657461 2f 636f756e746564");
     same("namespace", &keys::namespace(id(9)), &format!("6e {namespace}"));
     same("deployment", &keys::deployment(id(9), "counter"), &format!("64 {namespace} 636f756e746572"));
     same("actor name", &keys::actor_name(id(9), "counter"), &format!("61 {namespace} 636f756e746572"));
@@ -478,6 +509,9 @@ fn keys_in_a_partition() {
     let name = format!("{namespace} 00000007 636f756e746572");
     same("actor", &keys::actor(id(7)), &format!("70 05 61 {actor}"));
     same("input", &keys::input(id(7)), &format!("70 05 69 {actor}"));
+    same("stored", &keys::stored(id(7)), &format!("70 05 73 {actor}"));
+    let partition = Partition::new(5).expect("5 is below 64");
+    same("usage", &keys::usage(partition, id(9)), &format!("70 05 71 {namespace}"));
     same("awake", &keys::awake(id(7)), &format!("70 05 77 {actor}"));
     same("kv", &keys::kv(KvSpace::Actor, id(7), b"\x00k\xff"), &format!("70 05 76 {actor} 006bff"));
     same("kv of a runner", &keys::kv(KvSpace::Runner, id(7), b"\x01"), &format!("70 05 75 {actor} 01"));
@@ -593,7 +627,7 @@ fn a_newer_record_is_a_newer_format() {
         DeploymentRecord::VERSION,
         HeldBack::VERSION,
     ];
-    let of_format_2 = [3, 1, 1, 1, 2, 1];
+    let of_format_2 = [3, 2, 1, 1, 3, 1];
     assert_eq!(
         (records::FORMAT_VERSION, records),
         (2, of_format_2),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use engine_core::input::{KeyRef, LoadedActor};
 use engine_core::record::{
-    ActorRecord, Change, CrashPolicy, DatabaseHead, DeploymentRecord, HeldBack, NamespaceRecord, PoolKind, Rate,
+    ActorRecord, Change, CrashPolicy, DatabaseHead, DeploymentRecord, HeldBack, NamespaceRecord, PoolKind, Quotas, Rate,
     RunnerConfigRecord, RunnerRef, VersionRecord,
 };
 use protocol::component::{ComponentHash, ComponentInfo};
@@ -14,7 +14,7 @@ use protocol::id::{ActorId, Id, NamespaceId, Partition};
 use protocol::limits::{KV_LIST_BYTES_MAX, KV_LIST_ENTRIES_MAX, KV_VALUE_BYTES_MAX};
 use protocol::message::{KvChange, KvEntry, KvRange, KvSpace};
 use rivet_engine_store::rocks::Tuning;
-use rivet_engine_store::{Batch, Memory, Persist, Rocks, State, Store, StoreError, keys};
+use rivet_engine_store::{Batch, Memory, Persist, Rocks, State, Store, StoreError, group, keys};
 
 struct World {
     store: Arc<dyn Store>,
@@ -35,7 +35,11 @@ fn worlds() -> Vec<World> {
 
 impl World {
     fn commit(&self, changes: &[Change]) {
-        self.store.commit(&State::batch(changes), Persist::Written).unwrap_or_else(|error| panic!("{}: {error}", self.backend));
+        self.try_commit(changes).unwrap_or_else(|error| panic!("{}: {error}", self.backend));
+    }
+
+    fn try_commit(&self, changes: &[Change]) -> Result<(), StoreError> {
+        self.store.commit(&group::alone(&*self.store, State::batch(changes))?, Persist::Written)
     }
 
     fn names(&self, name: &str, key: Option<&str>, destroyed: bool, before_ms: Option<u64>, limit: usize) -> Vec<u64> {
@@ -130,7 +134,7 @@ fn an_actor_from_its_creation_to_its_end() {
         assert_eq!(world.state.load_key(&key_ref("counter", "a")), Ok(None));
 
         world.commit(&[put(&record), Change::CreateActor { record: Box::new(record.clone()), input: input.clone() }]);
-        let expected = Some(LoadedActor { record: record.clone(), input, database: None });
+        let expected = Some(LoadedActor { record: record.clone(), input, database: None, entries_bytes: 0 });
         assert_eq!(world.state.load_actor(record.id), Ok(expected.clone()));
         assert_eq!(world.state.load_key(&key_ref("counter", "a")), Ok(expected));
         assert_eq!(world.state.load_key(&key_ref("counter", "b")), Ok(None));
@@ -140,7 +144,10 @@ fn an_actor_from_its_creation_to_its_end() {
 
         let end = destroyed(&record, 10);
         world.commit(&[Change::DeleteAlarm { fire_ms: 9, actor: record.id }, put(&end), destroy(&end)]);
-        assert_eq!(world.state.load_actor(record.id), Ok(Some(LoadedActor { record: end, input: None, database: None })));
+        assert_eq!(
+            world.state.load_actor(record.id),
+            Ok(Some(LoadedActor { record: end, input: None, database: None, entries_bytes: 0 }))
+        );
         assert_eq!(world.state.load_key(&key_ref("counter", "a")), Ok(None));
         assert_eq!(world.state.kv_entry(record.id, b"k"), Ok(None));
         assert_eq!(world.list(record.id, KvRange::all(), false, 10), "");
@@ -157,7 +164,7 @@ fn a_key_is_held_by_one_actor() {
     for world in worlds() {
         let (first, second) = (actor(1, "counter", Some("a")), actor(2, "counter", Some("a")));
         world.commit(&[create(&first)]);
-        let refused = world.store.commit(&State::batch(&[create(&second)]), Persist::Written);
+        let refused = world.try_commit(&[create(&second)]);
         assert!(matches!(refused, Err(StoreError::Conflict { check: 0, .. })), "{refused:?}");
         assert_eq!(world.state.load_actor(second.id), Ok(None));
         // Another key, another name: another reservation.
@@ -210,8 +217,14 @@ fn actors_that_are_held_back_are_listed_by_name() {
 #[test]
 fn a_boot_finds_what_was_awake() {
     for world in worlds() {
-        let default =
-            NamespaceRecord { id: namespace(), name: "default".to_owned(), display_name: "Default".to_owned(), create_ms: 1 };
+        let default = NamespaceRecord {
+            id: namespace(),
+            name: "default".to_owned(),
+            display_name: "Default".to_owned(),
+            create_ms: 1,
+            quotas: Quotas::default(),
+            delete_ms: None,
+        };
         let info = ComponentInfo { handlers: vec![], imports: vec![], bytes: 1, compiled_bytes: 2, compile_ms: 3 };
         let component = ComponentHash([7; 32]);
         let version = VersionRecord { number: 1, component, info, deploy_ms: 4, settings: Arc::default(), attempt: 0, kept: false };
@@ -507,7 +520,10 @@ fn the_pages_of_a_database() {
         let end = destroyed(&one, 10);
         world.commit(&[put(&end), Change::DestroyActor { record: Box::new(end.clone()), database: true }]);
         assert_eq!(world.pages(id, &all), "none - - - - - -");
-        assert_eq!(world.state.load_actor(id), Ok(Some(LoadedActor { record: end, input: None, database: None })));
+        assert_eq!(
+            world.state.load_actor(id),
+            Ok(Some(LoadedActor { record: end, input: None, database: None, entries_bytes: 0 }))
+        );
         assert_eq!(world.pages(other.id, &[1, 2, 3]), "1/3 90 91 92");
     }
 }

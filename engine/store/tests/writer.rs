@@ -95,7 +95,7 @@ fn put(key: &str, value: &str) -> Batch {
 fn if_is(key: &str, expected: Option<&str>, batch: Batch) -> Batch {
     let mut checked = Batch::new();
     checked.check(key.to_owned(), expected.map(|value| Bytes::copy_from_slice(value.as_bytes())));
-    batch.into_ops().into_iter().for_each(|op| checked.push(op));
+    batch.into_counted_ops().0.into_iter().for_each(|op| checked.push(op));
     checked
 }
 

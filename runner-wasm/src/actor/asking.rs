@@ -4,7 +4,7 @@ use bytes::Bytes;
 use protocol::database::{DatabaseAnswer, DatabaseError, DatabaseQuestion, MessageStep};
 use protocol::limits::{FAILURE_TEXT_BYTES_MAX, KV_LIST_ENTRIES_MAX, cut};
 use protocol::message::{
-    Ask, CallError, CallTarget, DatabaseCommit, Failure, FailureKind, FromRunner, KvAnswer, KvQuestion, KvRange, KvSpace,
+    Ask, CallError, CallTarget, DatabaseCommit, Failure, FailureKind, FromRunner, KvAnswer, KvChange, KvQuestion, KvRange, KvSpace,
 };
 
 use super::Actor;
@@ -83,6 +83,27 @@ impl Actor {
             (_, Ok(DatabaseAnswer::Unchanged)) => Ok(None),
             (_, Ok(_)) => failed(no_database_answer().message),
             (_, Err(error)) => failed(format!("{} ({})", error.message, error.code)),
+        }
+    }
+
+    /// Whether what the running message has written may be stored, if its actor may not store as much as it likes. Asked before it is
+    /// committed, because the next message builds on that.
+    pub(super) async fn ask_storage(&self, database: Option<&DatabaseCommit>) -> Result<(), Failure> {
+        if self.settings().is_none_or(|settings| settings.limits.storage_bytes.is_none()) {
+            return Ok(());
+        }
+        let (changes, own) = self.books().state.changes();
+        let puts = |changes: &[KvChange]| changes.iter().any(|change| matches!(change, KvChange::Put { .. }));
+        let size_pages = database.map(|database| database.size_pages);
+        if !puts(&changes) && !puts(&own) && size_pages.is_none() {
+            return Ok(());
+        }
+        let (actor, generation) = (self.id, self.generation);
+        let ask = |call| FromRunner::AskStorage { actor, generation, call, changes, own, size_pages };
+        match self.question(ask).await.1 {
+            Some(Answer::Kv(Ok(KvAnswer::Written))) => Ok(()),
+            Some(Answer::Kv(Err(message))) => Err(Failure { kind: FailureKind::StorageFull, message }),
+            _ => Err(Failure { kind: FailureKind::Internal, message: unexpected_answer().text().to_string() }),
         }
     }
 

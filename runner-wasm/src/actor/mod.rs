@@ -340,6 +340,10 @@ impl Actor {
                 return Err(failure);
             }
         };
+        if let Err(failure) = self.ask_storage(database.as_ref()).await {
+            self.drop_writes();
+            return Err(failure);
+        }
         let sealed = self.books().state.commit(fired.map(|fired| fired.end), database.is_some());
         if let Some(sealed) = sealed {
             self.send_commit(sealed, database, fired);

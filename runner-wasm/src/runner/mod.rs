@@ -212,6 +212,11 @@ impl ToRunnerLink for Runner {
                     let _ = actor.post(Mail::Alarm { scheduled_ms, attempt });
                 }
             }
+            ToRunner::AskToSleep { actor, generation } => {
+                if let Some(actor) = shared.actor(actor, generation) {
+                    actor.ask_to_sleep();
+                }
+            }
             ToRunner::Committed { actor, generation, commit } => {
                 if let Some(actor) = shared.actor(actor, generation) {
                     actor.confirmed(commit);

@@ -427,6 +427,7 @@ fn of_failure(failure: &Failure) -> ClientError {
         FailureKind::StartFailed => "start_failed",
         FailureKind::RequestTooLarge => "request_too_large",
         FailureKind::NoRoom => "no_room",
+        FailureKind::StorageFull => "storage_full",
         FailureKind::Stopped => "stopped",
         FailureKind::Internal => "internal_error",
     };

@@ -245,6 +245,15 @@ impl State {
         self.has_written() || self.uses_database || self.agenda_before.is_some()
     }
 
+    /// What the running message has written so far, in both key spaces.
+    pub fn changes(&self) -> (Vec<KvChange>, Vec<KvChange>) {
+        let mut own = self.own.writes.changes();
+        if let Some(before) = &self.agenda_before {
+            own.extend(self.agenda.changes(before).into_iter().map(change));
+        }
+        (self.guest.writes.changes(), own)
+    }
+
     /// The message has succeeded. `None` when it wrote nothing, unless the engine's alarm `fired` with it, or its database changed:
     /// then there is a commit all the same.
     pub fn commit(&mut self, fired: Option<AlarmEnd>, changed_database: bool) -> Option<Sealed> {
@@ -257,10 +266,6 @@ impl State {
             return None;
         }
         self.commits += 1;
-        let change = |(key, value): (Vec<u8>, Option<Vec<u8>>)| match value {
-            Some(value) => KvChange::Put { key: key.into(), value: value.into() },
-            None => KvChange::Delete { key: key.into() },
-        };
         let mut own = self.own.commit(self.commits);
         own.extend(agenda.into_iter().map(change));
         Some(Sealed { commit: self.commits, changes: self.guest.commit(self.commits), own, alarm })
@@ -322,6 +327,13 @@ impl State {
             true => Err(Refusal::Other("the response has begun: write before you answer".to_string())),
             false => Ok(()),
         }
+    }
+}
+
+fn change((key, value): (Vec<u8>, Option<Vec<u8>>)) -> KvChange {
+    match value {
+        Some(value) => KvChange::Put { key: key.into(), value: value.into() },
+        None => KvChange::Delete { key: key.into() },
     }
 }
 

@@ -60,6 +60,9 @@ pub struct Seen {
     components: HashMap<ComponentHash, Bytes>,
     /// Credit is given for what streams, unless a test wants to see it run out.
     pub starve: bool,
+    /// A commit with an entry that is longer is refused, if it is asked for.
+    pub entry_bytes_max: Option<usize>,
+    pub asked: usize,
 }
 
 #[derive(Default)]
@@ -112,6 +115,19 @@ impl Engine {
                 let all_durable = seen.held.is_empty();
                 seen.calls.push((target, ask, all_durable));
                 return Some(ToRunner::CallAnswer { actor, generation, call, result });
+            }
+            FromRunner::AskStorage { actor, generation, call, changes, .. } => {
+                seen.asked += 1;
+                let bytes = |change: &KvChange| match change {
+                    KvChange::Put { key, value } => key.len() + value.len(),
+                    KvChange::Delete { .. } | KvChange::DeleteRange { .. } => 0,
+                };
+                let longest = changes.iter().map(bytes).max().unwrap_or_default();
+                let result = match seen.entry_bytes_max.is_some_and(|max| longest > max) {
+                    true => Err(format!("{longest} bytes are too many")),
+                    false => Ok(KvAnswer::Written),
+                };
+                return Some(ToRunner::Kv { actor, generation, call, result });
             }
             FromRunner::Commit(commit) => {
                 let (actor, generation, number) = (commit.actor, commit.generation, commit.commit);

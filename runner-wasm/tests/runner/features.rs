@@ -337,8 +337,7 @@ fn a_deployments_limits_are_kept_and_named() {
         memory_bytes: Some(8 << 20),
         message_bytes: Some(100),
         mailbox: Some(2),
-        sockets: None,
-        action_ms: None,
+        ..ActorLimits::default()
     };
     let started = |guest: &str, generation: u32| {
         let actor = world.start(guest, generation, |start| {
@@ -368,6 +367,33 @@ fn a_deployments_limits_are_kept_and_named() {
         _ => false,
     });
     assert!(refused.count() > 0);
+}
+
+#[test]
+fn what_may_not_be_stored_fails_its_message_and_the_state_is_as_before() {
+    let world = World::new();
+    let started = |generation: u32, storage_bytes: Option<u64>| {
+        let actor = world.start("every-feature", generation, |start| {
+            let limits = ActorLimits { storage_bytes, ..ActorLimits::default() };
+            start.component.as_mut().expect("it has one").settings = Arc::new(Settings { limits, ..Settings::default() });
+        });
+        actor.until(Event::Running);
+        actor
+    };
+    world.engine.seen().entry_bytes_max = Some(10);
+    let actor = started(1, Some(1_000));
+    check(&actor, &[("put a 1", "()"), ("get a", "Some(\"1\")")]);
+    assert_eq!(world.engine.seen().asked, 1, "a message that writes nothing asks nothing");
+    let refused = orders(&actor, &format!("put a {}", "x".repeat(10)));
+    assert!(refused.contains("StorageFull") && refused.contains("11 bytes are too many"), "{refused}");
+    assert_eq!(world.engine.seen().commits.len(), 1);
+    // It has begun anew, as after whatever else fails a message.
+    check(&started(2, Some(1_000)), &[("get a", "Some(\"1\")"), ("put a 2", "()")]);
+    // Without a limit nothing is asked.
+    let asked = world.engine.seen().asked;
+    let long = format!("put a {}", "x".repeat(10));
+    check(&started(3, None), &[(long.as_str(), "()")]);
+    assert_eq!(world.engine.seen().asked, asked);
 }
 
 #[test]

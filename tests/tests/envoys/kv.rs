@@ -156,3 +156,30 @@ async fn a_read_sees_the_writes_before_it() {
         seen += 1;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_namespace_may_not_store_is_refused_to_runners_too() {
+    let engine = Engine::start().await;
+    make_pool(&engine, "p").await;
+    let mut envoy = Envoy::connect(&engine, "p", "abc").await;
+    let (actor, _) = running(&engine, &mut envoy, "p", "k").await;
+    let quotas = rivet_tests::Call::put("/namespaces/default/quotas").json(&serde_json::json!({ "storage_bytes": 5 }));
+    engine.send(quotas).await.expect_ok("quotas");
+    let full = "error: actor.storage_full: the actors of namespace \"default\" have stored 5 bytes, and 1 more would be above its \
+                quota storage_bytes of 5; delete something, or raise it: rivet-engine namespaces quotas default";
+    let rows = [
+        (put(&[(b"a", b"123")]), "put"),
+        (put(&[(b"b", b"")]), "put"),
+        (put(&[(b"a", b"1234")]), full),
+        (put(&[(b"a", b"321")]), "put"),
+        (put(&[(b"c", b"")]), full),
+        (get(&[b"a", b"b", b"c"]), "a=321 b="),
+        (KvRequestData::Delete { keys: vec!["b".into()] }, "deleted"),
+        (put(&[(b"c", b"")]), "put"),
+        (KvRequestData::Drop, "dropped"),
+        (put(&[(b"a", b"1234")]), "put"),
+    ];
+    for (row, (question, expected)) in rows.into_iter().enumerate() {
+        assert_eq!(shown(envoy.kv(&actor, question).await), expected, "row {row}");
+    }
+}

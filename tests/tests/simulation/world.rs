@@ -8,10 +8,11 @@ use engine_core::input::{CallId, CommitId, Input, Operation};
 use engine_core::record::{Change, RunnerRef, Share};
 use engine_core::settings::SettingsPatch;
 use engine_core::{Config, Core};
-use engine_store::{Memory, Persist, State, Store};
+use engine_store::keys::{self, Kind};
+use engine_store::{Batch, Memory, Persist, Scan, State, Store, counts, group};
 use protocol::component::{ComponentHash, ComponentInfo, ComponentRefusal, ComponentRefusalKind, Handler};
 use protocol::database::{DatabaseQuestion, MessageStep};
-use protocol::id::{ActorId, Generation, RequestId, RunnerId};
+use protocol::id::{ActorId, Generation, Partition, RequestId, RunnerId};
 use protocol::message::{Command, Deployed, Event, FromRunner, KvSpace, Outcome, RunnerProfile, Serves, StopReason, ToRunner};
 
 use crate::clients::Open;
@@ -230,12 +231,33 @@ impl World {
         self.give_answers_up();
     }
 
+    fn store(&self, changes: &[Change], persist: Persist) {
+        let batch = group::alone(&*self.disk, State::batch(changes)).expect("the core keeps its own promises");
+        self.disk.commit(&batch, persist).expect("memory does not fail");
+    }
+
+    /// What is counted of what actors have stored is what a count finds.
+    fn check_counts(&self) {
+        let kinds = [Kind::Stored, Kind::Usage];
+        let counted = || {
+            let ranges = Partition::all().flat_map(|partition| kinds.map(|kind| keys::all_of(kind, partition)));
+            let scan = |(start, end): (Vec<u8>, Vec<u8>)| self.disk.scan(Scan::range(&start, &end, usize::MAX)).expect("a read");
+            ranges.flat_map(scan).collect::<Vec<_>>()
+        };
+        let before = counted();
+        let mut again = Batch::new();
+        again.delete(keys::COUNTED);
+        self.disk.commit(&again, Persist::Synced).expect("memory does not fail");
+        counts::ensure(&*self.disk).expect("memory does not fail");
+        assert_eq!(counted(), before, "what is counted, and what there is");
+    }
+
     /// A group of commits becomes durable.
     fn write(&mut self) {
         let group = self.rng.usize(1..6).min(self.writes.len());
         let mut last = None;
-        for (commit, changes) in self.writes.drain(..group) {
-            self.disk.commit(&State::batch(&changes), Persist::Synced).expect("the core keeps its own promises");
+        for (commit, changes) in self.writes.drain(..group).collect::<Vec<_>>() {
+            self.store(&changes, Persist::Synced);
             for _ in 0..self.model.durable(&changes) {
                 self.tally.count(Happened::Destroyed);
             }
@@ -266,6 +288,15 @@ impl World {
             Action::LoadAlarms { from, limit } => {
                 let (alarms, complete) = self.state.load_alarms(from, limit).expect("memory does not fail");
                 Input::AlarmsLoaded { alarms, complete }
+            }
+            Action::LoadNamespace { namespace, destroyed, limit } => {
+                let actors = self.state.in_namespace(namespace, destroyed, limit).expect("memory does not fail");
+                Input::NamespaceLoaded { namespace, actors }
+            }
+            Action::Weigh { actor, namespace, changes } => {
+                let namespace_bytes = self.state.usage(namespace).expect("memory does not fail").bytes;
+                let (entries_bytes, after_bytes) = self.state.weigh(actor, &changes).expect("memory does not fail");
+                Input::Weighed { actor, entries_bytes, after_bytes, namespace_bytes }
             }
             Action::ReadPages { runner, actor, call, pages, .. } => return self.read_pages(runner, actor, call, &pages),
             other => unreachable!("{other:?} is not a read"),
@@ -384,8 +415,8 @@ impl World {
     /// The process is gone, and with it every socket; some of what was not synced may be on disk all the same.
     fn lose_power(&mut self) {
         let lucky = self.rng.usize(..3).min(self.writes.len());
-        for (_, changes) in self.writes.drain(..lucky) {
-            self.disk.commit(&State::batch(&changes), Persist::Written).expect("the core keeps its own promises");
+        for (_, changes) in self.writes.drain(..lucky).collect::<Vec<_>>() {
+            self.store(&changes, Persist::Written);
         }
         let unsynced = self.disk.unsynced();
         self.disk.lose_power(unsynced);
@@ -405,6 +436,8 @@ impl World {
     }
 
     fn boot(&mut self) {
+        counts::ensure(&*self.disk).expect("memory does not fail");
+        self.check_counts();
         let mut boot = self.state.boot().expect("memory does not fail");
         self.runners_at_boot(&mut boot);
         self.input(Input::Booted(boot));
@@ -470,7 +503,12 @@ impl World {
 
     fn perform(&mut self, action: Action) {
         match action {
-            Action::LoadActor { .. } | Action::LoadKey { .. } | Action::LoadAlarms { .. } | Action::ReadPages { .. } => {
+            Action::LoadActor { .. }
+            | Action::LoadKey { .. }
+            | Action::LoadAlarms { .. }
+            | Action::ReadPages { .. }
+            | Action::LoadNamespace { .. }
+            | Action::Weigh { .. } => {
                 self.reads.push(Read::Asked(action));
             }
             Action::Commit { commit, changes } => {
@@ -554,6 +592,8 @@ impl World {
                 }
             }
             ToRunner::Database { actor, call, result } => self.hear_sealed(actor, call, result),
+            // None of its actors is idle for long.
+            ToRunner::AskToSleep { .. } => {}
             ToRunner::Prepare { component } => {
                 let info =
                     ComponentInfo { handlers: vec![Handler::Http], imports: vec![], bytes: 1, compiled_bytes: 1, compile_ms: 1 };

@@ -1,6 +1,7 @@
 //! A world for the core: a disk of maps, names for ids, and a transcript.
 
 mod deployments;
+mod limits;
 mod messages;
 mod pools;
 
@@ -12,8 +13,7 @@ use protocol::component::{ComponentHash, ComponentInfo, ComponentRefusal, Compon
 use protocol::database::DatabaseAnswer;
 use protocol::id::{ActorId, Id, RequestId, RunnerId};
 use protocol::message::{
-    AlarmChange, Checkpoint, Command, Commit, Event, FromRunner, KvAnswer, KvChange, KvSpace, Outcome, RunnerProfile, Serves,
-    ToRunner,
+    AlarmChange, Checkpoint, Command, Commit, Event, FromRunner, KvAnswer, KvChange, Outcome, RunnerProfile, Serves, ToRunner,
 };
 use rivet_engine_core::action::{Action, Answer};
 use rivet_engine_core::input::{Boot, CallId, CommitId, Create, Input, KeyRef, LoadedActor, Operation, RequestKind, Target};
@@ -32,8 +32,8 @@ const COMPONENTS: [(&str, ComponentHash); 3] =
 #[derive(Default)]
 struct Disk {
     actors: BTreeMap<ActorId, LoadedActor>,
-    /// Keys only.
-    kv: BTreeSet<(ActorId, bool, Bytes)>,
+    /// How long each value is.
+    kv: limits::Entries,
     keys: BTreeMap<KeyRef, ActorId>,
     alarms: BTreeSet<(u64, ActorId)>,
     namespaces: Vec<NamespaceRecord>,
@@ -49,7 +49,7 @@ impl Disk {
                 if let Some(key) = key_of(&record) {
                     assert!(self.keys.insert(key, record.id).is_none(), "two actors with one key");
                 }
-                self.actors.insert(record.id, LoadedActor { record: *record, input, database: None });
+                self.actors.insert(record.id, LoadedActor { record: *record, input, database: None, entries_bytes: 0 });
             }
             Change::PutActor(record) => {
                 let actor = self.actors.get_mut(&record.id).expect("it was created");
@@ -59,15 +59,14 @@ impl Disk {
                 if let Some(key) = key_of(&record) {
                     assert_eq!(self.keys.remove(&key), Some(record.id));
                 }
-                self.actors.insert(record.id, LoadedActor { record: *record, input: None, database: None });
+                self.kv.retain(|(of, ..), _| *of != record.id);
+                self.actors.insert(record.id, LoadedActor { record: *record, input: None, database: None, entries_bytes: 0 });
             }
             Change::PutAlarm { fire_ms, actor } => assert!(self.alarms.insert((fire_ms, actor))),
             Change::DeleteAlarm { fire_ms, actor } => assert!(self.alarms.remove(&(fire_ms, actor))),
             Change::Kv { actor, space, changes, .. } => {
-                for change in changes {
-                    let KvChange::Put { key, .. } = change else { continue };
-                    self.kv.insert((actor, space == KvSpace::Runner, key));
-                }
+                limits::apply(&mut self.kv, actor, space, changes);
+                self.actors.get_mut(&actor).expect("it was created").entries_bytes = limits::bytes_of(&self.kv, actor);
             }
             Change::PutActorName { .. } => {}
             Change::Database { actor, head, .. } => {
@@ -77,7 +76,12 @@ impl Disk {
             Change::DeleteRunnerConfig { pool, .. } => drop(self.runner_configs.remove(&pool)),
             Change::PutHeldBack { actor, held, .. } => drop(self.held_back.insert(actor, *held)),
             Change::DeleteHeldBack { actor, .. } => assert!(self.held_back.remove(&actor).is_some()),
-            Change::PutNamespace(record) => self.namespaces.push(record),
+            Change::ForgetActors { actors, .. } => actors.iter().for_each(|listed| drop(self.actors.remove(&listed.actor))),
+            Change::DeleteNamespace { namespace } => self.delete_namespace(namespace),
+            Change::PutNamespace(record) => {
+                self.namespaces.retain(|known| known.id != record.id);
+                self.namespaces.push(record);
+            }
             Change::PutDeployment(record) => {
                 self.deployments.insert(record.name.clone(), *record);
             }
@@ -160,7 +164,14 @@ impl World {
                 let deployments = self.disk.deployments.values().cloned().collect();
                 let runner_configs = self.disk.runner_configs.values().cloned().collect();
                 let runners = self.envoys.iter().map(|(key, id)| (*id, self.envoy_ref(key))).collect();
-                self.input(Input::Booted(Boot { namespaces, deployments, runner_configs, awake, runners }));
+                self.input(Input::Booted(Boot {
+                    namespaces,
+                    deployments,
+                    runner_configs,
+                    usage: self.disk.usage(),
+                    awake,
+                    runners,
+                }));
                 if !self.disk.deployments.is_empty() {
                     self.step("runner joined");
                     self.step("prepared");
@@ -274,7 +285,7 @@ impl World {
                 let line = format!("memory: {} actors, {} requests", self.core.actors_in_memory(), self.core.requests_in_flight());
                 self.say(&line);
             }
-            _ if self.pool_step(&words) || self.message_step(&words) => {}
+            _ if self.pool_step(&words) || self.message_step(&words) || self.limit_step(&words) => {}
             _ => panic!("the script says {line:?}, which means nothing"),
         }
     }
@@ -373,6 +384,11 @@ impl World {
                 let complete = rest.next().is_none();
                 self.input(Input::AlarmsLoaded { alarms, complete });
             }
+            Action::LoadNamespace { namespace, destroyed, limit } => {
+                let actors = self.disk.in_namespace(namespace, destroyed, limit);
+                self.input(Input::NamespaceLoaded { namespace, actors });
+            }
+            Action::Weigh { actor, changes, .. } => self.weigh(actor, changes),
             Action::Commit { commit, changes } => {
                 for change in &changes {
                     if let Change::CreateActor { record, .. } = change {
@@ -458,6 +474,7 @@ impl World {
                         format!("{} {}", if created { "created" } else { "found" }, self.name(record.id))
                     }
                     Ok(Answer::Namespace(record)) => format!("namespace {}", record.name),
+                    Ok(Answer::Quotas { record, in_use, deletion }) => limits::say_quotas(&record, &in_use, deletion),
                     Ok(Answer::Deployment { record, version }) => say_deployment(&record, version),
                     Ok(Answer::Component(info)) => format!("handles {:?}", info.handlers),
                     Ok(Answer::Moving { left }) => format!("moving {left}"),
@@ -493,12 +510,13 @@ impl World {
             ToRunner::Committed { actor, generation, commit } => {
                 format!("committed {commit}: {}@{generation}", self.name(actor))
             }
+            ToRunner::AskToSleep { actor, generation } => format!("asks {}@{generation} to sleep", self.name(actor)),
             ToRunner::Prepare { component } => format!("prepare {}", component_name(component)),
             ToRunner::AckEvents(Checkpoint { actor, generation, index }) => {
                 format!("events acked to {index}: {}@{generation}", self.name(actor))
             }
             ToRunner::Kv { result: Ok(KvAnswer::Written), call, .. } => format!("kv {call} written"),
-            ToRunner::Kv { result: Err(text), call, .. } => format!("kv {call}: {text}"),
+            ToRunner::Kv { result: Err(text), call, .. } => format!("kv {call}: {}", self.with_names(text)),
             ToRunner::Database { result: Ok(answer), .. } => match answer {
                 DatabaseAnswer::Committed { head_txid } => format!("db committed {head_txid}"),
                 DatabaseAnswer::Staging { txid } => format!("db staging {txid}"),
@@ -506,7 +524,9 @@ impl World {
                 DatabaseAnswer::Sealed { pages, size_pages } => format!("db sealed {} of {size_pages} pages", pages.len()),
                 other => format!("{other:?}"),
             },
-            ToRunner::Database { result: Err(error), .. } => format!("db {}.{}: {}", error.group, error.code, error.message),
+            ToRunner::Database { result: Err(error), .. } => {
+                format!("db {}.{}: {}", error.group, error.code, self.with_names(error.message))
+            }
             other => format!("{other:?}"),
         };
         self.say(&format!("{} <- {line}", self.runner_name(runner)));
@@ -514,11 +534,11 @@ impl World {
 
     fn say_refusal(&self, refusal: &Refusal) -> String {
         let (group, code) = refusal.code();
-        let mut text = refusal.to_string();
-        for (id, name) in &self.names {
-            text = text.replace(&id.to_string(), name);
-        }
-        format!("{group}.{code}: {text}")
+        format!("{group}.{code}: {}", self.with_names(refusal.to_string()))
+    }
+
+    fn with_names(&self, text: String) -> String {
+        self.names.iter().fold(text, |text, (id, name)| text.replace(&id.to_string(), name))
     }
 
     fn show(&mut self, key: &str) {

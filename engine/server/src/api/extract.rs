@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts, Path, Request};
 use engine_core::record::NamespaceRecord;
+use engine_core::refusal::Refusal;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, Uri};
@@ -105,7 +106,16 @@ fn number<T: std::str::FromStr>(name: &str, text: &str) -> Result<T, ApiError> {
 /// The namespace that the query names.
 pub fn namespace(engine: &Engine, query: &Query) -> Result<NamespaceRecord, ApiError> {
     let name = query.required("namespace")?;
-    engine.directory.namespace(name).ok_or_else(|| ApiError::namespace_not_found(name))
+    usable_namespace(engine, name)
+}
+
+/// One that is there, and is not being deleted.
+pub fn usable_namespace(engine: &Engine, name: &str) -> Result<NamespaceRecord, ApiError> {
+    match engine.directory.namespace(name) {
+        Some(record) if record.delete_ms.is_some() => Err(Refusal::NamespaceDeleting { namespace: record.name }.into()),
+        Some(record) => Ok(record),
+        None => Err(ApiError::namespace_not_found(name)),
+    }
 }
 
 /// What a request brings to show that it may.

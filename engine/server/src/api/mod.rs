@@ -6,8 +6,8 @@
 //! In reading order:
 //! - [`extract`]: reads queries and bodies, strictly.
 //! - [`views`]: records as JSON.
-//! - [`namespaces`], [`actors`], [`portable`], [`logs`], [`runners`], [`runner_configs`], [`deployments`], [`versions`], [`checks`],
-//!   [`backups`], [`about`], [`tracing`]: the routes.
+//! - [`namespaces`], [`tenants`], [`actors`], [`storage`], [`portable`], [`logs`], [`runners`], [`runner_configs`], [`deployments`],
+//!   [`versions`], [`checks`], [`backups`], [`about`], [`tracing`]: the routes.
 //! - [`pool_form`]: a pool's configuration as it is put and shown. [`settings`]: a deployment's, as they are put.
 //! - [`openapi`]: the document that describes all of this; [`schemas`]: values whose types are not the API's.
 //! - [`cors`]: what browsers are told.
@@ -28,6 +28,8 @@ pub mod runner_configs;
 pub mod runners;
 pub mod schemas;
 pub mod settings;
+pub mod storage;
+pub mod tenants;
 pub mod tracing;
 pub mod versions;
 pub mod views;
@@ -48,6 +50,8 @@ use crate::metrics;
 pub fn router(engine: Arc<Engine>) -> Router {
     let api = OpenApiRouter::with_openapi(openapi::frame())
         .routes(routes!(namespaces::list, namespaces::create))
+        .routes(routes!(tenants::quotas, tenants::set_quotas))
+        .routes(routes!(tenants::delete))
         .routes(routes!(actors::list, actors::create, actors::get_or_create))
         .routes(routes!(actors::names))
         .routes(routes!(actors::destroy))
@@ -56,6 +60,7 @@ pub fn router(engine: Arc<Engine>) -> Router {
         .routes(routes!(actors::sleep))
         .routes(routes!(actors::reschedule))
         .routes(routes!(actors::kv_entry))
+        .routes(routes!(storage::of_actor))
         .routes(routes!(logs::logs))
         .routes(routes!(runners::envoys))
         .routes(routes!(runners::runners))

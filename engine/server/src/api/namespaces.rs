@@ -99,7 +99,7 @@ pub async fn create(State(engine): State<Arc<Engine>>, token: Token, request: Re
     let Create { name, display_name } = extract::json(request).await?;
     token.check(&engine)?;
     match engine.call(Operation::CreateNamespace { random: random::bytes(), name, display_name }).await? {
-        Answer::Namespace(namespace) => Ok(Json(Created { namespace: namespace.into() })),
+        Answer::Namespace(namespace) => Ok(Json(Created { namespace: (*namespace).into() })),
         other => Err(unexpected(&other)),
     }
 }

@@ -28,7 +28,7 @@ pub struct SettingsBody {
     secrets: Option<BTreeMap<String, Option<String>>>,
     /// The whole list.
     outbound: Option<Vec<String>>,
-    /// `cpu_ms`, `memory_bytes`, `message_bytes`, `mailbox`, `sockets`, `action_ms`
+    /// `cpu_ms`, `memory_bytes`, `message_bytes`, `mailbox`, `sockets`, `action_ms`, `storage_bytes`, `awake`
     limits: Option<BTreeMap<String, Option<u64>>>,
 }
 
@@ -151,7 +151,7 @@ mod tests {
             (json!({ "outbound": ["http://a"] }), "leave out http:// and paths"),
             (
                 json!({ "limits": { "cpu": 1 } }),
-                "there is no limit \"cpu\"; known are cpu_ms, memory_bytes, message_bytes, mailbox, sockets, action_ms",
+                "there is no limit \"cpu\"; known are cpu_ms, memory_bytes, message_bytes, mailbox, sockets, action_ms, storage_bytes, awake",
             ),
             (json!({ "limits": { "cpu_ms": "1" } }), "cpu_ms must be a whole number, or null for the runner's own, and a text"),
             (json!({ "limits": { "cpu_ms": 1.5 } }), "another number is given"),

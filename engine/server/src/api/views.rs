@@ -203,16 +203,21 @@ struct Limits {
     sockets: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     action_ms: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    storage_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    awake: Option<u32>,
 }
 
 impl Granted {
     pub fn of(settings: &Settings) -> Granted {
-        let ActorLimits { cpu_ms, memory_bytes, message_bytes, mailbox, sockets, action_ms } = settings.limits;
+        let ActorLimits { cpu_ms, memory_bytes, message_bytes, mailbox, sockets, action_ms, storage_bytes, awake } =
+            settings.limits;
         Granted {
             config: settings.config.clone(),
             secrets: settings.secrets.keys().cloned().collect(),
             outbound: settings.outbound.clone(),
-            limits: Limits { cpu_ms, memory_bytes, message_bytes, mailbox, sockets, action_ms },
+            limits: Limits { cpu_ms, memory_bytes, message_bytes, mailbox, sockets, action_ms, storage_bytes, awake },
         }
     }
 }

@@ -179,6 +179,11 @@ async fn get(args: OneArgs) -> Outcome {
         print::line(&actor.to_string());
         return Ok(());
     }
+    // Of one that was destroyed nothing is stored.
+    let stored = match actor["destroy_ts"].is_null() {
+        true => client.json(client.request(Method::GET, &["actors", &args.actor, "storage"], &[])).await?,
+        false => Value::Null,
+    };
     let mut rows = vec![vec!["status".to_string(), status(actor).to_string()]];
     for (name, value) in actor.as_object().into_iter().flatten() {
         let shown = match value {
@@ -188,6 +193,9 @@ async fn get(args: OneArgs) -> Outcome {
             other => other.to_string(),
         };
         rows.push(vec![name.clone(), shown]);
+    }
+    if let Some(bytes) = stored["total_bytes"].as_u64() {
+        rows.push(vec!["stored_bytes".to_string(), bytes.to_string()]);
     }
     print::table(&["FIELD", "VALUE"], &rows);
     Ok(())

@@ -41,24 +41,20 @@ impl Client {
 
     /// A request in the namespace; each part of the path is one segment, whatever is in it.
     pub fn request(&self, method: Method, path: &[&str], query: &[(&str, &str)]) -> RequestBuilder {
+        let query: Vec<(&str, &str)> = [("namespace", self.namespace.as_str())].iter().chain(query).copied().collect();
+        self.request_anywhere(method, path, &query)
+    }
+
+    /// The same for what belongs to no namespace.
+    pub fn request_anywhere(&self, method: Method, path: &[&str], query: &[(&str, &str)]) -> RequestBuilder {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
         }
-        url.query_pairs_mut().append_pair("namespace", &self.namespace).extend_pairs(query);
-        self.with_token(self.http.request(method, url))
-    }
-
-    /// A request about the engine as a whole.
-    pub fn request_outside(&self, method: Method, path: &[&str]) -> RequestBuilder {
-        let mut url = self.base.clone();
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
         }
-        self.with_token(self.http.request(method, url))
-    }
-
-    fn with_token(&self, request: RequestBuilder) -> RequestBuilder {
+        let request = self.http.request(method, url);
         match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,

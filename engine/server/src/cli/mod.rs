@@ -6,7 +6,8 @@
 //! In reading order:
 //! - [`start`]: runs the engine until it is told to stop. [`configured`]: says how it would.
 //! - [`runner`]: runs actors for an engine elsewhere. [`process`]: what both are as processes.
-//! - [`deploy`], [`check`], [`deployments`], [`actors`], [`logs`]: what can be done. [`settings`]: what a deployment gives its actors.
+//! - [`deploy`], [`check`], [`deployments`], [`actors`], [`namespaces`], [`logs`]: what can be done. [`settings`]: what a deployment
+//!   gives its actors.
 //! - [`tracing`]: which log lines an engine writes. [`backup`]: copies of the data directory. [`doctor`]: what is wrong with it.
 //! - [`new`]: writes a project; talks to nobody. [`dev`]: builds and deploys it whenever it changes.
 //! - [`client`]: the way to the engine. [`print`]: tables, moments, lines.
@@ -21,6 +22,7 @@ mod deployments;
 mod dev;
 mod doctor;
 mod logs;
+mod namespaces;
 mod new;
 mod print;
 mod process;
@@ -137,6 +139,9 @@ enum Command {
     /// List, look at or destroy actors
     #[command(subcommand)]
     Actors(actors::ActorsCommand),
+    /// List or make namespaces, say what one may have
+    #[command(subcommand)]
+    Namespaces(namespaces::NamespacesCommand),
     /// Show what an actor has logged of late
     Logs(logs::LogsArgs),
     /// Which log lines the engine writes and which requests it traces
@@ -221,6 +226,7 @@ pub fn main() -> ExitCode {
         Command::Pin(args) => talk(deployments::pin(args)),
         Command::Unpin(args) => talk(deployments::unpin(args)),
         Command::Actors(command) => talk(actors::run(command)),
+        Command::Namespaces(command) => talk(namespaces::run(command)),
         Command::Logs(args) => talk(logs::run(args)),
         Command::Tracing(command) => talk(tracing::run(command)),
     };

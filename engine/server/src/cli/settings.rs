@@ -32,7 +32,8 @@ pub struct SettingsArgs {
     #[arg(long, conflicts_with = "allow_host")]
     allow_no_host: bool,
 
-    /// A limit of each actor: cpu-ms, action-ms, memory, message (64KiB, 32MiB), mailbox, sockets; `none` for the runner's own
+    /// A limit of each actor: cpu-ms, action-ms, memory, message (64KiB, 32MiB), mailbox, sockets, storage (1GiB); of all of them
+    /// together: awake; `none` for the runner's own
     #[arg(long, value_name = "NAME=VALUE")]
     limit: Vec<String>,
 }
@@ -62,7 +63,7 @@ impl SettingsArgs {
         for text in &self.limit {
             let wrong = || {
                 format!(
-                    "--limit {text:?} is none; cpu-ms=100, action-ms=5000, memory=64MiB, message=1MiB, mailbox=100, sockets=10 are examples"
+                    "--limit {text:?} is none; cpu-ms=100, action-ms=5000, memory=64MiB, message=1MiB, mailbox=100, sockets=10, storage=1GiB, awake=500 are examples"
                 )
             };
             let (name, value) = text.split_once('=').ok_or_else(wrong)?;
@@ -71,7 +72,8 @@ impl SettingsArgs {
                 "action-ms" => "action_ms",
                 "memory" => "memory_bytes",
                 "message" => "message_bytes",
-                "mailbox" | "sockets" => name,
+                "storage" => "storage_bytes",
+                "mailbox" | "sockets" | "awake" => name,
                 _ => return Err(wrong()),
             };
             let value = match value {
@@ -100,7 +102,7 @@ fn read(file: &str) -> Result<String, String> {
     Ok(text.strip_suffix('\r').unwrap_or(text).to_string())
 }
 
-fn bytes(text: &str) -> Option<u64> {
+pub fn bytes(text: &str) -> Option<u64> {
     let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("", 1)];
     let (number, unit) = units.iter().find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit)))?;
     number.parse::<u64>().ok()?.checked_mul(unit)

@@ -113,6 +113,7 @@ pub const KEYS: &[Key] = &[
     key("storage.reserve_mib", COUNT, "256"),
     key("backup.dir", Kind::Text, "none: no backups"),
     key("backup.mib_per_second", COUNT, "0: as fast as the disks are"),
+    key("actors.storage_mib", Kind::Whole { min: 1, max: 1 << 30 }, "as much as there is"),
     key("logs.format", Kind::Text, "text"),
     key("actor_logs.actor_kib", Kind::Whole { min: 64, max: 65_536 }, "1024"),
     key("actor_logs.total_mib", Kind::Whole { min: 64, max: 1_048_576 }, "1024"),

@@ -330,6 +330,7 @@ fn core(said: &All, datacenter_label: u16) -> engine_core::Config {
         retry_doublings_max: said.whole("pegboard.reschedule_backoff_max_exponent").unwrap_or(default.retry_doublings_max),
         runner_lost_ms: said.whole("pegboard.envoy_lost_threshold").unwrap_or(default.runner_lost_ms),
         retry_reset_ms: said.whole("pegboard.retry_reset_duration").unwrap_or(default.retry_reset_ms),
+        actor_storage_bytes_max: said.whole("actors.storage_mib").map(|mib: u64| mib * MIB as u64),
         ..default
     }
 }

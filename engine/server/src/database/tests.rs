@@ -11,7 +11,7 @@ use engine_core::Input;
 use engine_core::action::Answer;
 use engine_core::input::{Create, DatabaseChanges, Operation, RequestKind, Target};
 use engine_core::record::{Change, CrashPolicy, DatabaseHead, PoolKind, Rate, RunnerConfigRecord};
-use engine_store::{Memory, Persist, Rocks, State, Store};
+use engine_store::{Memory, Persist, Rocks, State, Store, group};
 use protocol::database::{
     DatabaseAnswer, DatabaseError, DatabaseQuestion, Executed, Fence, PAGE_BYTES, Page, Rows, SqlValue, Statement,
 };
@@ -168,6 +168,7 @@ impl World {
         let shrunk = size_pages < head.size_pages;
         let head = DatabaseHead { txid: head.txid + 1, size_pages };
         let batch = State::batch(&[Change::Database { actor, head, pages, shrunk }]);
+        let batch = group::alone(&*self.store, batch).expect("a read");
         self.store.commit(&batch, Persist::Written).expect("a commit");
     }
 

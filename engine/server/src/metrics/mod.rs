@@ -13,11 +13,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{self, MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::Response;
 use engine_core::Input;
-use engine_store::Figures;
+use engine_core::record::NamespaceRecord;
+use engine_store::{Figures, State};
 use http::Method;
 use protocol::histogram::{Counted, Histogram};
 use tokio::sync::oneshot;
@@ -28,6 +29,8 @@ use crate::metrics::page::{Kind, Page};
 
 /// The driver is busy for longer only if something is wrong; then the rest is told without it.
 const DRIVER_ANSWERS_MS_MAX: u64 = 1_000;
+/// Namespaces whose figures are on a page.
+const NAMESPACES_SHOWN_MAX: usize = 100;
 
 #[derive(Default)]
 pub struct Metrics {
@@ -128,7 +131,7 @@ impl Metrics {
 }
 
 /// A layer over the API's router.
-pub async fn count(State(engine): State<std::sync::Arc<Engine>>, request: Request, next: Next) -> Response {
+pub async fn count(extract::State(engine): extract::State<std::sync::Arc<Engine>>, request: Request, next: Next) -> Response {
     let began = Instant::now();
     let (path, method) = (request.extensions().get::<MatchedPath>().cloned(), request.method().clone());
     let response = next.run(request).await;
@@ -198,6 +201,7 @@ async fn of_engine(page: &mut Page, engine: &Engine) {
     if let Some(figures) = metrics.own_runner.get() {
         own_runner(page, &figures());
     }
+    namespaces(page, engine).await;
     let (kept, dropped) = engine.logs.figures();
     page.gauge("rivet_actor_log_bytes", "What the lines that actors have logged take, within their bounds.", kept);
     page.counter("rivet_actor_log_lines_dropped_total", "Lines that came faster than the disk takes them.", dropped);
@@ -241,6 +245,24 @@ fn driver(page: &mut Page, figures: &DriverFigures) {
         "How long a write that is synced took, or a sync alone.",
         writer.sync_durations,
     );
+}
+
+/// Of the first namespaces, so that a page stays short whatever there is.
+async fn namespaces(page: &mut Page, engine: &Engine) {
+    let namespaces: Vec<_> = engine.directory.namespaces().into_iter().take(NAMESPACES_SHOWN_MAX).collect();
+    let ids: Vec<_> = namespaces.iter().map(|namespace| namespace.id).collect();
+    let read = move |state: &State| ids.into_iter().map(|id| state.usage(id)).collect::<Result<Vec<_>, _>>();
+    // Too much is being read just now: the rest is told without it.
+    let Ok(usage) = engine.readers.read("what is stored could not be read", read).await else { return };
+    let label = |namespace: &NamespaceRecord| vec![("namespace", namespace.name.clone())];
+    page.family("rivet_namespace_actors", Kind::Gauge, "Actors that were created and not destroyed.");
+    for (namespace, usage) in namespaces.iter().zip(&usage) {
+        page.row(label(namespace), usage.actors);
+    }
+    page.family("rivet_namespace_stored_bytes", Kind::Gauge, "What these have stored: keys and values, and their databases.");
+    for (namespace, usage) in namespaces.iter().zip(&usage) {
+        page.row(label(namespace), usage.bytes);
+    }
 }
 
 fn own_runner(page: &mut Page, figures: &RunnerFigures) {

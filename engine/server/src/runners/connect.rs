@@ -26,6 +26,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::api::extract::usable_namespace;
 use crate::body::Body;
 use crate::engine::Engine;
 use crate::error::ApiError;
@@ -300,7 +301,7 @@ async fn make_pool(engine: &Engine, namespace: &NamespaceRecord, pool: &str) -> 
 }
 
 fn namespace_of(engine: &Engine, name: &str) -> Result<NamespaceRecord, ApiError> {
-    engine.directory.namespace(name).ok_or_else(|| ApiError::namespace_not_found(name))
+    usable_namespace(engine, name)
 }
 
 pub(super) fn invalid(reason: impl Into<String>) -> ApiError {

@@ -56,6 +56,7 @@ pub fn say(message: ToRunner, stamp: Option<Stamp>, now_ms: u64) -> Option<ToEnv
         ToRunner::Database { call, result, .. } => database_response(Call::of(call)?, result),
         // Of runners of components.
         ToRunner::Alarm { .. }
+        | ToRunner::AskToSleep { .. }
         | ToRunner::Committed { .. }
         | ToRunner::CallAnswer { .. }
         | ToRunner::Prepare { .. }

@@ -26,6 +26,7 @@ wire_enum! {
         12 Committed { actor, generation, commit },
         13 CallAnswer { actor, generation, call, result },
         14 Prepare { component },
+        15 AskToSleep { actor, generation },
     }
     // The engine acknowledges the events of others only, and a component goes in pieces.
     never { AckEvents(_), Component { .. } }
@@ -52,6 +53,7 @@ wire_enum! {
         16 GetComponent { component },
         17 Prepared { component, result },
         18 Log { actor, lines },
+        19 AskStorage { actor, generation, call, changes, own, size_pages },
     }
     // A broken connection ends its actors, so no command is ever said again; its writes are commits.
     never { Names(_), AckCommands(_), KvWrite { .. } }
@@ -62,7 +64,7 @@ wire_enum! { Command { 0 Start(start), 1 Stop(reason) } }
 wire_struct! { Start { name, key, create_ms, input, reason, component, alarm_ms, hibernating } }
 wire_struct! { Deployed { component, version, migrate_from, namespace, settings } }
 wire_struct! { Settings { config, secrets, outbound, limits } }
-wire_struct! { ActorLimits { cpu_ms, memory_bytes, message_bytes, mailbox, sockets, action_ms } }
+wire_struct! { ActorLimits { cpu_ms, memory_bytes, message_bytes, mailbox, sockets, action_ms, storage_bytes, awake } }
 wire_enum! { StartReason { 0 Created, 1 Woken, 2 Restarted, 3 Upgraded } }
 wire_enum! { StopReason { 0 Sleep, 1 Stop, 2 Destroy, 3 GoingAway, 4 Lost } }
 wire_enum! {
@@ -89,6 +91,7 @@ wire_enum! {
         9 NoRoom,
         10 Stopped,
         11 Internal,
+        12 StorageFull,
     }
 }
 

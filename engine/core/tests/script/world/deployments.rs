@@ -51,7 +51,10 @@ fn read(how: &[&str]) -> (SettingsPatch, Option<Share>) {
             None => canary = Some(value.parse().expect("a share")),
             Some(("config", name)) => drop(settings.config.insert(name.into(), Some(value.into()))),
             Some(("secrets", name)) => drop(settings.secrets.insert(name.into(), Some(value.into()))),
-            Some((_, "cpu_ms")) => drop(settings.limits.insert(LimitName::CpuMs, Some(value.parse().expect("a number")))),
+            Some(("limits", name)) => {
+                let limit = LimitName::ALL.into_iter().find(|limit| limit.to_string() == name).expect("a limit");
+                settings.limits.insert(limit, Some(value.parse().expect("a number")));
+            }
             _ => panic!("a deploy does not know {word:?}"),
         }
     }

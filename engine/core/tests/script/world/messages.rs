@@ -50,7 +50,7 @@ impl World {
             ["entries", actor] => {
                 let id = self.actor(actor);
                 let of = |own| {
-                    let keys = self.disk.kv.iter().filter(|(of, runners, _)| *of == id && *runners == own);
+                    let keys = self.disk.kv.keys().filter(|(of, runners, _)| *of == id && *runners == own);
                     keys.map(|(_, _, key)| String::from_utf8_lossy(key).into_owned()).collect::<Vec<_>>().join(" ")
                 };
                 let line = format!("{actor}: [{}], its runner: [{}]", of(false), of(true));

@@ -1,0 +1,258 @@
+//! How many actors of a deployment, and of a namespace, may be awake at one time.
+//!
+//! One that wants to start when there are as many already waits for a place; meanwhile the actor that was used least lately, of those
+//! that have nothing to do, is asked to sleep. A runner of components knows better than the core what its guests do, so it is asked
+//! ([`ToRunner::AskToSleep`]) and the next one is looked for if nothing comes of it; others are told. Whoever finds no place in
+//! [`WAIT_MS`] is refused, and goes on sleeping.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use protocol::id::{ActorId, NamespaceId};
+use protocol::message::{StopReason, ToRunner};
+
+use crate::action::Action;
+use crate::core::{ActorThen, Core};
+use crate::input::{CallId, RequestKind};
+use crate::life::Life;
+use crate::record::{ActorError, ActorRecord, After, Change, CrashPolicy};
+use crate::refusal::Refusal;
+
+/// How long one waits for a place. As the engine's own runner does for a place in memory.
+pub const WAIT_MS: u64 = 2_000;
+/// How often who waits has others asked to sleep.
+const LOOK_MS: u64 = 50;
+/// How long one that was asked has to say that it goes, before somebody else is asked instead.
+const LEAVE_MS: u64 = 250;
+
+/// Those that share a limit.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Circle {
+    Deployment(NamespaceId, String),
+    Namespace(NamespaceId),
+}
+
+/// Who is awake, and who waits for a place.
+#[derive(Default)]
+pub(crate) struct Awake {
+    /// On a runner, or called for; by namespace and name.
+    actors: BTreeMap<NamespaceId, BTreeMap<String, BTreeSet<ActorId>>>,
+    crowds: BTreeMap<Circle, Crowd>,
+}
+
+#[derive(Default)]
+struct Crowd {
+    /// By the moment from which they wait.
+    waiting: BTreeSet<(u64, ActorId)>,
+    look_ms: u64,
+}
+
+impl Awake {
+    pub fn enter(&mut self, record: &ActorRecord) {
+        self.actors.entry(record.namespace).or_default().entry(record.name.clone()).or_default().insert(record.id);
+    }
+
+    pub fn leave(&mut self, record: &ActorRecord) {
+        let Some(names) = self.actors.get_mut(&record.namespace) else { return };
+        let Some(ids) = names.get_mut(&record.name) else { return };
+        ids.remove(&record.id);
+        if ids.is_empty() {
+            names.remove(&record.name);
+        }
+        if names.is_empty() {
+            self.actors.remove(&record.namespace);
+        }
+    }
+
+    pub fn count(&self, circle: &Circle) -> u64 {
+        let count = match circle {
+            Circle::Deployment(namespace, name) => {
+                self.actors.get(namespace).and_then(|names| names.get(name)).map_or(0, BTreeSet::len)
+            }
+            Circle::Namespace(namespace) => self.actors.get(namespace).map_or(0, |names| names.values().map(BTreeSet::len).sum()),
+        };
+        count as u64
+    }
+
+    pub fn ids(&self) -> impl Iterator<Item = ActorId> {
+        self.actors.values().flat_map(BTreeMap::values).flatten().copied()
+    }
+
+    fn members(&self, circle: &Circle) -> Vec<ActorId> {
+        match circle {
+            Circle::Deployment(namespace, name) => {
+                self.actors.get(namespace).and_then(|names| names.get(name)).into_iter().flatten().copied().collect()
+            }
+            Circle::Namespace(namespace) => {
+                self.actors.get(namespace).into_iter().flat_map(BTreeMap::values).flatten().copied().collect()
+            }
+        }
+    }
+
+    pub fn waiting(&self) -> impl Iterator<Item = ActorId> {
+        self.crowds.values().flat_map(|crowd| &crowd.waiting).map(|(_, id)| *id)
+    }
+
+    pub fn next_ms(&self) -> Option<u64> {
+        self.crowds.values().map(|crowd| crowd.look_ms).min()
+    }
+
+    pub fn forget(&mut self, id: ActorId) {
+        self.crowds.retain(|_, crowd| {
+            crowd.waiting.retain(|(_, waiting)| *waiting != id);
+            !crowd.waiting.is_empty()
+        });
+    }
+}
+
+impl Core {
+    /// The limit that one more awake actor like this would break.
+    pub(crate) fn crowded(&self, record: &ActorRecord) -> Option<Circle> {
+        let circles = [Circle::Deployment(record.namespace, record.name.clone()), Circle::Namespace(record.namespace)];
+        circles.into_iter().find(|circle| self.awake_limit(circle).is_some_and(|limit| self.awake.count(circle) >= limit))
+    }
+
+    /// Of a deployment the live version says it, so that a canary does not have a limit of its own.
+    fn awake_limit(&self, circle: &Circle) -> Option<u64> {
+        match circle {
+            Circle::Deployment(namespace, name) => {
+                let deployment = self.deployment(*namespace, name)?;
+                deployment.live_version().settings.limits.awake.map(u64::from)
+            }
+            Circle::Namespace(namespace) => self.quotas(*namespace).awake_actors,
+        }
+    }
+
+    /// It wants to start and there are enough: it waits for its turn. `changes` led to this.
+    pub(crate) fn wait_for_place(&mut self, id: ActorId, circle: Circle, mut changes: Vec<Change>, created_by: Option<CallId>) {
+        let now_ms = self.now_ms;
+        self.awake.forget(id);
+        let Some(actor) = self.actors.get_mut(&id) else { return };
+        let since_ms = match actor.life {
+            Life::Crowded { since_ms } => since_ms,
+            _ => now_ms,
+        };
+        actor.life = Life::Crowded { since_ms };
+        actor.record.pending_ms.get_or_insert(now_ms);
+        actor.record.sleep_ms.get_or_insert(now_ms);
+        actor.record.error = Some(ActorError::NoCapacity);
+        changes.push(Change::PutActor(Box::new(actor.record.clone())));
+        self.moves.settled(id);
+        self.awake.crowds.entry(circle).or_default().waiting.insert((since_ms, id));
+        self.set_timer(id, Some(since_ms + WAIT_MS));
+        self.commit_actor(id, changes, ActorThen::Created { by: created_by });
+    }
+
+    /// It has waited long enough.
+    pub(crate) fn no_place(&mut self, id: ActorId) {
+        let Some(actor) = self.actors.get(&id) else { return };
+        let circle = self.crowded(&actor.record);
+        let Some(circle) = circle else { return self.place(id, Vec::new(), None) };
+        let limit = self.awake_limit(&circle).unwrap_or_default();
+        let (restarts, name) = (actor.record.crash_policy == CrashPolicy::Restart, actor.record.name.clone());
+        let namespace = self.namespace_names.get(&actor.record.namespace).cloned().unwrap_or_default();
+        let whose = match circle {
+            Circle::Deployment(..) => format!(
+                "the deployment {name:?} may have {limit} actors awake at one time (rivet-engine configure {name} --limit awake=...)"
+            ),
+            Circle::Namespace(_) => format!(
+                "the namespace {namespace:?} may have {limit} actors awake at one time (rivet-engine namespaces quotas {namespace})"
+            ),
+        };
+        self.awake.forget(id);
+        self.alarm_wakes.remove(&id);
+        for request in self.nobody_waits(id) {
+            self.refuse(request, Refusal::AwakeLimit { actor: id, whose: whose.clone(), waited_ms: WAIT_MS });
+        }
+        let mut changes = Vec::new();
+        self.put_due_alarm_off(id, &mut changes);
+        let due_ms = self.now_ms + self.config.pause_ms(1);
+        let Some(actor) = self.actors.get_mut(&id) else { return };
+        if !restarts {
+            return self.fall_asleep(id, changes, None);
+        }
+        // It is to run whether somebody waits for it or not.
+        actor.life = Life::Pausing;
+        actor.record.pending_ms = None;
+        actor.record.reschedule_ms = Some(due_ms);
+        changes.push(Change::PutActor(Box::new(actor.record.clone())));
+        self.set_timer(id, Some(due_ms));
+        self.commit_actor(id, changes, ActorThen::Nothing);
+    }
+
+    /// Gives places that have become free to those that wait, the longest first, and has others asked for theirs.
+    pub(crate) fn give_places(&mut self) {
+        if self.awake.crowds.is_empty() {
+            return;
+        }
+        let circles: Vec<Circle> = self.awake.crowds.keys().cloned().collect();
+        for circle in circles {
+            let mut free = self.awake_limit(&circle).unwrap_or(u64::MAX).saturating_sub(self.awake.count(&circle));
+            while free > 0
+                && let Some(crowd) = self.awake.crowds.get_mut(&circle)
+                && let Some((_, id)) = crowd.waiting.pop_first()
+            {
+                free -= 1;
+                self.place(id, Vec::new(), None);
+            }
+        }
+        self.awake.crowds.retain(|_, crowd| !crowd.waiting.is_empty());
+        let circles: Vec<Circle> = self.awake.crowds.keys().cloned().collect();
+        for circle in circles {
+            self.ask_for_places(&circle);
+        }
+    }
+
+    fn ask_for_places(&mut self, circle: &Circle) {
+        let now_ms = self.now_ms;
+        let Some(crowd) = self.awake.crowds.get_mut(circle) else { return };
+        if crowd.waiting.is_empty() || now_ms < crowd.look_ms {
+            return;
+        }
+        crowd.look_ms = now_ms + LOOK_MS;
+        let wanted = crowd.waiting.len();
+        let (mut leaving, mut idle) = (0, Vec::new());
+        for id in self.awake.members(circle) {
+            let Some(actor) = self.actors.get(&id) else { continue };
+            let is_asked = actor.asked_ms.is_some_and(|asked_ms| now_ms < asked_ms + LEAVE_MS);
+            match actor.life {
+                Life::Stopping { after: After::Sleep | After::Destroy, .. } => leaving += 1,
+                Life::Running { .. } if is_asked => leaving += 1,
+                Life::Running { .. } if self.has_nothing_to_do(id) => idle.push((actor.asked_ms, actor.used_ms, id)),
+                _ => {}
+            }
+        }
+        // Those that were asked and are still here come last.
+        idle.sort_unstable();
+        for (_, _, id) in idle.into_iter().take(wanted.saturating_sub(leaving)) {
+            self.ask_to_sleep(id);
+        }
+    }
+
+    fn has_nothing_to_do(&self, id: ActorId) -> bool {
+        let Some(actor) = self.actors.get(&id) else { return false };
+        let holds =
+            |request| self.requests.get(request).is_some_and(|entry| entry.wish.kind == RequestKind::Http || !entry.can_hibernate);
+        actor.waiting.is_empty() && actor.calling.is_none() && !actor.dispatched.iter().any(holds)
+    }
+
+    fn ask_to_sleep(&mut self, id: ActorId) {
+        let now_ms = self.now_ms;
+        let Some(actor) = self.actors.get_mut(&id) else { return };
+        let Life::Running { on } = actor.life else { return };
+        actor.asked_ms = Some(now_ms);
+        let generation = actor.record.generation;
+        match self.rings(on) {
+            true => self.act(Action::ToRunner { runner: on, message: ToRunner::AskToSleep { actor: id, generation } }),
+            false => self.stop(id, StopReason::Sleep, After::Sleep),
+        }
+    }
+
+    /// Something happens to it.
+    pub(crate) fn used(&mut self, id: ActorId) {
+        let now_ms = self.now_ms;
+        if let Some(actor) = self.actors.get_mut(&id) {
+            actor.used_ms = now_ms;
+            actor.asked_ms = None;
+        }
+    }
+}
