@@ -33,6 +33,8 @@ pub struct Engine {
     folder: TempDir,
     /// Flags of `start` beside those that every engine gets.
     flags: Vec<String>,
+    /// `RUST_LOG`, if it is not what it is by default.
+    log_level: Option<&'static str>,
     /// How often it was started.
     starts: u32,
     process: Option<Process>,
@@ -72,12 +74,19 @@ impl Engine {
         engine
     }
 
+    /// It writes down everything that it can.
+    pub async fn start_tracing(flags: &[&str]) -> Engine {
+        let mut engine = Engine { log_level: Some("trace"), ..Engine::new(flags) };
+        engine.restart().await;
+        engine
+    }
+
     fn new(flags: &[&str]) -> Engine {
         // No proxy: what the environment names is for other hosts.
         let http = reqwest::Client::builder().no_proxy().timeout(ANSWER_WITHIN).build().expect("a client without TLS");
         let folder = TempDir::new().expect("a folder for the data");
         let flags = flags.iter().map(|flag| flag.to_string()).collect();
-        Engine { folder, flags, starts: 0, process: None, runner: None, url: String::new(), http }
+        Engine { folder, flags, log_level: None, starts: 0, process: None, runner: None, url: String::new(), http }
     }
 
     /// Starts it on the same data, on another port.
@@ -117,6 +126,7 @@ impl Engine {
         self.starts += 1;
         let mut command = command();
         command.args(["start", "--port", port, "--data-dir"]).arg(self.data_dir()).args(&self.flags);
+        command.envs(self.log_level.map(|level| ("RUST_LOG", level)));
         self.process = Some(Process::start("the engine", command, self.folder.path(), &self.starts.to_string()));
     }
 
@@ -155,6 +165,11 @@ impl Engine {
     /// Where it listens: `http://127.0.0.1:PORT`.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// What it has written to standard error since it was started.
+    pub fn log(&self) -> String {
+        self.process.as_ref().expect("the engine runs").log()
     }
 
     pub fn data_dir(&self) -> PathBuf {

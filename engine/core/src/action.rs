@@ -6,7 +6,7 @@ use protocol::id::{ActorId, Generation, NamespaceId, RequestId, RunnerId};
 use protocol::message::{Checkpoint, Start, ToRunner};
 
 use crate::input::{CallId, CommitId, KeyRef};
-use crate::record::{ActorRecord, Change, DeploymentRecord, NamespaceRecord, PoolError};
+use crate::record::{ActorRecord, Change, DeploymentRecord, NamespaceRecord, PoolError, TokenRecord};
 use crate::refusal::Refusal;
 
 #[derive(Debug)]
@@ -129,6 +129,7 @@ pub enum Answer {
         version: u32,
     },
     Component(Box<ComponentInfo>),
+    Token(Box<TokenRecord>),
     /// Actors that are still on their way to another version.
     Moving {
         left: usize,

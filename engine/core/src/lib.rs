@@ -19,6 +19,7 @@
 //! - [`requests`]: how a request finds its actor and waits for it.
 //! - [`actor_calls`]: requests that an actor makes, and waits for.
 //! - [`api`]: what the API may ask for.
+//! - [`tokens`]: who may ask. [`audit`]: who asked for what.
 //! - [`memory`]: how an actor comes into memory and leaves it.
 //! - [`life`], [`start`], [`words`]: the life of one actor; how it starts; what its runner says.
 //! - [`sockets`]: clients' sockets that outlive a generation of their actor.
@@ -35,6 +36,7 @@ pub mod action;
 mod actor_calls;
 mod alarms;
 mod api;
+pub mod audit;
 mod check;
 pub mod core;
 mod database;
@@ -52,6 +54,7 @@ mod runners;
 pub mod settings;
 mod sockets;
 mod start;
+pub mod tokens;
 mod words;
 
 pub use action::Action;

@@ -504,6 +504,11 @@ impl Core {
         if let Some(on) = on {
             self.leave(id, on);
         }
+        let calls: Vec<CallId> =
+            self.actors.get(&id).map(|actor| actor.calls.iter().map(|call| call.call).collect()).unwrap_or_default();
+        for call in calls {
+            changes.extend(self.audited(call, None));
+        }
         self.commit_actor(id, changes, ActorThen::Destroyed);
     }
 

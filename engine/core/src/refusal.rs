@@ -9,6 +9,8 @@ use protocol::id::ActorId;
 use protocol::limits::{ACTOR_INPUT_BYTES_MAX, ACTOR_KEY_BYTES_MAX, ACTOR_NAME_BYTES_MAX, REQUESTS_PER_ACTOR_MAX};
 use protocol::message::{Failure, FailureKind};
 
+use crate::tokens::TOKENS_MAX;
+
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Refusal {
     NamespaceNotFound {
@@ -94,6 +96,13 @@ pub enum Refusal {
     /// No runner here can run components.
     NoComponentRunner,
     Component(ComponentRefusal),
+    TokenNotFound,
+    TokenInvalid {
+        reason: String,
+    },
+    TooManyTokens,
+    /// Whoever asks may see another namespace only.
+    NotYours,
     ShuttingDown,
 }
 
@@ -148,6 +157,10 @@ impl Refusal {
                     Internal => ("core", "internal_error"),
                 }
             }
+            Refusal::TokenNotFound => ("token", "not_found"),
+            Refusal::TokenInvalid { .. } => ("token", "invalid"),
+            Refusal::TooManyTokens => ("token", "too_many"),
+            Refusal::NotYours => ("api", "forbidden"),
             Refusal::ShuttingDown => ("guard", "service_unavailable"),
         }
     }
@@ -209,8 +222,15 @@ impl fmt::Display for Refusal {
                 "no runner that runs components is connected; start one with `rivet-engine runner`, or the engine with its own",
             ),
             Refusal::NoCanary { name } => write!(f, "no version of {name:?} is a canary; deploy one with canary=5%"),
-            Refusal::CanaryRefused { reason } | Refusal::SettingsInvalid { reason } => f.write_str(reason),
+            Refusal::CanaryRefused { reason } | Refusal::SettingsInvalid { reason } | Refusal::TokenInvalid { reason } => {
+                f.write_str(reason)
+            }
             Refusal::Component(refusal) => f.write_str(&refusal.message),
+            Refusal::TokenNotFound => f.write_str("there is no such token; GET /tokens lists those that there are"),
+            Refusal::TooManyTokens => {
+                write!(f, "there are {TOKENS_MAX} tokens, and no more there may be; revoke those that nobody uses")
+            }
+            Refusal::NotYours => f.write_str("the token is of another namespace"),
             Refusal::ShuttingDown => f.write_str("the engine is shutting down; try again"),
         }
     }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use protocol::id::{ActorId, Generation, RequestId, RunnerId};
+use protocol::id::{ActorId, Generation, NamespaceId, RequestId, RunnerId};
 
 use crate::action::Action;
 use crate::actor_calls::Caller;
@@ -33,6 +33,8 @@ pub(crate) struct Wish {
     pub skip_ready_wait: bool,
     /// The actor that waits for the answer, if it is one.
     pub caller: Option<Caller>,
+    /// All that whoever asks may see.
+    pub within: Option<NamespaceId>,
 }
 
 /// What is known in memory of a key that is not being read.
@@ -70,6 +72,9 @@ impl Core {
     pub(crate) fn request_arrived(&mut self, request: RequestId, target: Target, wish: Wish) {
         match target {
             Target::Id(actor) => self.request_actor(request, wish, actor, self.now_ms),
+            Target::IdWithin { actor, namespace } => {
+                self.request_actor(request, Wish { within: Some(namespace), ..wish }, actor, self.now_ms);
+            }
             Target::Key { namespace, name, key, create } => {
                 let waiter = KeyWaiter::Request { request, wish, arrived_ms: self.now_ms, create };
                 let known = self.namespace(&namespace);

@@ -31,6 +31,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinError;
 
 use crate::actor_calls::ActorCalls;
+use crate::auth::{Auth, upkeep};
 use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::components::Components;
@@ -49,6 +50,7 @@ use crate::readers::Readers;
 use crate::requests::Requests;
 use crate::runners::Runners;
 use crate::serverless::client::Client;
+use crate::serverless::token::Sent;
 use crate::serverless::{Serverless, poll};
 use crate::sockets::Sockets;
 use crate::standalone::{self, Hosted, Said};
@@ -171,8 +173,8 @@ pub async fn run(
         logs: LogBook::default(),
         metrics: Metrics::default(),
         outbound: Client::new(config.outbound.clone()).map_err(EngineError::Tls)?,
-        serverless: Serverless::new(config.admin_token.clone().filter(|_| config.send_admin_token)),
-        admin_token: config.admin_token.clone(),
+        serverless: Serverless::new(sent(&config)),
+        auth: Auth::new(config.admin_token.clone(), config.gateway_auth),
         public_url: config.datacenter.public_url.clone().unwrap_or_else(|| public_url(&config.guard.host, address)),
         datacenter: config.datacenter.clone(),
         runner_times: config.runner_times.clone(),
@@ -188,6 +190,7 @@ pub async fn run(
     let mut driver = tokio::spawn(Driver::new(core, engine.clone(), writer).run(ended));
 
     tokio::spawn(poll::run(engine.clone()));
+    tokio::spawn(upkeep::run(engine.clone()));
 
     let router = api::router(engine.clone());
     // They end with the process: a probe gets its answer as long as there is an engine.
@@ -314,12 +317,32 @@ pub async fn make_default_namespace(engine: &Engine) -> Result<(), EngineError> 
     made.map(drop).map_err(EngineError::Namespace)
 }
 
+/// What goes to the URLs of pools.
+fn sent(config: &Config) -> Sent {
+    match &config.admin_token {
+        Some(token) if config.send_admin_token => Sent::Admin(token.clone()),
+        _ if config.send_runner_token => Sent::Runner,
+        _ => Sent::Nothing,
+    }
+}
+
 fn say_what_is_open(config: &Config, address: SocketAddr) {
     for sentence in &config.without_effect {
         tracing::warn!("{sentence}");
     }
-    if config.admin_token.is_none() && !address.ip().is_loopback() {
-        tracing::warn!(%address, "whoever reaches this address can do everything: no token is configured (auth.admin_token)");
+    match (&config.admin_token, address.ip().is_loopback()) {
+        (None, false) => {
+            tracing::warn!(%address, "whoever reaches this address can do everything: no token is configured (auth.admin_token)");
+        }
+        (None, true) => {
+            tracing::info!(%address, "no token is configured (auth.admin_token): whoever is on this machine can do everything");
+        }
+        (Some(_), _) if config.send_admin_token => {
+            tracing::warn!(
+                "the admin token is sent to the URL of every pool (outbound.send_admin_token); outbound.send_runner_token sends one that can do less"
+            );
+        }
+        (Some(_), _) => {}
     }
 }
 

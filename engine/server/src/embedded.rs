@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::actor_calls::ActorCalls;
 use crate::api;
+use crate::auth::Auth;
 use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::components::Components;
@@ -34,6 +35,7 @@ use crate::runners::Runners;
 use crate::serverless::Serverless;
 use crate::serverless::client::Client;
 use crate::serverless::policy::Policy;
+use crate::serverless::token::Sent;
 use crate::sockets::Sockets;
 
 /// What may be on its way over a connection, in each direction.
@@ -115,8 +117,8 @@ pub(crate) fn engine(state: State, directory: Arc<Directory>, folder: &Path, clo
         logs: LogBook::default(),
         metrics: Metrics::default(),
         outbound: Client::new(Policy::default()).map_err(EngineError::Tls)?,
-        serverless: Serverless::new(None),
-        admin_token: None,
+        serverless: Serverless::new(Sent::Nothing),
+        auth: Auth::new(None, false),
         datacenter: Datacenter::default(),
         runner_times: RunnerTimes::default(),
         public_url: "http://127.0.0.1:6420/".to_string(),

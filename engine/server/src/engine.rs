@@ -11,7 +11,7 @@ use protocol::id::{ActorId, Id, RequestId, RunnerId};
 use protocol::message::ToRunner;
 
 use crate::actor_calls::ActorCalls;
-use crate::auth::{self, AdminToken};
+use crate::auth::{Auth, caller};
 use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::components::Components;
@@ -54,8 +54,7 @@ pub struct Engine {
     /// The way to pools that are called by URL.
     pub outbound: Client,
     pub serverless: Serverless,
-    /// None: everybody may do everything.
-    pub admin_token: Option<AdminToken>,
+    pub auth: Auth,
     pub datacenter: Datacenter,
     pub runner_times: RunnerTimes,
     /// Where clients reach this engine, with a slash at its end.
@@ -64,12 +63,7 @@ pub struct Engine {
 
 impl Engine {
     pub async fn call(&self, operation: Operation) -> Result<Answer, ApiError> {
-        self.calls.call(&self.inbox, operation).await
-    }
-
-    /// Whether somebody with this token may use the API, or connect as a runner.
-    pub fn authorize(&self, token: Option<&[u8]>) -> Result<(), ApiError> {
-        auth::check(self.admin_token.as_ref(), token)
+        self.calls.call(&self.inbox, operation, caller::by()).await
     }
 
     /// The request is over because its client has left, or waited too long. Nothing happens if it was over already.

@@ -143,6 +143,14 @@ pub async fn page(engine: &Engine) -> String {
     for (digit, count) in metrics.actor_answers.iter().enumerate().skip(1) {
         page.row("rivet_actor_request_total", &format!("status=\"{digit}xx\""), count.load(Ordering::Relaxed));
     }
+    page.family(
+        "rivet_auth_denied_total",
+        "counter",
+        "Requests, calls and connections that were refused for their token, by reason.",
+    );
+    for (reason, count) in engine.auth.denials() {
+        page.row("rivet_auth_denied_total", &format!("reason=\"{reason}\""), count);
+    }
     api(&mut page, metrics);
     if let Some(figures) = metrics.ask_driver(engine).await {
         driver(&mut page, &figures);

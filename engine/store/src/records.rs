@@ -7,7 +7,9 @@
 //! Bytes that are no record are an error here, never a panic; a version above ours says so by itself.
 
 use bytes::Bytes;
-use engine_core::record::{ActorRecord, DatabaseHead, DeploymentRecord, HeldBack, NamespaceRecord, RunnerConfigRecord};
+use engine_core::record::{
+    ActorRecord, AuditRecord, DatabaseHead, DeploymentRecord, HeldBack, NamespaceRecord, RunnerConfigRecord, TokenRecord,
+};
 use protocol::database::PAGE_BYTES;
 use protocol::id::ActorId;
 use protocol::limits::PARTITIONS;
@@ -75,6 +77,16 @@ impl Record for DeploymentRecord {
     fn of_version(version: u8, bytes: &[u8]) -> Option<postcard::Result<(DeploymentRecord, &[u8])>> {
         (version == 1).then(|| take_older::<DeploymentRecordV1, _>(bytes))
     }
+}
+
+impl Record for TokenRecord {
+    const VERSION: u8 = 1;
+    const WHAT: &'static str = "the record of a token";
+}
+
+impl Record for AuditRecord {
+    const VERSION: u8 = 1;
+    const WHAT: &'static str = "an entry of the audit log";
 }
 
 impl Record for HeldBack {

@@ -77,6 +77,8 @@ impl Disk {
             Change::DeleteRunnerConfig { pool, .. } => drop(self.runner_configs.remove(&pool)),
             Change::PutHeldBack { actor, held, .. } => drop(self.held_back.insert(actor, *held)),
             Change::DeleteHeldBack { actor, .. } => assert!(self.held_back.remove(&actor).is_some()),
+            // See `tests/access.rs`.
+            Change::PutToken(_) | Change::DeleteToken { .. } | Change::PutAudit { .. } | Change::ForgetAudit { .. } => {}
             Change::PutNamespace(record) => self.namespaces.push(record),
             Change::PutDeployment(record) => {
                 self.deployments.insert(record.name.clone(), *record);
@@ -158,7 +160,7 @@ impl World {
                 let deployments = self.disk.deployments.values().cloned().collect();
                 let runner_configs = self.disk.runner_configs.values().cloned().collect();
                 let runners = self.envoys.iter().map(|(key, id)| (*id, self.envoy_ref(key))).collect();
-                self.input(Input::Booted(Boot { namespaces, deployments, runner_configs, awake, runners }));
+                self.input(Input::Booted(Boot { namespaces, deployments, runner_configs, awake, runners, ..Boot::default() }));
                 if !self.disk.deployments.is_empty() {
                     self.step("runner joined");
                     self.step("prepared");
@@ -335,7 +337,7 @@ impl World {
 
     fn call(&mut self, operation: Operation) {
         self.calls += 1;
-        self.input(Input::Call { call: CallId(self.calls), operation });
+        self.input(Input::Call { call: CallId(self.calls), operation, by: None });
     }
 
     fn input(&mut self, input: Input) {
@@ -451,6 +453,7 @@ impl World {
                     Ok(Answer::Deployment { record, version }) => say_deployment(&record, version),
                     Ok(Answer::Component(info)) => format!("handles {:?}", info.handlers),
                     Ok(Answer::Moving { left }) => format!("moving {left}"),
+                    Ok(Answer::Token(token)) => format!("token {}", token.id),
                     Ok(Answer::RunnerConfig { endpoint_changed }) => format!("configured, changed {endpoint_changed}"),
                     Ok(Answer::Runners { .. }) => "runners".to_string(),
                     Ok(Answer::Done) => "done".to_string(),

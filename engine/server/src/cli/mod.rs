@@ -7,10 +7,12 @@
 //! - [`start`]: runs the engine until it is told to stop. [`configured`]: says how it would.
 //! - [`runner`]: runs actors for an engine elsewhere. [`process`]: what both are as processes.
 //! - [`deploy`], [`deployments`], [`actors`], [`logs`]: what can be done. [`settings`]: what a deployment gives its actors.
+//! - [`tokens`]: who may do that. [`audit`]: who did what.
 //! - [`new`]: writes a project; talks to nobody. [`dev`]: builds and deploys it whenever it changes.
 //! - [`client`]: the way to the engine. [`print`]: tables, moments, lines.
 
 mod actors;
+mod audit;
 mod client;
 mod configured;
 mod deploy;
@@ -23,6 +25,7 @@ mod process;
 mod runner;
 mod settings;
 mod start;
+mod tokens;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -120,6 +123,11 @@ enum Command {
     Actors(actors::ActorsCommand),
     /// Show what an actor has logged of late
     Logs(logs::LogsArgs),
+    /// Mint, list or revoke tokens
+    #[command(subcommand)]
+    Tokens(tokens::TokensCommand),
+    /// Show who did what, newest first
+    Audit(audit::AuditArgs),
 }
 
 const ENGINE_DEFAULT: &str = "http://127.0.0.1:6420";
@@ -135,7 +143,7 @@ pub struct TargetArgs {
     #[arg(long, value_name = "NAME")]
     namespace: Option<String>,
 
-    /// The engine's admin token, if it has one. A flag is visible to others on this machine: better in the environment
+    /// A token, if the engine wants one. A flag is visible to others on this machine: better in the environment
     /// [env: RIVET_TOKEN]
     #[arg(long, value_name = "TOKEN")]
     token: Option<String>,
@@ -192,6 +200,8 @@ pub fn main() -> ExitCode {
         Command::Unpin(args) => talk(deployments::unpin(args)),
         Command::Actors(command) => talk(actors::run(command)),
         Command::Logs(args) => talk(logs::run(args)),
+        Command::Tokens(command) => talk(tokens::run(command)),
+        Command::Audit(args) => talk(audit::run(args)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -221,7 +231,7 @@ mod tests {
 
     #[test]
     fn what_is_typed_wrong_is_refused() {
-        let rows: [&[&str]; 14] = [
+        let rows: [&[&str]; 18] = [
             &[],
             &["canary", "counter"],
             &["pin", "x"],
@@ -235,6 +245,10 @@ mod tests {
             &["dev", ".", "--listen", "here"],
             &["rollback", "counter"],
             &["actors"],
+            &["tokens", "create"],
+            &["tokens", "create", "--role", "king"],
+            &["tokens", "create", "--role", "client", "--expires", "soon"],
+            &["tokens", "create", "--role", "client", "--all-namespaces", "--namespace", "a"],
             &["frobnicate"],
         ];
         for arguments in rows {

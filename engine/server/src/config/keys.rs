@@ -86,6 +86,8 @@ const COUNT: Kind = Kind::Whole { min: 0, max: u64::MAX };
 const SOME: Kind = Kind::Whole { min: 1, max: u32::MAX as u64 };
 /// A day: a longer wait is a typing error.
 const MS: Kind = Kind::Whole { min: 1, max: 24 * 60 * 60_000 };
+/// A log that keeps nothing would be none.
+const ENTRIES: Kind = Kind::Whole { min: 1_000, max: 1_000_000_000 };
 const DOUBLINGS: Kind = Kind::Whole { min: 0, max: 32 };
 const REDIRECTS: Kind = Kind::Whole { min: 0, max: 20 };
 
@@ -98,6 +100,8 @@ const NO_FDB: &str = "there is no such store here; remove it, and name a folder 
 
 pub const KEYS: &[Key] = &[
     key("auth.admin_token", Kind::Secret, "none: no authentication"),
+    key("auth.gateway", Kind::Flag, "false: calls to actors need no token"),
+    key("audit.entries_max", ENTRIES, "1000000"),
     key("guard.host", Kind::Text, "127.0.0.1; :: with auth.admin_token"),
     key("guard.port", PORT, "6420"),
     key("guard.actor_ready_timeout_ms", MS, "30000"),
@@ -125,6 +129,7 @@ pub const KEYS: &[Key] = &[
     key("outbound.allow_hosts", Kind::Texts, "none"),
     key("outbound.max_redirects", REDIRECTS, "5"),
     key("outbound.send_admin_token", Kind::Flag, "false"),
+    key("outbound.send_runner_token", Kind::Flag, "false"),
     key("pegboard.actor_start_threshold", MS, "30000"),
     key("pegboard.actor_stop_threshold", MS, "1800000"),
     key("pegboard.base_retry_timeout", MS, "2000"),
