@@ -101,7 +101,7 @@ async fn every_act_has_an_entry() {
         assert_eq!(answer.status, status, "{what}: {answer}");
         // It is there when the answer is.
         let newest = secured.entries(ADMIN, "limit=1").await;
-        assert_eq!(newest.iter().map(line).collect::<Vec<_>>(), [entry.clone()], "{what}");
+        assert_eq!(newest.iter().map(line).collect::<Vec<_>>(), std::slice::from_ref(&entry), "{what}");
         assert_eq!(
             (&newest[0]["who"], &newest[0]["remote"], &newest[0]["request_id"]),
             (&json!("admin"), &json!("127.0.0.1"), &json!("the-request")),

@@ -41,7 +41,7 @@ pub struct Auth {
     /// Whether calls to actors need a token too.
     pub gateway: bool,
     pub attempts: Attempts,
-    /// When tokens were used last, where that is not written yet.
+    /// When tokens were used last, where that is not written yet; as many as there are tokens at most.
     used: Mutex<BTreeMap<String, u64>>,
     denied: [AtomicU64; Denied::ALL.len()],
 }

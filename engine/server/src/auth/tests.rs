@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use engine_core::action::Answer;
 use engine_core::input::{Boot, Operation};
 use engine_core::record::{Role, TokenRecord};
 use engine_core::{Core, Input};
 use engine_store::{Durability, Memory, State, Writer};
+use http::HeaderValue;
 use protocol::clock::{self, Until};
 use tokio::sync::{oneshot, watch};
 
@@ -19,6 +21,7 @@ use crate::clock::Clock;
 use crate::driver::Driver;
 use crate::embedded;
 use crate::engine::Engine;
+use crate::serverless::token::{Sent, Tokens};
 
 struct Turned {
     now_ms: Arc<AtomicU64>,
@@ -134,6 +137,43 @@ async fn a_connection_lives_as_long_as_its_token() {
     world.revoke(&lasting).await;
     assert_eq!(is_revoked.await.expect("it does not panic"), Over::Revoked);
     assert!(!of_admin.is_finished() && !of_nobody.is_finished(), "the configured token is not revoked");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pools_url_gets_a_token_that_runs_its_actors_and_no_more() {
+    let world = start();
+    let (name, display_name) = ("default".to_string(), "Default".to_string());
+    let made = world.engine.call(Operation::CreateNamespace { random: [1; 16], name, display_name }).await.expect("it is new");
+    let Answer::Namespace(namespace) = made else { panic!("a namespace expected, not {made:?}") };
+    const LASTS_MS: u64 = 3_600_000;
+    const DAY_MS: u64 = 24 * LASTS_MS;
+    let tokens = Tokens::new(Sent::Runner);
+    let sent = async |pool: &str, lasts_ms| {
+        let sent = tokens.of(&world.engine, (namespace.id, "default"), pool, lasts_ms).await.expect("it is minted");
+        sent.expect("one is sent").to_str().expect("text").to_string()
+    };
+    let first = sent("p", LASTS_MS).await;
+    let Ok(Identity::Token(record)) = world.identify(&first) else { panic!("it is a token") };
+    assert_eq!((record.role, record.namespace, &*record.name), (Role::Runner, Some(namespace.id), "the app of pool p"));
+    assert_eq!(record.expire_ms, Some(1_000_000 + DAY_MS + LASTS_MS), "as long as a call that it was sent with may last");
+    assert_eq!(sent("p", LASTS_MS).await, first);
+    assert_ne!(sent("q", LASTS_MS).await, first, "each pool has its own");
+    // For longer calls it would not do.
+    let longer = sent("p", 2 * DAY_MS).await;
+    assert_ne!(longer, first);
+    world.turn(DAY_MS - 1);
+    assert_eq!(sent("p", LASTS_MS).await, longer);
+    world.turn(1);
+    let next = sent("p", LASTS_MS).await;
+    assert_ne!(next, longer, "another one each day");
+    assert!(world.identify(&longer).is_ok(), "calls that it was sent with go on");
+    world.revoke(&next[3..15]).await;
+    assert_ne!(sent("p", LASTS_MS).await, next);
+
+    let of =
+        async |tokens: Tokens| tokens.of(&world.engine, (namespace.id, "default"), "p", LASTS_MS).await.expect("nothing fails");
+    assert_eq!(of(Tokens::new(Sent::Nothing)).await, None);
+    assert_eq!(of(Tokens::new(Sent::Admin(AdminToken::new("admin".to_string())))).await, Some(HeaderValue::from_static("admin")));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
