@@ -205,21 +205,20 @@ impl Core {
                 self.reply(call.call, Err(Refusal::DuplicateKey { key, existing: id }));
             }
             ActorOperation::Sleep => {
-                self.audit_first(call.call);
+                // First, so that its entry in the audit log is on disk before anything that comes of it.
+                self.reply(call.call, Ok(Answer::Done));
                 if let Life::Running { .. } = life {
                     self.stop(id, StopReason::Sleep, After::Sleep);
                 }
-                self.reply(call.call, Ok(Answer::Done));
             }
             ActorOperation::Pin(version) => self.pin(id, call.call, version),
             ActorOperation::Reschedule => {
-                self.audit_first(call.call);
+                self.reply(call.call, Ok(Answer::Done));
                 match life {
                     Life::Running { .. } | Life::Starting { .. } => self.stop(id, StopReason::GoingAway, After::Start),
                     Life::Pausing => self.wake(id),
                     _ => {}
                 }
-                self.reply(call.call, Ok(Answer::Done));
             }
         }
     }

@@ -201,13 +201,6 @@ impl Core {
         self.audited(call, None)
     }
 
-    /// It takes effect at once, in commits that know nothing of the call: the entry goes before them.
-    pub(crate) fn audit_first(&mut self, call: CallId) {
-        if let Some(entry) = self.audited(call, None) {
-            self.commit(vec![entry], Then::Nothing);
-        }
-    }
-
     pub(crate) fn attempted(&mut self, attempt: Attempt) {
         let entry = self.entry(attempt);
         self.commit(vec![entry], Then::Nothing);

@@ -171,6 +171,7 @@ fn an_act_and_its_entry_are_one_commit() {
             world.asks(pool());
             world.asks(create());
             let actor = world.actors[0].record.id;
+            world.asks(Operation::SleepActor { namespace: "default".to_string(), actor });
             world.asks(Operation::DestroyActor { namespace: "default".to_string(), actor });
         },
         expect![[r#"
@@ -183,8 +184,11 @@ fn an_act_and_its_entry_are_one_commit() {
             3: an actor; PutActor
               3 is durable
             -> ok
-            4: its end; #3 admin r4 actor.destroy default h03bloxejvjtgf5fp40rux8q4ial00: ok x1
+            4: #3 admin r4 actor.sleep default h03bloxejvjtgf5fp40rux8q4ial00: ok x1
               4 is durable
+            -> ok
+            5: its end; #4 admin r5 actor.destroy default h03bloxejvjtgf5fp40rux8q4ial00: ok x1, 1 goes
+              5 is durable
             -> ok
         "#]],
     );

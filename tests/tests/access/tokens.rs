@@ -105,6 +105,9 @@ async fn what_cannot_be_minted() {
     let answer = open.send(Call::post("/tokens?namespace=default").json(&json!({ "role": "client" }))).await;
     assert_eq!(answer.code(), "token.not_checked", "{answer}");
     open.send(Call::get(LIST).header("authorization", "Bearer dev")).await.expect_ok("a list");
+    assert!(open.log().contains("no token is configured (auth.admin_token): whoever is on this machine can do everything"));
+    let open = Engine::start_alone(&["--host", "0.0.0.0"]).await;
+    assert!(open.log().contains("WARN whoever reaches this address can do everything: no token is configured"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,6 +15,7 @@ use crate::api::actors::Empty;
 use crate::api::extract::{self, PathPart, Query, Token};
 use crate::api::views::Pagination;
 use crate::api::{schemas, unexpected};
+use crate::auth::identity::Denied;
 use crate::auth::token::Minted;
 use crate::engine::Engine;
 use crate::error::ApiError;
@@ -134,10 +135,16 @@ pub async fn create(State(engine): State<Arc<Engine>>, token: Token, request: Re
             "no admin token is configured, so everybody may do everything and a token would protect nothing; set auth.admin_token";
         return Err(ApiError::new("token", "not_checked", message));
     }
-    // Who may see one namespace mints for that one.
-    let own = identity.within().and_then(|namespace| engine.directory.namespace_name(namespace));
+    let namespace = match (named, identity.within()) {
+        // Who may see one namespace mints for that one. Should it be gone, that must not become "for all".
+        (None, Some(own)) => {
+            let own = engine.directory.namespace_name(own);
+            Some(own.ok_or_else(|| token.refuse(&engine, Denied::Namespace))?)
+        }
+        (named, _) => named,
+    };
     let expire_ms = expires_in_ms.map(|ms| engine.clock.now_ms().saturating_add(ms));
-    let (record, secret) = mint(&engine, role, named.or(own), name, expire_ms).await?;
+    let (record, secret) = mint(&engine, role, namespace, name, expire_ms).await?;
     Ok(Json(Created { token: View::new(&engine, &record), secret }))
 }
 
