@@ -3,15 +3,21 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use axum::body::Body;
+use axum::extract::Request;
 use engine_core::action::Answer;
 use engine_core::input::{Boot, Operation};
 use engine_core::record::{Role, TokenRecord};
 use engine_core::{Core, Input};
 use engine_store::{Durability, Memory, State, Writer};
 use http::HeaderValue;
+use http::header::AUTHORIZATION;
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
 use protocol::clock::{self, Until};
 use tokio::sync::{oneshot, watch};
 
+use crate::api;
 use crate::auth::Auth;
 use crate::auth::admin::AdminToken;
 use crate::auth::identity::{Denied, Identity};
@@ -21,6 +27,7 @@ use crate::clock::Clock;
 use crate::driver::Driver;
 use crate::embedded;
 use crate::engine::Engine;
+use crate::metrics;
 use crate::serverless::token::{Sent, Tokens};
 
 struct Turned {
@@ -174,6 +181,29 @@ async fn a_pools_url_gets_a_token_that_runs_its_actors_and_no_more() {
         async |tokens: Tokens| tokens.of(&world.engine, (namespace.id, "default"), "p", LASTS_MS).await.expect("nothing fails");
     assert_eq!(of(Tokens::new(Sent::Nothing)).await, None);
     assert_eq!(of(Tokens::new(Sent::Admin(AdminToken::new("admin".to_string())))).await, Some(HeaderValue::from_static("admin")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_denied_is_counted() {
+    let world = start();
+    let (_, text) = world.mint(Some(1_000_500)).await;
+    world.turn(500);
+    let api = TowerToHyperService::new(api::router(world.engine.clone()));
+    for token in ["", "Bearer x", "Bearer y", &format!("Bearer {text}"), "Bearer admin"] {
+        let mut request = Request::get("/namespaces").body(Body::empty()).expect("a request");
+        if !token.is_empty() {
+            request.headers_mut().insert(AUTHORIZATION, token.parse().expect("a header"));
+        }
+        let Ok(answer) = api.call(request).await;
+        assert_eq!(answer.status().as_u16(), if token == "Bearer admin" { 200 } else { 403 }, "{token}");
+    }
+    let page = metrics::page(&world.engine).await;
+    for (reason, count) in [("no_token", 1), ("invalid", 2), ("expired", 1), ("role", 0), ("namespace", 0)] {
+        let row = format!("rivet_auth_denied_total{{reason=\"{reason}\"}} {count}\n");
+        assert!(page.contains(&row), "{row} expected in:\n{page}");
+    }
+    let counts: Vec<u32> = world.engine.auth.attempts.take().iter().map(|attempt| attempt.count).collect();
+    assert_eq!(counts, [1], "of each kind the first is written at once; there was one more that is invalid");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
