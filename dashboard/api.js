@@ -1,6 +1,7 @@
 // Talks to the engine this page came from, and to nobody else. Keeps the token; an actor never gets to see it.
 
 const TOKEN = "rivet-engine.token";
+const BEYOND = ["Role not sufficient", "Token of another namespace"];
 
 /** What the engine, or the way to it, has refused. */
 export class Failure extends Error {
@@ -15,6 +16,11 @@ export class Failure extends Error {
 
   get isForbidden() {
     return this.status === 403 && this.name === "api.forbidden";
+  }
+
+  /** The token is one, but may not do this: another page may do well. */
+  get isBeyondToken() {
+    return this.isForbidden && BEYOND.includes(this.metadata?.reason);
   }
 }
 
@@ -91,7 +97,7 @@ export function refusal(status, text, ray = null) {
 
 /** Every failure comes by here, so that no part of the page forgets about the token. */
 export function heard(failure) {
-  if (failure.isForbidden) onForbidden();
+  if (failure.isForbidden && !failure.isBeyondToken) onForbidden();
   return failure;
 }
 

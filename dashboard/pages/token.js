@@ -12,7 +12,8 @@ export function tokenForm(accepted) {
       await get("/namespaces", { limit: 1 });
     } catch (error) {
       token.forget();
-      throw error.isForbidden ? new Failure({ ...error, message: "this is not the engine's token; it is auth.admin_token of its configuration" }) : error;
+      const unknown = error.isForbidden && !error.isBeyondToken;
+      throw unknown ? new Failure({ ...error, message: "this is not the engine's token, nor one that it has minted and not revoked" }) : error;
     }
     accepted();
   };
@@ -22,7 +23,7 @@ export function tokenForm(accepted) {
     "section",
     { class: "narrow" },
     heading("This engine wants a token"),
-    h("p", null, wrong ? "The token you have given is not the engine's, or not any more." : "Without it nobody may use its API."),
-    form("Continue", send, null, field("Token", value, "auth.admin_token of the engine's configuration"), checkbox("Remember on this device", "remember"), h("small", null, remember)),
+    h("p", null, wrong ? "The token you have given counts for nothing, or not any more." : "Without it nobody may use its API."),
+    form("Continue", send, null, field("Token", value, "auth.admin_token of the engine's configuration, or one of rivet-engine tokens create"), checkbox("Remember on this device", "remember"), h("small", null, remember)),
   );
 }

@@ -74,6 +74,11 @@ impl Engine {
         engine
     }
 
+    /// It writes down everything that it can.
+    pub async fn start_tracing(flags: &[&str]) -> Engine {
+        Engine::start_in(&[("RUST_LOG", "trace")], flags).await
+    }
+
     /// The same, with these variables in its environment.
     pub async fn start_in(variables: &[(&str, &str)], flags: &[&str]) -> Engine {
         let mut engine = Engine::in_environment(variables, flags);

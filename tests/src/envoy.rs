@@ -35,7 +35,12 @@ impl Envoy {
         let target = format!(
             "/envoys/connect?protocol_version={number}&namespace=default&envoy_key={key}&version={code_version}&pool_name={pool}"
         );
-        let socket = Socket::open(engine, &target, "rivet").await;
+        Envoy::connect_at(engine, &target, "rivet", version).await
+    }
+
+    /// At an address, and with protocols, that say everything.
+    pub async fn connect_at(engine: &Engine, target: &str, protocols: &str, version: EnvoyVersion) -> Envoy {
+        let socket = Socket::open(engine, target, protocols).await;
         let mut envoy = Envoy { socket, dialect: Dialect::Envoy(version), is_alive: true, questions: 0 };
         let init = envoy.hear().await;
         assert!(matches!(init, ToEnvoy::Init { .. }), "{init:?}");

@@ -28,6 +28,7 @@ impl Operation {
             .replace("{pool}", "pool")
             .replace("{name}", "name")
             .replace("{namespace}", "nowhere")
+            .replace("{token_id}", "none")
     }
 
     fn call(&self, query: &str) -> Call {
@@ -39,6 +40,7 @@ impl Operation {
             "/runner-configs/{pool}" => json!({ "datacenters": {} }),
             "/runner-configs/serverless-health-check" => json!({ "url": "http://127.0.0.1:1" }),
             "/deployments/{name}/activate" | "/actors/{actor_id}/version" => json!({ "version": 1 }),
+            "/tokens" => json!({ "role": "client" }),
             "/deployments/{name}/canary" => json!({ "share": "5%" }),
             _ => json!({}),
         };
@@ -79,7 +81,7 @@ async fn it_lists_what_is_served() {
     let document = document(&engine).await;
     assert_eq!(document["openapi"].as_str().map(|version| &version[..3]), Some("3.1"), "{document}");
     let operations = operations(&document);
-    assert_eq!(operations.len(), 47, "operations; a route more or less is a line here, and a row in docs/API.md");
+    assert_eq!(operations.len(), 51, "operations; a route more or less is a line here, and a row in docs/API.md");
     for operation in &operations {
         let what = format!("{} {}", operation.method, operation.path);
         // What the router has, it tells with its refusal of a method that nobody has.
@@ -276,6 +278,40 @@ fn merged(document: &Value, parts: &[Value]) -> Value {
     whole
 }
 
+async fn differences_of(engine: &Engine, document: &Value, path: &str, call: Call) -> Vec<String> {
+    let what = format!("{} {}", call.method, call.target);
+    let operation = &document["paths"][path][call.method.to_ascii_lowercase()];
+    let schema = &operation["responses"]["200"]["content"]["application/json"]["schema"];
+    assert!(!schema.is_null(), "{what}: no schema in {operation}");
+    let answer = engine.send(call).await.expect_ok(&what).json();
+    differences(document, schema, &answer, &what)
+}
+
+/// These are only there where a token is wanted.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_about_tokens_are_as_it_says() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("engine.yaml");
+    fs::write(&file, "auth: {admin_token: \"a\"}\nguard: {host: 127.0.0.1}").expect("a file");
+    let engine = Engine::start_alone(&["--config", file.to_str().expect("a path that is text")]).await;
+    let document = document(&engine).await;
+    let mint = |role: &str| Call::post("/tokens?namespace=default").json(&json!({ "role": role, "expires_in_ms": 60_000 }));
+    let as_admin = |call: Call| call.header("authorization", "Bearer a");
+    let minted = engine.send(as_admin(mint("admin"))).await.expect_ok("a token").json();
+    let id = minted["token"]["id"].as_str().expect("an id");
+    let rows = [
+        ("/tokens", mint("client")),
+        ("/tokens", Call::get("/tokens")),
+        ("/tokens/{token_id}", Call::delete(format!("/tokens/{id}"))),
+        ("/audit", Call::get("/audit")),
+    ];
+    let mut wrong = Vec::new();
+    for (path, call) in rows {
+        wrong.extend(differences_of(&engine, &document, path, as_admin(call)).await);
+    }
+    assert!(wrong.is_empty(), "{} differences:\n{}", wrong.len(), wrong.join("\n"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_are_as_it_says() {
     let engine = Engine::start().await;
@@ -336,12 +372,7 @@ async fn answers_are_as_it_says() {
     ];
     let mut wrong = Vec::new();
     for (path, call) in rows {
-        let what = format!("{} {}", call.method, call.target);
-        let operation = &document["paths"][path][call.method.to_ascii_lowercase()];
-        let schema = &operation["responses"]["200"]["content"]["application/json"]["schema"];
-        assert!(!schema.is_null(), "{what}: no schema in {operation}");
-        let answer = engine.send(call).await.expect_ok(&what).json();
-        wrong.extend(differences(&document, schema, &answer, &what));
+        wrong.extend(differences_of(&engine, &document, path, call).await);
     }
     let refused = engine.send(Call::delete("/actors/x?namespace=default")).await.json();
     wrong.extend(differences(&document, &json!({ "$ref": "#/components/schemas/Error" }), &refused, "an error"));

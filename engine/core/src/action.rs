@@ -8,7 +8,7 @@ use protocol::message::{Checkpoint, KvChange, KvSpace, Start, ToRunner};
 use crate::deletion::Progress;
 use crate::input::{CallId, CommitId, KeyRef};
 use crate::quotas::InUse;
-use crate::record::{ActorError, ActorRecord, Change, DeploymentRecord, NamespaceRecord, PoolError};
+use crate::record::{ActorError, ActorRecord, Change, DeploymentRecord, NamespaceRecord, PoolError, TokenRecord};
 use crate::refusal::Refusal;
 
 #[derive(Debug)]
@@ -171,6 +171,7 @@ pub enum Answer {
         version: u32,
     },
     Component(Box<ComponentInfo>),
+    Token(Box<TokenRecord>),
     /// Actors that are still on their way to another version.
     Moving {
         left: usize,

@@ -52,8 +52,13 @@ impl Core {
         if let Some(Calling { request, .. }) = given_up {
             self.abandon(request);
         }
-        let wish =
-            Wish { kind: RequestKind::Http, skip_ready_wait: false, caller: Some(Caller { actor: id, namespace }), counted: true };
+        let wish = Wish {
+            kind: RequestKind::Http,
+            skip_ready_wait: false,
+            caller: Some(Caller { actor: id, namespace }),
+            counted: true,
+            within: None,
+        };
         match callee {
             Callee::Id(actor) => self.request_actor(request, wish, actor, self.now_ms),
             Callee::Key { name, key, create } => {
@@ -69,11 +74,11 @@ impl Core {
 
     /// It is known which actor the request is for. From here on its caller, if it has one, waits for that.
     pub(crate) fn may_wait_for(&mut self, request: RequestId, wish: Wish, id: ActorId) -> Result<(), Refusal> {
-        let Some(caller) = wish.caller else { return Ok(()) };
         let known = self.actors.get(&id).filter(|actor| actor.life != Life::Loading);
-        if known.is_some_and(|actor| actor.record.namespace != caller.namespace) {
-            return Err(Refusal::ActorNotFound);
+        if let Some(stranger) = known.and_then(|actor| wish.is_strange_in(actor.record.namespace)) {
+            return Err(stranger);
         }
+        let Some(caller) = wish.caller else { return Ok(()) };
         if let Some(circle) = self.circle(caller.actor, id) {
             return Err(Refusal::CallCycle { circle });
         }
@@ -100,11 +105,13 @@ impl Core {
 
     /// Those that may wait for an actor of this namespace; the others learn that there is none.
     pub(crate) fn without_strangers(&mut self, waiting: BTreeSet<RequestId>, namespace: NamespaceId) -> BTreeSet<RequestId> {
-        let caller = |request: &RequestId| self.requests.get(request).and_then(|entry| entry.wish.caller);
-        let is_own = |request: &RequestId| caller(request).is_none_or(|caller| caller.namespace == namespace);
-        let (own, strangers): (BTreeSet<_>, BTreeSet<_>) = waiting.into_iter().partition(is_own);
-        for request in strangers {
-            self.refuse(request, Refusal::ActorNotFound);
+        let refusal = |request: &RequestId| self.requests.get(request).and_then(|entry| entry.wish.is_strange_in(namespace));
+        let strangers: Vec<(RequestId, Refusal)> =
+            waiting.iter().filter_map(|request| Some((*request, refusal(request)?))).collect();
+        let mut own = waiting;
+        for (request, refusal) in strangers {
+            own.remove(&request);
+            self.refuse(request, refusal);
         }
         own
     }
@@ -120,6 +127,17 @@ impl Core {
         circle.push(caller);
         let name = |id: &ActorId| self.actors.get(id).map_or_else(|| id.to_string(), Actor::shown);
         Some(cut(circle.iter().map(name).collect::<Vec<_>>().join(" -> "), FAILURE_TEXT_BYTES_MAX))
+    }
+}
+
+impl Wish {
+    /// Why it cannot be for an actor of this namespace.
+    fn is_strange_in(&self, namespace: NamespaceId) -> Option<Refusal> {
+        match (self.caller, self.within) {
+            (Some(caller), _) if caller.namespace != namespace => Some(Refusal::ActorNotFound),
+            (_, Some(within)) if within != namespace => Some(Refusal::NotYours),
+            _ => None,
+        }
     }
 }
 

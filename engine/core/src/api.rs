@@ -64,6 +64,12 @@ impl Core {
             | Operation::CountMoves { .. }) => self.call_about_deployment(call, operation),
             Operation::PutRunnerConfig { namespace, record } => self.put_runner_config(call, namespace, *record),
             Operation::DeleteRunnerConfig { namespace, pool } => self.delete_runner_config(call, namespace, pool),
+            Operation::MintToken { namespace, record } => self.mint_token(call, namespace, *record),
+            Operation::RevokeToken { id, within, namespace: _ } => self.revoke_token(call, id, within),
+            Operation::TouchToken { id, used_ms } => {
+                self.touch_token(call, &id, used_ms);
+                Ok(())
+            }
             Operation::Settle => {
                 self.settle(call);
                 Ok(())
@@ -230,19 +236,20 @@ impl Core {
                 self.reply(call.call, Err(Refusal::DuplicateKey { key, existing: id }));
             }
             ActorOperation::Sleep => {
+                // First, so that its entry in the audit log is on disk before anything that comes of it.
+                self.reply(call.call, Ok(Answer::Done));
                 if let Life::Running { .. } = life {
                     self.stop(id, StopReason::Sleep, After::Sleep);
                 }
-                self.reply(call.call, Ok(Answer::Done));
             }
             ActorOperation::Pin(version) => self.pin(id, call.call, version),
             ActorOperation::Reschedule => {
+                self.reply(call.call, Ok(Answer::Done));
                 match life {
                     Life::Running { .. } | Life::Starting { .. } => self.stop(id, StopReason::GoingAway, After::Start),
                     Life::Pausing => self.wake(id),
                     _ => {}
                 }
-                self.reply(call.call, Ok(Answer::Done));
             }
         }
     }

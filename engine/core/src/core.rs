@@ -12,6 +12,7 @@ use protocol::message::{FromRunner, ToRunner};
 use crate::action::{Action, Answer};
 use crate::alarms::{ALARMS_IN_MEMORY_MAX, Alarms};
 use crate::api::ActorCall;
+use crate::audit::{AUDIT_ENTRIES_MAX, Note};
 use crate::awake::Awake;
 use crate::deletion::{Deletion, NOBODY};
 use crate::deploys::Deploying;
@@ -20,7 +21,7 @@ use crate::life::Actor;
 use crate::moves::{MOVES_IN_FLIGHT_MAX, Moves};
 use crate::pools::Pool;
 use crate::quotas::Bucket;
-use crate::record::{Alarm, Change, DeploymentRecord, NamespaceRecord};
+use crate::record::{Alarm, Change, DeploymentRecord, NamespaceRecord, TokenRecord};
 use crate::refusal::Refusal;
 use crate::requests::{KeyEntry, KeyLoad, Request, Wish};
 use crate::runners::Runner;
@@ -60,6 +61,8 @@ pub struct Config {
     pub moves_in_flight_max: usize,
     /// What an actor may store; none: as much as there is. A deployment can only say less.
     pub actor_storage_bytes_max: Option<u64>,
+    /// Entries of the audit log that are kept.
+    pub audit_entries_max: u64,
 }
 
 impl Default for Config {
@@ -79,6 +82,7 @@ impl Default for Config {
             alarms_in_memory_max: ALARMS_IN_MEMORY_MAX,
             moves_in_flight_max: MOVES_IN_FLIGHT_MAX,
             actor_storage_bytes_max: None,
+            audit_entries_max: AUDIT_ENTRIES_MAX,
         }
     }
 }
@@ -117,6 +121,11 @@ pub struct Core {
     pub(crate) pools: BTreeMap<(NamespaceId, String), Pool>,
     /// Actors of a pool that its URL was called for.
     pub(crate) running_by_url: BTreeMap<(NamespaceId, String), u32>,
+
+    pub(crate) tokens: BTreeMap<String, TokenRecord>,
+    /// Of calls that the audit log is to have an entry of.
+    pub(crate) notes: BTreeMap<CallId, Note>,
+    pub(crate) last_audit: u64,
 
     pub(crate) actors: BTreeMap<ActorId, Actor>,
     pub(crate) keys: BTreeMap<KeyRef, KeyEntry>,
@@ -170,6 +179,7 @@ pub(crate) enum Then {
     NamespaceGone {
         namespace: NamespaceId,
     },
+    Refuse(CallId, Refusal),
     Deployed {
         call: Option<CallId>,
         /// Which version the call is about.
@@ -231,6 +241,9 @@ impl Core {
             runners: BTreeMap::new(),
             pools: BTreeMap::new(),
             running_by_url: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            notes: BTreeMap::new(),
+            last_audit: 0,
             actors: BTreeMap::new(),
             keys: BTreeMap::new(),
             key_loads: BTreeMap::new(),
@@ -253,7 +266,7 @@ impl Core {
         match input {
             Input::Booted(boot) => self.boot(boot),
             Input::Request { request, target, kind, skip_ready_wait } => {
-                self.request_arrived(request, target, Wish { kind, skip_ready_wait, caller: None, counted: false });
+                self.request_arrived(request, target, Wish { kind, skip_ready_wait, caller: None, counted: false, within: None });
             }
             Input::ActorCalls { request, runner, actor, generation, callee } => {
                 self.actor_calls(request, runner, actor, generation, callee);
@@ -261,7 +274,11 @@ impl Core {
             Input::SocketOpened { request, can_hibernate } => self.socket_opened(request, can_hibernate),
             Input::SocketWakes { request } => self.socket_wakes(request),
             Input::RequestEnded { request } | Input::RequestAborted { request } => self.request_over(request),
-            Input::Call { call, operation } => self.call(call, operation),
+            Input::Call { call, operation, by } => {
+                self.note(call, by.map(|by| *by), &operation);
+                self.call(call, operation);
+            }
+            Input::Attempted(attempt) => self.attempted(*attempt),
             Input::RunnerJoined { runner, profile } => self.runner_joined(runner, profile),
             Input::RunnerLeft { runner } => self.runner_left(runner),
             Input::RunnerEnds { runner } => self.put_to_rest(runner),
@@ -322,6 +339,10 @@ impl Core {
             self.pools.insert((record.namespace, record.pool.clone()), Pool::new(record));
         }
         self.usage.extend(boot.usage.into_iter().map(|(namespace, usage)| (namespace, usage.into())));
+        for record in boot.tokens {
+            self.tokens.insert(record.id.clone(), record);
+        }
+        self.trim_audit(boot.audit);
         let expected = self.expect_runners(boot.runners);
         let mut changes = Vec::new();
         for loaded in boot.awake {
@@ -410,6 +431,7 @@ impl Core {
                 Then::Deleting { call, name, namespace } => self.begun_deleting(call, &name, namespace),
                 Then::Forgotten { namespace, count } => self.records_forgotten(namespace, count),
                 Then::NamespaceGone { namespace } => self.namespace_gone(namespace),
+                Then::Refuse(call, refusal) => self.reply(call, Err(refusal)),
                 Then::Deployed { call, version, deployment } => self.deployed(call, version, *deployment),
             }
         }
@@ -440,12 +462,20 @@ impl Core {
     }
 
     pub(crate) fn reply(&mut self, call: CallId, result: Result<Answer, Refusal>) {
-        if call != NOBODY {
-            self.act(Action::Reply { call, result });
+        if call == NOBODY {
+            return;
+        }
+        match self.audited(call, result.as_ref().err()) {
+            None => self.act(Action::Reply { call, result }),
+            Some(entry) => {
+                let then = result.map_or_else(|refusal| Then::Refuse(call, refusal), |answer| Then::Reply(call, answer));
+                self.commit(vec![entry], then);
+            }
         }
     }
 
-    pub(crate) fn commit(&mut self, changes: Vec<Change>, then: Then) {
+    pub(crate) fn commit(&mut self, mut changes: Vec<Change>, then: Then) {
+        changes.extend(self.audited_with(&then));
         self.last_commit += 1;
         let commit = CommitId(self.last_commit);
         self.commits.push_back((commit, then));

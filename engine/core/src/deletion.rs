@@ -74,6 +74,12 @@ impl Core {
             self.pools.remove(&(namespace, pool.clone()));
             changes.push(Change::DeleteRunnerConfig { namespace, pool });
         }
+        let tokens: Vec<String> =
+            self.tokens.values().filter(|token| token.namespace == Some(namespace)).map(|token| token.id.clone()).collect();
+        for id in tokens {
+            self.tokens.remove(&id);
+            changes.push(Change::DeleteToken { id });
+        }
         self.commit(changes, Then::Deleting { call, name, namespace });
         Ok(())
     }

@@ -6,10 +6,11 @@ use protocol::database::{DatabaseAnswer, DatabaseError, Page};
 use protocol::id::{ActorId, Generation, NamespaceId, RequestId, RunnerId};
 use protocol::message::{FromRunner, KvEntry, RunnerProfile};
 
+use crate::audit::{Attempt, By};
 use crate::quotas::QuotasPatch;
 use crate::record::{
     ActorRecord, CrashPolicy, DatabaseHead, DeploymentRecord, Listed, NamespaceRecord, NamespaceUsage, PoolError,
-    RunnerConfigRecord, RunnerRef, Share,
+    RunnerConfigRecord, RunnerRef, Share, TokenRecord,
 };
 use crate::settings::SettingsPatch;
 
@@ -43,8 +44,10 @@ pub enum Input {
     RequestEnded { request: RequestId },
     /// The client is gone.
     RequestAborted { request: RequestId },
-    /// An API call. Ends with exactly one `Reply`.
-    Call { call: CallId, operation: Operation },
+    /// An API call. Ends with exactly one `Reply`. `by`: who asks, for the audit log; none: the engine itself.
+    Call { call: CallId, operation: Operation, by: Option<Box<By>> },
+    /// Somebody was not allowed to do something. For the audit log.
+    Attempted(Box<Attempt>),
     /// A runner has connected, for the first time or again: one that calls itself the same has the same id until
     /// `Action::ForgetRunner`.
     RunnerJoined { runner: RunnerId, profile: RunnerProfile },
@@ -98,6 +101,9 @@ pub struct Boot {
     pub runner_configs: Vec<RunnerConfigRecord>,
     /// What each namespace has.
     pub usage: Vec<(NamespaceId, NamespaceUsage)>,
+    pub tokens: Vec<TokenRecord>,
+    /// First and last number of the audit log.
+    pub audit: Option<(u64, u64)>,
     /// Actors that were awake when the engine went down.
     pub awake: Vec<LoadedActor>,
     /// The runners that these were on and that may come back.
@@ -143,6 +149,11 @@ pub enum CallOutcome {
 #[derive(Clone, Debug)]
 pub enum Target {
     Id(ActorId),
+    /// Only if it is in this namespace, which is all that whoever asks may see.
+    IdWithin {
+        actor: ActorId,
+        namespace: NamespaceId,
+    },
     Key {
         namespace: String,
         name: String,
@@ -311,6 +322,21 @@ pub enum Operation {
     SetQuotas {
         namespace: String,
         quotas: QuotasPatch,
+    },
+    /// What the namespace makes of it is in the record then: its id, and the moment.
+    MintToken {
+        namespace: Option<String>,
+        record: Box<TokenRecord>,
+    },
+    /// `within`: only one of this namespace, whose name is `namespace`.
+    RevokeToken {
+        id: String,
+        within: Option<NamespaceId>,
+        namespace: Option<String>,
+    },
+    TouchToken {
+        id: String,
+        used_ms: u64,
     },
     /// Answered when everything that was decided so far is durable: what is read then is no older than what a client has seen.
     Settle,

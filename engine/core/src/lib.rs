@@ -20,6 +20,7 @@
 //! - [`actor_calls`]: requests that an actor makes, and waits for.
 //! - [`api`]: what the API may ask for.
 //! - [`import`]: an actor that comes from elsewhere.
+//! - [`tokens`]: who may ask. [`audit`]: who asked for what.
 //! - [`memory`]: how an actor comes into memory and leaves it.
 //! - [`life`], [`start`], [`words`]: the life of one actor; how it starts; what its runner says.
 //! - [`sockets`]: clients' sockets that outlive a generation of their actor.
@@ -40,6 +41,7 @@ pub mod action;
 mod actor_calls;
 mod alarms;
 mod api;
+pub mod audit;
 mod awake;
 mod check;
 pub mod core;
@@ -62,6 +64,7 @@ pub mod settings;
 mod sockets;
 mod start;
 mod storage;
+pub mod tokens;
 mod words;
 
 pub use action::Action;

@@ -552,6 +552,11 @@ impl Core {
             self.leave(id, on);
         }
         self.act(Action::NoteEnd { actor: id, generation, end: NotedEnd::Destroyed });
+        let calls: Vec<CallId> =
+            self.actors.get(&id).map(|actor| actor.calls.iter().map(|call| call.call).collect()).unwrap_or_default();
+        for call in calls {
+            changes.extend(self.audited(call, None));
+        }
         self.commit_actor(id, changes, ActorThen::Destroyed);
     }
 

@@ -1,4 +1,4 @@
-//! What is persisted: of an actor, a namespace, a deployment.
+//! What is persisted: of an actor, a namespace, a deployment, a token; and what was done.
 //!
 //! These are values; how they are laid out in bytes, with a version in front, is the store's business.
 
@@ -405,6 +405,57 @@ impl Rate {
     }
 }
 
+/// What a token is for. What each may do is the server's table.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Everything in its namespace.
+    Admin,
+    /// Deploys, and reads.
+    Deploy,
+    /// Runs actors.
+    Runner,
+    /// Calls actors.
+    Client,
+}
+
+/// A token, without what would let somebody use it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TokenRecord {
+    /// Part of the token, and no secret.
+    pub id: String,
+    /// SHA-256 of the token. Half of a token are 256 random bits, so a fast hash is as good as a slow one.
+    pub hash: [u8; 32],
+    pub role: Role,
+    /// None: the whole engine.
+    pub namespace: Option<NamespaceId>,
+    pub name: String,
+    pub create_ms: u64,
+    pub expire_ms: Option<u64>,
+    /// Roughly.
+    pub used_ms: Option<u64>,
+}
+
+/// One entry of the audit log.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AuditRecord {
+    /// From 1 on, without gaps.
+    pub number: u64,
+    pub at_ms: u64,
+    pub who: String,
+    pub remote: String,
+    pub request_id: String,
+    pub act: String,
+    /// With the name that it had.
+    pub namespace: Option<(NamespaceId, String)>,
+    pub target: String,
+    pub details: Vec<(String, String)>,
+    /// `ok`, or group and code of the error.
+    pub outcome: String,
+    /// How often; more than once only for what was refused.
+    pub count: u32,
+}
+
 /// The state of an actor's SQLite database; none that was never written has one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct DatabaseHead {
@@ -532,6 +583,19 @@ pub enum Change {
         namespace: NamespaceId,
         name: String,
         metadata: Option<String>,
+    },
+    PutToken(Box<TokenRecord>),
+    DeleteToken {
+        id: String,
+    },
+    /// One more entry of the audit log, and the one that makes room for it.
+    PutAudit {
+        record: Box<AuditRecord>,
+        forget: Option<u64>,
+    },
+    /// All entries below this number go.
+    ForgetAudit {
+        below: u64,
     },
 }
 

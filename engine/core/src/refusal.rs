@@ -10,6 +10,7 @@ use protocol::limits::{ACTOR_INPUT_BYTES_MAX, ACTOR_KEY_BYTES_MAX, ACTOR_NAME_BY
 use protocol::message::{Failure, FailureKind};
 
 use crate::quotas::QuotaName;
+use crate::tokens::TOKENS_MAX;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Refusal {
@@ -126,6 +127,13 @@ pub enum Refusal {
     /// No runner here can run components.
     NoComponentRunner,
     Component(ComponentRefusal),
+    TokenNotFound,
+    TokenInvalid {
+        reason: String,
+    },
+    TooManyTokens,
+    /// Whoever asks may see another namespace only.
+    NotYours,
     ShuttingDown,
 }
 
@@ -187,6 +195,10 @@ impl Refusal {
                     Internal => ("core", "internal_error"),
                 }
             }
+            Refusal::TokenNotFound => ("token", "not_found"),
+            Refusal::TokenInvalid { .. } => ("token", "invalid"),
+            Refusal::TooManyTokens => ("token", "too_many"),
+            Refusal::NotYours => ("api", "forbidden"),
             Refusal::ShuttingDown => ("guard", "service_unavailable"),
         }
     }
@@ -268,10 +280,16 @@ impl fmt::Display for Refusal {
                 "no runner that runs components is connected; start one with `rivet-engine runner`, or the engine with its own",
             ),
             Refusal::NoCanary { name } => write!(f, "no version of {name:?} is a canary; deploy one with canary=5%"),
-            Refusal::CanaryRefused { reason } | Refusal::SettingsInvalid { reason } | Refusal::QuotasInvalid { reason } => {
-                f.write_str(reason)
-            }
+            Refusal::CanaryRefused { reason }
+            | Refusal::SettingsInvalid { reason }
+            | Refusal::QuotasInvalid { reason }
+            | Refusal::TokenInvalid { reason } => f.write_str(reason),
             Refusal::Component(refusal) => f.write_str(&refusal.message),
+            Refusal::TokenNotFound => f.write_str("there is no such token; GET /tokens lists those that there are"),
+            Refusal::TooManyTokens => {
+                write!(f, "there are {TOKENS_MAX} tokens, and no more there may be; revoke those that nobody uses")
+            }
+            Refusal::NotYours => f.write_str("the token is of another namespace"),
             Refusal::ShuttingDown => f.write_str("the engine is shutting down; try again"),
         }
     }

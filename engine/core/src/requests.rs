@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use protocol::id::{ActorId, Generation, RequestId, RunnerId};
+use protocol::id::{ActorId, Generation, NamespaceId, RequestId, RunnerId};
 
 use crate::action::Action;
 use crate::actor_calls::Caller;
@@ -35,6 +35,8 @@ pub(crate) struct Wish {
     pub caller: Option<Caller>,
     /// It counts as one of its namespace's; what actors ask of each other does not.
     pub counted: bool,
+    /// All that whoever asks may see.
+    pub within: Option<NamespaceId>,
 }
 
 /// What is known in memory of a key that is not being read.
@@ -77,6 +79,9 @@ impl Core {
     pub(crate) fn request_arrived(&mut self, request: RequestId, target: Target, mut wish: Wish) {
         match target {
             Target::Id(actor) => self.request_actor(request, wish, actor, self.now_ms),
+            Target::IdWithin { actor, namespace } => {
+                self.request_actor(request, Wish { within: Some(namespace), ..wish }, actor, self.now_ms);
+            }
             Target::Key { namespace, name, key, create } => {
                 wish.counted = true;
                 let waiter = KeyWaiter::Request { request, wish, arrived_ms: self.now_ms, create };

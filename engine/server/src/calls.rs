@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use engine_core::Input;
 use engine_core::action::Answer;
+use engine_core::audit::By;
 use engine_core::input::{CallId, Operation};
 use engine_core::refusal::Refusal;
 use tokio::sync::oneshot;
@@ -26,8 +27,8 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// Tells the core what is wanted and waits for its answer. A caller that leaves early changes nothing: it will be done.
-    pub async fn call(&self, inbox: &Inbox, operation: Operation) -> Result<Answer, ApiError> {
+    /// Tells the core what is wanted, and by whom, and waits for its answer. A caller that leaves early changes nothing: it will be done.
+    pub async fn call(&self, inbox: &Inbox, operation: Operation, by: Option<By>) -> Result<Answer, ApiError> {
         let call = CallId(self.last.fetch_add(1, Ordering::Relaxed) + 1);
         let (waiter, answer) = oneshot::channel();
         {
@@ -37,7 +38,7 @@ impl Calls {
             }
             waiting.insert(call, waiter);
         }
-        inbox.push(Input::Call { call, operation });
+        inbox.push(Input::Call { call, operation, by: by.map(Box::new) });
         match answer.await {
             Ok(result) => result.map_err(ApiError::from),
             // The driver is gone: the engine is about to exit.

@@ -37,6 +37,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinError;
 
 use crate::actor_calls::ActorCalls;
+use crate::auth::{Auth, upkeep};
 use crate::backups::Backups;
 use crate::calls::Calls;
 use crate::checks::Checks;
@@ -61,6 +62,7 @@ use crate::requests::Requests;
 use crate::room::Room;
 use crate::runners::Runners;
 use crate::serverless::client::Client;
+use crate::serverless::token::Sent;
 use crate::serverless::{Serverless, poll};
 use crate::sockets::Sockets;
 use crate::standalone::{self, Hosted, Said};
@@ -213,8 +215,8 @@ pub async fn run(
         readiness: readiness.clone(),
         telemetry: telemetry.clone(),
         trace_propagation: config.trace_propagation,
-        serverless: Serverless::new(config.admin_token.clone().filter(|_| config.send_admin_token)),
-        admin_token: config.admin_token.clone(),
+        serverless: Serverless::new(sent(&config)),
+        auth: Auth::new(config.admin_token.clone(), config.gateway_auth),
         public_url: config.datacenter.public_url.clone().unwrap_or_else(|| public_url(&config.guard.host, address)),
         datacenter: config.datacenter.clone(),
         runner_times: config.runner_times.clone(),
@@ -233,6 +235,7 @@ pub async fn run(
 
     tokio::spawn(poll::run(engine.clone()));
     tokio::spawn(Room::watch(store.space(), readiness.clone()));
+    tokio::spawn(upkeep::run(engine.clone()));
 
     let router = api::router(engine.clone());
     process.engine.get_or_init(|| engine.clone());
@@ -454,12 +457,32 @@ pub async fn make_default_namespace(engine: &Engine) -> Result<(), EngineError> 
     made.map(drop).map_err(EngineError::Namespace)
 }
 
+/// What goes to the URLs of pools.
+fn sent(config: &Config) -> Sent {
+    match &config.admin_token {
+        Some(token) if config.send_admin_token => Sent::Admin(token.clone()),
+        _ if config.send_runner_token => Sent::Runner,
+        _ => Sent::Nothing,
+    }
+}
+
 fn say_what_is_open(config: &Config, address: SocketAddr) {
     for sentence in &config.without_effect {
         tracing::warn!("{sentence}");
     }
-    if config.admin_token.is_none() && !address.ip().is_loopback() {
-        tracing::warn!(%address, "whoever reaches this address can do everything: no token is configured (auth.admin_token)");
+    match (&config.admin_token, address.ip().is_loopback()) {
+        (None, false) => {
+            tracing::warn!(%address, "whoever reaches this address can do everything: no token is configured (auth.admin_token)");
+        }
+        (None, true) => {
+            tracing::info!(%address, "no token is configured (auth.admin_token): whoever is on this machine can do everything");
+        }
+        (Some(_), _) if config.send_admin_token => {
+            tracing::warn!(
+                "the admin token is sent to the URL of every pool (outbound.send_admin_token); outbound.send_runner_token sends one that can do less"
+            );
+        }
+        (Some(_), _) => {}
     }
 }
 

@@ -1,4 +1,4 @@
-//! What namespaces, deployments and runner configs there are, for answers that need not ask the core.
+//! What namespaces, deployments, runner configs and tokens there are, for answers that need not ask the core.
 //!
 //! A copy of what is durable: filled at boot, and brought up to date by each commit before the core hears that it is durable.
 //! So a client that has been told of its new namespace finds it here. Decides nothing.
@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 
 use engine_core::input::Boot;
-use engine_core::record::{Change, DeploymentRecord, NamespaceRecord, PoolKind, RunnerConfigRecord};
+use engine_core::record::{Change, DeploymentRecord, NamespaceRecord, PoolKind, RunnerConfigRecord, TokenRecord};
 use protocol::component::ComponentHash;
 use protocol::id::NamespaceId;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::lock::{read, write};
 
@@ -18,6 +18,7 @@ use crate::lock::{read, write};
 pub struct Directory {
     entries: RwLock<Entries>,
     pools_changed: Notify,
+    tokens_changed: watch::Sender<()>,
 }
 
 #[derive(Default)]
@@ -26,6 +27,8 @@ struct Entries {
     deployments: BTreeMap<(NamespaceId, String), DeploymentRecord>,
     /// Each time that one is put it is another one, also if it says the same.
     runner_configs: BTreeMap<(NamespaceId, String), Arc<RunnerConfigRecord>>,
+    /// By id.
+    tokens: BTreeMap<String, Arc<TokenRecord>>,
 }
 
 /// The part of a commit that belongs in the directory.
@@ -37,6 +40,8 @@ pub struct News {
     runner_configs: Vec<((NamespaceId, String), Option<RunnerConfigRecord>)>,
     /// Namespaces that are gone, with all of these.
     gone: Vec<NamespaceId>,
+    /// By id; none: revoked.
+    tokens: Vec<(String, Option<TokenRecord>)>,
 }
 
 impl News {
@@ -48,6 +53,8 @@ impl News {
                 Change::PutNamespace(namespace) => news.namespaces.push(namespace.clone()),
                 Change::PutDeployment(deployment) => news.deployments.push((**deployment).clone()),
                 Change::PutRunnerConfig(config) => news.put_runner_config(config),
+                Change::PutToken(token) => news.tokens.push((token.id.clone(), Some((**token).clone()))),
+                Change::DeleteToken { id } => news.tokens.push((id.clone(), None)),
                 Change::DeleteRunnerConfig { namespace, pool } => news.runner_configs.push(((*namespace, pool.clone()), None)),
                 Change::DeleteNamespace { namespace } => news.gone.push(*namespace),
                 _ => {}
@@ -57,7 +64,12 @@ impl News {
     }
 
     pub fn found(boot: &Boot) -> News {
-        let mut news = News { namespaces: boot.namespaces.clone(), deployments: boot.deployments.clone(), ..News::default() };
+        let mut news = News {
+            namespaces: boot.namespaces.clone(),
+            deployments: boot.deployments.clone(),
+            tokens: boot.tokens.iter().map(|token| (token.id.clone(), Some(token.clone()))).collect(),
+            ..News::default()
+        };
         for config in &boot.runner_configs {
             news.put_runner_config(config);
         }
@@ -74,7 +86,11 @@ impl News {
     }
 
     fn is_empty(&self) -> bool {
-        self.namespaces.is_empty() && self.deployments.is_empty() && self.runner_configs.is_empty() && self.gone.is_empty()
+        self.namespaces.is_empty()
+            && self.deployments.is_empty()
+            && self.runner_configs.is_empty()
+            && self.tokens.is_empty()
+            && self.gone.is_empty()
     }
 }
 
@@ -102,7 +118,17 @@ impl Directory {
             entries.deployments.retain(|(of, _), _| *of != namespace);
             entries.runner_configs.retain(|(of, _), _| *of != namespace);
         }
+        let tokens_changed = !news.tokens.is_empty();
+        for (id, token) in news.tokens {
+            match token {
+                Some(token) => entries.tokens.insert(id, Arc::new(token)),
+                None => entries.tokens.remove(&id),
+            };
+        }
         drop(entries);
+        if tokens_changed {
+            self.tokens_changed.send_replace(());
+        }
         if pools_changed {
             self.pools_changed.notify_one();
         }
@@ -111,6 +137,20 @@ impl Directory {
     /// Waits until a runner config has been put or deleted since the last time. For one who waits.
     pub async fn pools_changed(&self) {
         self.pools_changed.notified().await;
+    }
+
+    /// Says when a token was minted, used or revoked.
+    pub fn token_changes(&self) -> watch::Receiver<()> {
+        self.tokens_changed.subscribe()
+    }
+
+    pub fn token(&self, id: &str) -> Option<Arc<TokenRecord>> {
+        read(&self.entries).tokens.get(id).cloned()
+    }
+
+    /// In the order of their ids.
+    pub fn tokens(&self) -> Vec<Arc<TokenRecord>> {
+        read(&self.entries).tokens.values().cloned().collect()
     }
 
     pub fn namespace(&self, name: &str) -> Option<NamespaceRecord> {

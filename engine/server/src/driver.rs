@@ -179,6 +179,7 @@ impl Driver {
 
     fn commit(&mut self, commit: CommitId, changes: &[Change]) {
         let news = News::of(changes);
+        let forgotten: Vec<ActorId> = changes.iter().flat_map(forgotten_by).collect();
         let batch = State::batch(changes);
         let (engine, commits_waiting) = (self.engine.clone(), self.commits_waiting.clone());
         let hold = engine.clock.hold();
@@ -192,6 +193,9 @@ impl Driver {
                     engine.directory.enter(news);
                     if components_may_go {
                         remove_unused_components(&engine);
+                    }
+                    if !forgotten.is_empty() {
+                        remove_logs(&engine, forgotten);
                     }
                     engine.inbox.push(Input::Committed { commit });
                 }
@@ -225,6 +229,25 @@ impl Driver {
             }
         }
     }
+}
+
+/// Actors of whose past nothing is left.
+fn forgotten_by(change: &Change) -> impl Iterator<Item = ActorId> + '_ {
+    let listed = match change {
+        Change::ForgetActors { actors, .. } => &actors[..],
+        _ => &[],
+    };
+    listed.iter().map(|listed| listed.actor)
+}
+
+/// What cannot be removed now goes when it is old.
+fn remove_logs(engine: &Arc<Engine>, actors: Vec<ActorId>) {
+    let of = engine.clone();
+    engine.readers.read_for_core(move |_| {
+        if let Err(error) = of.logs.remove(&actors) {
+            tracing::warn!(%error, "what actors of a deleted namespace have logged could not be removed; it goes when it is old");
+        }
+    });
 }
 
 /// Those that only a namespace had which is gone. What cannot be removed now is at the next start.

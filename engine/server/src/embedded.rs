@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 
 use crate::actor_calls::ActorCalls;
 use crate::api;
+use crate::auth::Auth;
 use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::components::Components;
@@ -37,6 +38,7 @@ use crate::runners::Runners;
 use crate::serverless::Serverless;
 use crate::serverless::client::Client;
 use crate::serverless::policy::Policy;
+use crate::serverless::token::Sent;
 use crate::sockets::Sockets;
 use crate::telemetry::Telemetry;
 use crate::trust;
@@ -154,8 +156,8 @@ pub(crate) fn engine_with(
         readiness: Arc::new(Readiness::default()),
         telemetry: Arc::new(Telemetry::default()),
         trace_propagation: false,
-        serverless: Serverless::new(None),
-        admin_token: None,
+        serverless: Serverless::new(Sent::Nothing),
+        auth: Auth::new(None, false),
         datacenter: Datacenter::default(),
         runner_times: RunnerTimes::default(),
         public_url: "http://127.0.0.1:6420/".to_string(),

@@ -12,7 +12,7 @@ use protocol::id::{ActorId, Id, RequestId, RunnerId};
 use protocol::message::ToRunner;
 
 use crate::actor_calls::ActorCalls;
-use crate::auth::{self, AdminToken};
+use crate::auth::{Auth, caller};
 use crate::backups::Backups;
 use crate::calls::Calls;
 use crate::checks::Checks;
@@ -65,8 +65,7 @@ pub struct Engine {
     /// The way to pools that are called by URL.
     pub outbound: Arc<Client>,
     pub serverless: Serverless,
-    /// None: everybody may do everything.
-    pub admin_token: Option<AdminToken>,
+    pub auth: Auth,
     pub datacenter: Datacenter,
     pub runner_times: RunnerTimes,
     /// Where clients reach this engine, with a slash at its end.
@@ -82,7 +81,7 @@ pub type StoreFailed = Box<dyn Fn(&StoreError) + Send + Sync>;
 impl Engine {
     pub async fn call(&self, operation: Operation) -> Result<Answer, ApiError> {
         self.room.for_operation(&operation)?;
-        self.calls.call(&self.inbox, operation).await
+        self.calls.call(&self.inbox, operation, caller::by()).await
     }
 
     /// Waits until what was decided so far can be read. Not for a full disk: what waits for that was told to nobody.
@@ -91,11 +90,6 @@ impl Engine {
             Ok(()) => self.call(Operation::Settle).await.map(drop),
             Err(_) => Ok(()),
         }
-    }
-
-    /// Whether somebody with this token may use the API, or connect as a runner.
-    pub fn authorize(&self, token: Option<&[u8]>) -> Result<(), ApiError> {
-        auth::check(self.admin_token.as_ref(), token)
     }
 
     /// What the core asked for. If it cannot be read, any answer would be a guess, and a guess may create an actor twice.

@@ -13,6 +13,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use crate::auth::identity::Denied;
+
 /// Where the error is answered: the two have different statuses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Face {
@@ -88,6 +90,10 @@ const CATALOGUE: &[Row] = &[
     row("backup", "running", 409, 409),
     row("backup", "failed", 500, 500),
     row("deployment", "check_unavailable", 400, 400),
+    row("token", "not_found", 400, 400),
+    row("token", "invalid", 400, 400),
+    row("token", "too_many", 400, 400),
+    row("token", "not_checked", 400, 400),
     row("component", "malformed", 400, 400),
     row("component", "unknown_import", 400, 400),
     row("component", "no_handler", 400, 400),
@@ -139,6 +145,8 @@ const CLOSES: &[(u16, &str)] = &[
     (1011, "ws.no_runner_config"),
     (1011, "ws.timed_out"),
     (1011, "ws.too_slow"),
+    (1011, "token.revoked"),
+    (1011, "token.expired"),
 ];
 
 /// How long a client should wait before it tries again where there was no room.
@@ -247,6 +255,7 @@ impl From<Refusal> for ApiError {
             Refusal::Failed { actor, failure } if matches!(failure.kind, FailureKind::Stopped | FailureKind::Cancelled) => {
                 Some(json!({ "actor_id": actor.to_string(), "phase": WAITING }))
             }
+            Refusal::NotYours => Some(json!({ "reason": Denied::Namespace.reason() })),
             Refusal::RunnerLost { actor } => Some(json!({ "actor_id": actor.to_string(), "phase": WAITING })),
             Refusal::ActorReadyTimeout { actor, .. }
             | Refusal::ActorDestroyedWhileWaiting { actor }
@@ -352,6 +361,10 @@ mod tests {
             Refusal::NoCanary { name: "x".to_string() },
             Refusal::CanaryRefused { reason: "why".to_string() },
             Refusal::SettingsInvalid { reason: "why".to_string() },
+            Refusal::TokenNotFound,
+            Refusal::TokenInvalid { reason: "why".to_string() },
+            Refusal::TooManyTokens,
+            Refusal::NotYours,
             Refusal::ShuttingDown,
         ]);
         for refusal in refusals {

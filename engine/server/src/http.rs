@@ -4,6 +4,7 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,6 +27,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use crate::auth::caller::Origin;
 use crate::body::Body;
 use crate::engine::Engine;
 use crate::gateway::route::{Route, is_upgrade, route};
@@ -53,6 +55,8 @@ const PROBES: [&str; 2] = ["/health", "/ready"];
 pub struct Server {
     engine: Arc<Engine>,
     api: TowerToHyperService<Router>,
+    /// Who the connection is with; none: somebody in this process.
+    remote: Option<IpAddr>,
 }
 
 /// Serves until `stop`; then takes no new connection and lets those under way finish, but no longer than `finish_within`.
@@ -72,11 +76,11 @@ pub async fn serve(
     let mut stop = pin!(stop);
     loop {
         let accepted = pin!(accept(&listener, &connections));
-        let (stream, permit) = match future::select(accepted, stop.as_mut()).await {
+        let ((stream, remote), permit) = match future::select(accepted, stop.as_mut()).await {
             Either::Left((accepted, _)) => accepted,
             Either::Right(_) => break,
         };
-        let server = server.clone();
+        let server = Server { remote: Some(remote), ..server.clone() };
         server.engine.metrics.connections.fetch_add(1, Ordering::Relaxed);
         let watcher = graceful.watcher();
         let engine = server.engine.clone();
@@ -118,16 +122,16 @@ pub async fn serve(
     }
 }
 
-async fn accept(listener: &TcpListener, connections: &Arc<Semaphore>) -> (TcpStream, tokio::sync::OwnedSemaphorePermit) {
+async fn accept(listener: &TcpListener, connections: &Arc<Semaphore>) -> ((TcpStream, IpAddr), tokio::sync::OwnedSemaphorePermit) {
     let permit = connections.clone().acquire_owned().await.expect("the semaphore is never closed");
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, remote)) => {
                 // Answers are small and wait for nothing: each leaves at once.
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "a connection cannot send at once");
                 }
-                return (stream, permit);
+                return ((stream, remote.ip()), permit);
             }
             Err(error) => {
                 // One that was gone before it was taken, or the system is out of files: neither may end the server.
@@ -140,7 +144,7 @@ async fn accept(listener: &TcpListener, connections: &Arc<Semaphore>) -> (TcpStr
 
 impl Server {
     pub fn new(engine: Arc<Engine>, api: Router) -> Server {
-        Server { engine, api: TowerToHyperService::new(api) }
+        Server { engine, api: TowerToHyperService::new(api), remote: None }
     }
 
     /// Answers a client, until it leaves. `on_upgrade`: it becomes a WebSocket.
@@ -165,8 +169,9 @@ impl Server {
         builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned()
     }
 
-    async fn answer(&self, request: Request<RequestBody>) -> Result<Response<Body>, Infallible> {
+    async fn answer(&self, mut request: Request<RequestBody>) -> Result<Response<Body>, Infallible> {
         let ray = ray::of(request.headers());
+        request.extensions_mut().insert(Origin { remote: self.remote, ray: Some(ray.clone()) });
         let followed = Followed { ray: Some(ray.clone()), parent: None };
         let answered = async {
             let (method, began) = (known(request.method()), Instant::now());
@@ -212,7 +217,7 @@ impl Server {
                 response.map(Body::Api)
             }
             Ok(Route::Preflight) => cors::preflight(request.headers()),
-            Ok(Route::Connect(endpoint)) => connect::plain(&self.engine, endpoint, request.headers()),
+            Ok(Route::Connect(endpoint)) => connect::plain(&self.engine, endpoint, &request.into_parts().0),
             Err(error) => {
                 let mut response = gateway::refusal(&error);
                 cors::allow(response.headers_mut(), cors::origin(request.headers()));

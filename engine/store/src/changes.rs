@@ -78,6 +78,18 @@ pub fn batch(changes: &[Change]) -> Batch {
                 Partition::all().for_each(|partition| batch.delete(keys::usage(partition, *namespace)));
                 batch.delete(keys::namespace(*namespace));
             }
+            Change::PutToken(record) => batch.put(keys::token(&record.id), records::encode(&**record)),
+            Change::DeleteToken { id } => batch.delete(keys::token(id)),
+            Change::PutAudit { record, forget } => {
+                batch.put(keys::audit(record.number), records::encode(&**record));
+                if let Some(forget) = forget {
+                    batch.delete(keys::audit(*forget));
+                }
+            }
+            Change::ForgetAudit { below } => {
+                let (first, end) = keys::audit_below(Some(*below));
+                batch.delete_range(first, end);
+            }
             Change::PutNamespace(record) => batch.put(keys::namespace(record.id), records::encode(record)),
             Change::PutDeployment(record) => {
                 batch.put(keys::deployment(record.namespace, &record.name), records::encode(&**record));

@@ -7,6 +7,8 @@
 //! | namespace | `n` namespace | [`NamespaceRecord`] |
 //! | deployment | `d` namespace, name | [`DeploymentRecord`] |
 //! | runner config | `r` namespace, pool | [`RunnerConfigRecord`] |
+//! | token | `s` id | [`TokenRecord`] |
+//! | entry of the audit log | `e` number | [`AuditRecord`] |
 //! | actor name | `a` namespace, name | version |
 //! | metadata of an actor name | `m` namespace, name | version, JSON text |
 //! | actor | `p` partition `a` actor | [`ActorRecord`] |
@@ -25,12 +27,14 @@
 //! | living actor, by name | `p` partition `l` namespace, length of name, name, descending create_ms, actor | version, key |
 //! | destroyed actor, by name | `p` partition `o` as above | version, key |
 //!
-//! One letter is one byte, and so is the partition. Ids are 19 bytes, times 8 bytes big-endian, lengths and page numbers 4 bytes big-endian;
+//! One letter is one byte, and so is the partition. Ids are 19 bytes, times and numbers of entries 8 bytes big-endian, lengths and page numbers 4 bytes big-endian;
 //! descending means with all bits turned, so that the newest comes first. A name or a key at the end has no length: it is
 //! the rest, which keeps names alphabetical. Everything about an actor lies under its partition's prefix, so that a partition
 //! can have one writer. All of it is on disk: a layout that is here never changes, a new one gets a new letter.
 //!
 //! [`RunnerConfigRecord`]: engine_core::record::RunnerConfigRecord
+//! [`TokenRecord`]: engine_core::record::TokenRecord
+//! [`AuditRecord`]: engine_core::record::AuditRecord
 //! [`DatabaseHead`]: engine_core::record::DatabaseHead
 //! [`HeldBack`]: engine_core::record::HeldBack
 //! [`StoredBytes`]: engine_core::record::StoredBytes
@@ -56,6 +60,8 @@ const DEPLOYMENT: u8 = b'd';
 const ACTOR_NAME: u8 = b'a';
 const ACTOR_NAME_METADATA: u8 = b'm';
 const RUNNER_CONFIG: u8 = b'r';
+const TOKEN: u8 = b's';
+const AUDIT: u8 = b'e';
 const PARTITION: u8 = b'p';
 
 /// The third byte of a key in a partition.
@@ -164,6 +170,29 @@ pub fn runner_config(namespace: NamespaceId, pool: &str) -> Vec<u8> {
 
 pub fn runner_configs() -> KeyRange {
     under(vec![RUNNER_CONFIG])
+}
+
+pub fn token(id: &str) -> Vec<u8> {
+    global(TOKEN, &[id.as_bytes()])
+}
+
+pub fn tokens() -> KeyRange {
+    under(vec![TOKEN])
+}
+
+pub fn audit(number: u64) -> Vec<u8> {
+    global(AUDIT, &[&number.to_be_bytes()])
+}
+
+/// All entries, or those below a number.
+pub fn audit_below(number: Option<u64>) -> KeyRange {
+    let (first, end) = under(vec![AUDIT]);
+    (first, number.map_or(end, audit))
+}
+
+pub fn parse_audit(key: &[u8]) -> Result<u64, StoreError> {
+    let number = key.get(1..).and_then(|number| number.try_into().ok());
+    number.map(u64::from_be_bytes).ok_or_else(|| damaged("an entry of the audit log", key))
 }
 
 pub fn actor_name_metadata(namespace: NamespaceId, name: &str) -> Vec<u8> {

@@ -8,7 +8,8 @@
 
 use bytes::Bytes;
 use engine_core::record::{
-    ActorRecord, DatabaseHead, DeploymentRecord, HeldBack, NamespaceRecord, NamespaceUsage, RunnerConfigRecord, StoredBytes,
+    ActorRecord, AuditRecord, DatabaseHead, DeploymentRecord, HeldBack, NamespaceRecord, NamespaceUsage, RunnerConfigRecord,
+    StoredBytes, TokenRecord,
 };
 use protocol::database::PAGE_BYTES;
 use protocol::id::ActorId;
@@ -89,6 +90,16 @@ impl Record for DeploymentRecord {
             _ => None,
         }
     }
+}
+
+impl Record for TokenRecord {
+    const VERSION: u8 = 1;
+    const WHAT: &'static str = "the record of a token";
+}
+
+impl Record for AuditRecord {
+    const VERSION: u8 = 1;
+    const WHAT: &'static str = "an entry of the audit log";
 }
 
 impl Record for HeldBack {

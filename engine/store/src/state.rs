@@ -4,11 +4,12 @@
 //! is to be written is a [`Batch`] from [`State::batch`] for the writer. Numbers that a client chose (limits) are bounded by the
 //! caller, except where a bound of this file is named.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use engine_core::input::{Boot, KeyRef, LoadedActor};
-use engine_core::record::{ActorRecord, Change, DatabaseHead, HeldBack, Listed, NamespaceUsage, StoredBytes};
+use engine_core::record::{ActorRecord, AuditRecord, Change, DatabaseHead, HeldBack, Listed, NamespaceUsage, StoredBytes};
 use protocol::database::Page;
 use protocol::id::{ActorId, NamespaceId, Partition};
 use protocol::limits::{KV_LIST_BYTES_MAX, KV_LIST_ENTRIES_MAX};
@@ -67,6 +68,11 @@ impl State {
         for namespace in &boot.namespaces {
             boot.usage.push((namespace.id, self.usage(namespace.id)?));
         }
+        self.each(keys::tokens(), |pair| {
+            boot.tokens.push(records::decode(&pair.value)?);
+            Ok(())
+        })?;
+        boot.audit = self.audit_numbers()?;
         for partition in Partition::all() {
             self.each(keys::all_of(Kind::Awake, partition), |pair| {
                 let actor = keys::parse_awake(&pair.key)?;
@@ -75,6 +81,49 @@ impl State {
             })?;
         }
         Ok(boot)
+    }
+
+    /// The first and the last.
+    fn audit_numbers(&self) -> Result<Option<(u64, u64)>, StoreError> {
+        let (start, end) = keys::audit_below(None);
+        let at = |reverse| {
+            let scan = Scan { reverse, keys_only: true, ..Scan::range(&start, &end, 1) };
+            self.store.scan(scan)?.first().map(|pair| keys::parse_audit(&pair.key)).transpose()
+        };
+        Ok(at(false)?.zip(at(true)?))
+    }
+
+    /// Entries of the audit log below a number, newest first: those that `wanted` wants until it breaks off, at most `limit` of the
+    /// next `read_max`. And the number below which there may be more, if it was not all.
+    pub fn audit(
+        &self,
+        mut below: Option<u64>,
+        limit: usize,
+        read_max: usize,
+        wanted: impl Fn(&AuditRecord) -> ControlFlow<(), bool>,
+    ) -> Result<(Vec<AuditRecord>, Option<u64>), StoreError> {
+        let (mut found, mut left) = (Vec::new(), read_max);
+        while left > 0 {
+            let (start, end) = keys::audit_below(below);
+            let page = self.store.scan(Scan { reverse: true, ..Scan::range(&start, &end, PAGE_PAIRS.min(left)) })?;
+            if page.is_empty() {
+                return Ok((found, None));
+            }
+            left -= page.len();
+            for pair in &page {
+                let record: AuditRecord = records::decode(&pair.value)?;
+                below = Some(record.number);
+                match wanted(&record) {
+                    ControlFlow::Continue(true) => found.push(record),
+                    ControlFlow::Continue(false) => {}
+                    ControlFlow::Break(()) => return Ok((found, None)),
+                }
+                if found.len() >= limit {
+                    return Ok((found, below));
+                }
+            }
+        }
+        Ok((found, below))
     }
 
     pub fn load_actor(&self, actor: ActorId) -> Result<Option<LoadedActor>, StoreError> {

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use engine_core::input::KeyRef;
 use engine_core::record::{
-    ActorError, ActorRecord, After, Alarm, Canary, CrashPolicy, DatabaseHead, DeploymentRecord, HeldBack, NamespaceRecord,
-    NamespaceUsage, PoolError, PoolKind, Quotas, Rate, RunnerConfigRecord, RunnerRef, ServerlessConfig, Share, Stop, StoredBytes,
-    VersionRecord,
+    ActorError, ActorRecord, After, Alarm, AuditRecord, Canary, CrashPolicy, DatabaseHead, DeploymentRecord, HeldBack,
+    NamespaceRecord, NamespaceUsage, PoolError, PoolKind, Quotas, Rate, Role, RunnerConfigRecord, RunnerRef, ServerlessConfig,
+    Share, Stop, StoredBytes, TokenRecord, VersionRecord,
 };
 use protocol::component::{ActorLimits, ComponentHash, ComponentInfo, Handler, Settings};
 use protocol::database::PAGE_BYTES;
@@ -545,6 +545,60 @@ fn keys_read_as_they_are_written() {
     }
     for damaged in [&b""[..], b"a", &[0xff; 25]] {
         assert!(matches!(keys::parse_actor_name(damaged), Err(StoreError::Corrupt { .. })), "{damaged:?}");
+    }
+}
+
+#[test]
+fn tokens() {
+    let record = |role, namespace, expire_ms| TokenRecord {
+        id: "4k2j9x0w8q1z".to_string(),
+        hash: [0xab; 32],
+        role,
+        namespace,
+        name: "ci".to_string(),
+        create_ms: 1_700_000_000_000,
+        expire_ms,
+        used_ms: expire_ms,
+    };
+    let before = format!("01 0c 346b326a397830773871317a {}", "ab".repeat(32));
+    let namespace = "01090909090909490989090909090909050001";
+    check(
+        "a client's token",
+        &record(Role::Client, Some(id(9)), Some(300)),
+        &format!("{before} 03 01 {namespace} 02 6369 80d095ffbc31 01 ac02 01 ac02"),
+    );
+    check("a runner's token for all", &record(Role::Runner, None, None), &format!("{before} 02 00 02 6369 80d095ffbc31 00 00"));
+    for (role, number) in [(Role::Admin, "00"), (Role::Deploy, "01"), (Role::Runner, "02"), (Role::Client, "03")] {
+        let bytes = hex(&records::encode(&record(role, None, None)));
+        assert_eq!(&bytes[2 + 26 + 64..][..2], number, "{role:?}");
+    }
+    same("the key of a token", &keys::token("4k2j9x0w8q1z"), "73 346b326a397830773871317a");
+}
+
+#[test]
+fn entries_of_the_audit_log() {
+    let record = AuditRecord {
+        number: 300,
+        at_ms: 1_700_000_000_000,
+        who: "admin".to_string(),
+        remote: "10.0.0.1".to_string(),
+        request_id: "r".to_string(),
+        act: "actor.destroy".to_string(),
+        namespace: Some((id(9), "default".to_string())),
+        target: "a".to_string(),
+        details: vec![("b".to_string(), "c".to_string())],
+        outcome: "ok".to_string(),
+        count: 1,
+    };
+    let before = "01 ac02 80d095ffbc31 05 61646d696e 08 31302e302e302e31 01 72 0d 6163746f722e64657374726f79";
+    let namespace = "01090909090909490989090909090909050001";
+    check("an entry", &record, &format!("{before} 01 {namespace} 07 64656661756c74 01 61 01 01 62 01 63 02 6f6b 01"));
+    let of_none = AuditRecord { namespace: None, details: Vec::new(), ..record };
+    check("an entry of no namespace", &of_none, &format!("{before} 00 01 61 00 02 6f6b 01"));
+    same("the key of an entry", &keys::audit(300), "65 000000000000012c");
+    assert_eq!(keys::parse_audit(&keys::audit(u64::MAX)), Ok(u64::MAX));
+    for damaged in [&b""[..], b"e", b"e1234567", b"e123456789"] {
+        assert!(matches!(keys::parse_audit(damaged), Err(StoreError::Corrupt { .. })), "{damaged:?}");
     }
 }
 

@@ -224,7 +224,7 @@ impl World {
         let call = CallId(self.number());
         self.calls.insert(call);
         let operation = operation(self.random());
-        self.input(Input::Call { call, operation });
+        self.input(Input::Call { call, operation, by: None });
     }
 
     /// The pools are as they should be.

@@ -82,6 +82,8 @@ impl Disk {
                 self.namespaces.retain(|known| known.id != record.id);
                 self.namespaces.push(record);
             }
+            // See `tests/access.rs`.
+            Change::PutToken(_) | Change::DeleteToken { .. } | Change::PutAudit { .. } | Change::ForgetAudit { .. } => {}
             Change::PutDeployment(record) => {
                 self.deployments.insert(record.name.clone(), *record);
             }
@@ -171,6 +173,7 @@ impl World {
                     usage: self.disk.usage(),
                     awake,
                     runners,
+                    ..Boot::default()
                 }));
                 if !self.disk.deployments.is_empty() {
                     self.step("runner joined");
@@ -350,7 +353,7 @@ impl World {
 
     fn call(&mut self, operation: Operation) {
         self.calls += 1;
-        self.input(Input::Call { call: CallId(self.calls), operation });
+        self.input(Input::Call { call: CallId(self.calls), operation, by: None });
     }
 
     fn input(&mut self, input: Input) {
@@ -478,6 +481,7 @@ impl World {
                     Ok(Answer::Deployment { record, version }) => say_deployment(&record, version),
                     Ok(Answer::Component(info)) => format!("handles {:?}", info.handlers),
                     Ok(Answer::Moving { left }) => format!("moving {left}"),
+                    Ok(Answer::Token(token)) => format!("token {}", token.id),
                     Ok(Answer::RunnerConfig { endpoint_changed }) => format!("configured, changed {endpoint_changed}"),
                     Ok(Answer::Runners { .. }) => "runners".to_string(),
                     Ok(Answer::Done) => "done".to_string(),

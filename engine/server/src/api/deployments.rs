@@ -33,6 +33,7 @@ use utoipa::ToSchema;
 use crate::api::extract::{self, PathPart, Query, Token};
 use crate::api::views::{Deployed, Deployment, DeploymentState, Granted};
 use crate::api::{settings, unexpected, versions};
+use crate::auth::caller;
 use crate::components::Arrived;
 use crate::engine::Engine;
 use crate::error::ApiError;
@@ -166,19 +167,19 @@ pub async fn deploy(
     let deploy = Deploy { engine, namespace, name, pool, settings, canary };
     // A client that leaves does not stop the deploy: the core goes on, and needs the bytes until it is done.
     if !watched {
-        let run = tokio::spawn(trace::carry(async move {
+        let run = tokio::spawn(caller::carry(trace::carry(async move {
             let deployed = deploy.run(&arrived, None).await;
             drop((arrived, permit));
             deployed
-        }));
+        })));
         let deployed = run.await.map_err(|error| ApiError::internal("the deploy ended before its time", &error))??;
         return Ok(Json(deployed).into_response());
     }
     let (lines, progress) = mpsc::channel(PROGRESS_LINES_MAX);
-    tokio::spawn(trace::carry(async move {
+    tokio::spawn(caller::carry(trace::carry(async move {
         deploy.run_watched(arrived, lines).await;
         drop(permit);
-    }));
+    })));
     Ok(ndjson(progress))
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Unknown parameters and fields are refused, so that a typing error is an error and not a silent default.
 
-use std::convert::Infallible;
+use std::sync::Arc;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts, Path, Request};
@@ -15,7 +15,8 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use protocol::limits::{KIB, MIB, cut};
 use serde::de::DeserializeOwned;
 
-use crate::auth;
+use crate::auth::caller::Asked;
+use crate::auth::identity::{Denied, Identity};
 use crate::engine::Engine;
 use crate::error::ApiError;
 use crate::form;
@@ -93,9 +94,13 @@ impl Query {
         self.one(name)?.map(|text| number(name, text)).transpose()
     }
 
-    /// A moment in milliseconds.
+    /// A moment in milliseconds, or a number.
     pub fn cursor_ms(&self) -> Result<Option<u64>, ApiError> {
-        self.one("cursor")?.map(|text| number("cursor", text)).transpose()
+        self.moment("cursor")
+    }
+
+    pub fn moment(&self, name: &str) -> Result<Option<u64>, ApiError> {
+        self.one(name)?.map(|text| number(name, text)).transpose()
     }
 }
 
@@ -118,21 +123,34 @@ pub fn usable_namespace(engine: &Engine, name: &str) -> Result<NamespaceRecord, 
     }
 }
 
+/// The same where it may be left out.
+pub fn some_namespace(engine: &Engine, query: &Query) -> Result<Option<NamespaceRecord>, ApiError> {
+    query.one("namespace")?.map(|_| namespace(engine, query)).transpose()
+}
+
 /// What a request brings to show that it may.
-pub struct Token(Option<Vec<u8>>);
+pub struct Token(Arc<Asked>);
 
 impl<S: Send + Sync> FromRequestParts<S> for Token {
-    type Rejection = Infallible;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Token, Infallible> {
-        Ok(Token(auth::bearer(&parts.headers).map(<[u8]>::to_vec)))
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Token, ApiError> {
+        let asked = parts.extensions.get::<Arc<Asked>>().cloned();
+        asked.map(Token).ok_or_else(|| ApiError::internal("nobody knows who asks", &parts.uri.path()))
     }
 }
 
 impl Token {
-    /// Asked once the request has been understood, as the original does: what makes no sense is told to everybody.
-    pub fn check(&self, engine: &Engine) -> Result<(), ApiError> {
-        engine.authorize(self.0.as_deref())
+    /// Asked once the request has been understood, as the original does: what makes no sense is told to everybody. What the route
+    /// needs is in [`crate::auth::table`]. Whoever may use it need not see everything that there is: [`Identity::within`].
+    pub fn check(&self, engine: &Engine) -> Result<Identity, ApiError> {
+        self.0.check(engine)
+    }
+
+    /// As if the table had refused it, where that depends on more than the route.
+    pub fn refuse(&self, engine: &Engine, denied: Denied) -> ApiError {
+        self.0.refused(engine, denied);
+        denied.into()
     }
 }
 

@@ -7,13 +7,15 @@
 //! - [`extract`]: reads queries and bodies, strictly.
 //! - [`views`]: records as JSON.
 //! - [`namespaces`], [`tenants`], [`actors`], [`storage`], [`portable`], [`logs`], [`runners`], [`runner_configs`], [`deployments`],
-//!   [`versions`], [`checks`], [`backups`], [`about`], [`tracing`]: the routes.
+//!   [`versions`], [`checks`], [`tokens`], [`audit`], [`backups`], [`about`], [`tracing`]: the routes. Who may use each is in
+//!   [`crate::auth::table`].
 //! - [`pool_form`]: a pool's configuration as it is put and shown. [`settings`]: a deployment's, as they are put.
 //! - [`openapi`]: the document that describes all of this; [`schemas`]: values whose types are not the API's.
 //! - [`cors`]: what browsers are told.
 
 pub mod about;
 pub mod actors;
+pub mod audit;
 pub mod backups;
 pub mod checks;
 pub mod cors;
@@ -30,6 +32,7 @@ pub mod schemas;
 pub mod settings;
 pub mod storage;
 pub mod tenants;
+pub mod tokens;
 pub mod tracing;
 pub mod versions;
 pub mod views;
@@ -41,6 +44,7 @@ use engine_core::action::Answer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::auth::caller;
 use crate::dashboard;
 use crate::engine::Engine;
 use crate::error::ApiError;
@@ -78,11 +82,15 @@ pub fn router(engine: Arc<Engine>) -> Router {
         .routes(routes!(versions::retry))
         .routes(routes!(versions::of_actor, versions::pin, versions::unpin))
         .routes(routes!(backups::list, backups::create))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::revoke))
+        .routes(routes!(audit::list))
         .routes(routes!(about::datacenters))
         .routes(routes!(tracing::get, tracing::put))
         .routes(routes!(about::fanout))
         .routes(routes!(about::metadata))
         .routes(routes!(openapi::document))
+        .layer(middleware::from_fn_with_state(engine.clone(), caller::layer))
         .layer(middleware::from_fn(cors::of_routes));
     let (router, described) = api.routes(routes!(about::health)).routes(routes!(about::ready)).split_for_parts();
     router
@@ -112,6 +120,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::auth::table;
     use crate::testing::{self, TestEngine};
 
     /// Status, headers and body of an answer.
@@ -144,6 +153,20 @@ mod tests {
         let made = told(&engine, "POST", "/namespaces", Some(json!({ "name": "default", "display_name": "Default" }))).await;
         assert!(made.starts_with("200 {\"namespace\":{\"create_ts\":"), "{made}");
         engine
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn every_route_says_who_may_use_it() {
+        let (_, _, document) = answer(&testing::start(), "GET", "/openapi.json", None).await;
+        let mut served: Vec<String> = Vec::new();
+        for (path, item) in document["paths"].as_object().expect("paths") {
+            let methods = item.as_object().expect("methods").keys().filter(|method| *method != "parameters");
+            served.extend(methods.map(|method| format!("{} {path}", method.to_uppercase())));
+        }
+        let mut known: Vec<String> = table::ROUTES.iter().map(|row| format!("{} {}", row.method, row.path)).collect();
+        served.sort();
+        known.sort();
+        assert_eq!(served, known, "the left is served, the right has a row in auth/table.rs; a new route needs one");
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

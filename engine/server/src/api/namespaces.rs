@@ -49,12 +49,14 @@ pub async fn list(State(engine): State<Arc<Engine>>, token: Token, uri: Uri) -> 
         query.listed("namespace_ids")?.chain(query.all("namespace_id")).map(parse_namespace_id).collect::<Result<Vec<_>, _>>()?;
     let after = query.one("cursor")?.map(parse_namespace_id).transpose()?;
     let name = query.one("name")?;
-    token.check(&engine)?;
+    let identity = token.check(&engine)?;
 
-    if let Some(name) = name {
-        return Ok(page(engine.directory.namespace(name).into_iter().collect(), None));
-    }
     let mut namespaces = engine.directory.namespaces();
+    namespaces.retain(|namespace| identity.sees(namespace.id));
+    if let Some(name) = name {
+        namespaces.retain(|namespace| namespace.name == name);
+        return Ok(page(namespaces, None));
+    }
     if !ids.is_empty() {
         namespaces.retain(|namespace| ids.contains(&namespace.id));
         return Ok(page(namespaces, None));

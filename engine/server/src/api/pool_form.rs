@@ -79,6 +79,10 @@ impl Put {
         }
     }
 
+    pub fn is_serverless(&self) -> bool {
+        self.serverless.is_some()
+    }
+
     pub async fn check(&self, engine: &Engine, pool: &str) -> Result<(), ApiError> {
         if pool.len() > POOL_BYTES_MAX {
             return Err(invalid(format!("the pool's name has {} bytes; at most {POOL_BYTES_MAX} are allowed", pool.len())));

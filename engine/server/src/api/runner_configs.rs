@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::{Request, State};
 use engine_core::action::Answer;
 use engine_core::input::Operation;
-use engine_core::record::{PoolError, PoolKind, RunnerConfigRecord};
+use engine_core::record::{PoolError, PoolKind, Role, RunnerConfigRecord};
 use http::Uri;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -18,6 +18,7 @@ use crate::api::extract::{self, PathPart, Query, Token};
 use crate::api::pool_form::{Put, View, check_headers};
 use crate::api::unexpected;
 use crate::api::views::Pagination;
+use crate::auth::identity::{Denied, Identity};
 use crate::engine::{DATACENTER, Engine};
 use crate::error::ApiError;
 use crate::serverless::client;
@@ -61,9 +62,12 @@ pub async fn put(
     query.required("namespace")?;
     let PutBody { mut datacenters } = extract::json(request).await?;
     datacenters.values().try_for_each(Put::check_kind)?;
-    token.check(&engine)?;
+    let identity = token.check(&engine)?;
     let namespace = extract::namespace(&engine, &query)?;
     let config = datacenters.remove(DATACENTER);
+    let before = engine.directory.runner_config(namespace.id, &pool);
+    may_put(&identity, before.as_ref(), config.as_ref(), engine.serverless.sends_admin_token())
+        .map_err(|denied| token.refuse(&engine, denied))?;
     if let Some(unknown) = datacenters.keys().next() {
         return Err(ApiError::datacenter_not_found(unknown));
     }
@@ -76,6 +80,23 @@ pub async fn put(
     match engine.call(Operation::PutRunnerConfig { namespace: namespace.name, record }).await? {
         Answer::RunnerConfig { endpoint_changed } => Ok(Json(PutAnswer { endpoint_config_changed: endpoint_changed })),
         other => Err(unexpected(&other)),
+    }
+}
+
+/// A runner makes the pool that it joins, and touches none that is called by URL. Where the admin token goes to such URLs, only who
+/// has it already says where they are.
+fn may_put(
+    identity: &Identity,
+    before: Option<&RunnerConfigRecord>,
+    wanted: Option<&Put>,
+    sends_admin_token: bool,
+) -> Result<(), Denied> {
+    let has_url = wanted.is_some_and(Put::is_serverless);
+    let had_url = before.is_some_and(|before| matches!(before.kind, PoolKind::Serverless(_)));
+    match identity.role() {
+        Some(Role::Runner) if wanted.is_none() || has_url || had_url => Err(Denied::Role),
+        Some(_) if has_url && sends_admin_token => Err(Denied::Role),
+        _ => Ok(()),
     }
 }
 

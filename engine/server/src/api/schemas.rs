@@ -13,6 +13,15 @@ pub enum CrashPolicy {
     Destroy,
 }
 
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub enum Role {
+    Admin,
+    Deploy,
+    Runner,
+    Client,
+}
+
 /// Why an actor is not running.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]

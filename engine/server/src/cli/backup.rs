@@ -154,7 +154,7 @@ fn open(args: &FolderArgs, files: &[PathBuf]) -> Result<Repository, String> {
 
 async fn create(args: CreateArgs) -> Outcome {
     let client = args.target.client()?;
-    let request = client.request_anywhere(Method::POST, &["backups"], &[]).header(ACCEPT, "application/x-ndjson");
+    let request = client.request_of_engine(Method::POST, &["backups"], &[]).header(ACCEPT, "application/x-ndjson");
     let response = client.send(request).await?;
     let mut last = Value::Null;
     client

@@ -17,6 +17,8 @@ pub struct Client {
     http: reqwest::Client,
     base: Url,
     pub namespace: String,
+    /// Somebody said which namespace.
+    is_named: bool,
     token: Option<String>,
 }
 
@@ -30,23 +32,30 @@ struct Refused {
 
 impl Client {
     pub fn new(engine: &str, namespace: Option<String>, token: Option<String>) -> Result<Client, String> {
-        let Endpoint { base, namespace, token } = Endpoint::new(engine, namespace, token)?;
+        let Endpoint { base, namespace, is_named, token } = Endpoint::new(engine, namespace, token)?;
         if base.scheme() != "http" {
             return Err(format!("{base} cannot be reached: only http:// is spoken here; use a tunnel or a proxy on this machine"));
         }
         // A proxy that the environment names is for other hosts.
         let http = reqwest::Client::builder().no_proxy().build().map_err(|error| format!("no HTTP client: {error}"))?;
-        Ok(Client { http, base, namespace, token })
+        Ok(Client { http, base, namespace, is_named, token })
     }
 
     /// A request in the namespace; each part of the path is one segment, whatever is in it.
     pub fn request(&self, method: Method, path: &[&str], query: &[(&str, &str)]) -> RequestBuilder {
-        let query: Vec<(&str, &str)> = [("namespace", self.namespace.as_str())].iter().chain(query).copied().collect();
-        self.request_anywhere(method, path, &query)
+        self.request_of_engine(method, path, &[&[("namespace", self.namespace.as_str())], query].concat())
     }
 
-    /// The same for what belongs to no namespace.
-    pub fn request_anywhere(&self, method: Method, path: &[&str], query: &[(&str, &str)]) -> RequestBuilder {
+    /// The same about everything that the token may see, or about the namespace if somebody said which.
+    pub fn request_of_all(&self, method: Method, path: &[&str], query: &[(&str, &str)]) -> RequestBuilder {
+        match self.is_named {
+            true => self.request(method, path, query),
+            false => self.request_of_engine(method, path, query),
+        }
+    }
+
+    /// Whatever the namespace is.
+    pub fn request_of_engine(&self, method: Method, path: &[&str], query: &[(&str, &str)]) -> RequestBuilder {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
@@ -125,6 +134,8 @@ pub struct Endpoint {
     /// Without names and tokens.
     pub base: Url,
     pub namespace: String,
+    /// Here or there, and not only by default.
+    pub is_named: bool,
     pub token: Option<String>,
 }
 
@@ -148,8 +159,10 @@ impl Endpoint {
         if base.set_username("").and_then(|()| base.set_password(None)).is_err() || !matches!(base.scheme(), "http" | "https") {
             return Err(format!("{base} is not an address of an engine; http://127.0.0.1:6420 is one"));
         }
-        let namespace = in_url.or(namespace).unwrap_or_else(|| NAMESPACE_DEFAULT.to_string());
-        Ok(Endpoint { base, namespace, token: token_in_url.or(token) })
+        let named = in_url.or(namespace);
+        let is_named = named.is_some();
+        let namespace = named.unwrap_or_else(|| NAMESPACE_DEFAULT.to_string());
+        Ok(Endpoint { base, namespace, is_named, token: token_in_url.or(token) })
     }
 }
 

@@ -7,12 +7,13 @@
 //! - [`start`]: runs the engine until it is told to stop. [`configured`]: says how it would.
 //! - [`runner`]: runs actors for an engine elsewhere. [`process`]: what both are as processes.
 //! - [`deploy`], [`check`], [`deployments`], [`actors`], [`namespaces`], [`logs`]: what can be done. [`settings`]: what a deployment
-//!   gives its actors.
+//!   gives its actors. [`tokens`]: who may do that. [`audit`]: who did what.
 //! - [`tracing`]: which log lines an engine writes. [`backup`]: copies of the data directory. [`doctor`]: what is wrong with it.
 //! - [`new`]: writes a project; talks to nobody. [`dev`]: builds and deploys it whenever it changes.
 //! - [`client`]: the way to the engine. [`print`]: tables, moments, lines.
 
 mod actors;
+mod audit;
 mod backup;
 mod check;
 mod client;
@@ -29,6 +30,7 @@ mod process;
 mod runner;
 mod settings;
 mod start;
+mod tokens;
 mod tracing;
 
 use std::path::PathBuf;
@@ -147,6 +149,11 @@ enum Command {
     /// Which log lines the engine writes and which requests it traces
     #[command(subcommand)]
     Tracing(tracing::TracingCommand),
+    /// Mint, list or revoke tokens
+    #[command(subcommand)]
+    Tokens(tokens::TokensCommand),
+    /// Show who did what, newest first
+    Audit(audit::AuditArgs),
 }
 
 const ENGINE_DEFAULT: &str = "http://127.0.0.1:6420";
@@ -162,7 +169,7 @@ pub struct TargetArgs {
     #[arg(long, value_name = "NAME")]
     namespace: Option<String>,
 
-    /// The engine's admin token, if it has one. A flag is visible to others on this machine: better in the environment
+    /// A token, if the engine wants one. A flag is visible to others on this machine: better in the environment
     /// [env: RIVET_TOKEN]
     #[arg(long, value_name = "TOKEN")]
     token: Option<String>,
@@ -229,6 +236,8 @@ pub fn main() -> ExitCode {
         Command::Namespaces(command) => talk(namespaces::run(command)),
         Command::Logs(args) => talk(logs::run(args)),
         Command::Tracing(command) => talk(tracing::run(command)),
+        Command::Tokens(command) => talk(tokens::run(command)),
+        Command::Audit(args) => talk(audit::run(args)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -258,7 +267,7 @@ mod tests {
 
     #[test]
     fn what_is_typed_wrong_is_refused() {
-        let rows: [&[&str]; 14] = [
+        let rows: [&[&str]; 18] = [
             &[],
             &["canary", "counter"],
             &["pin", "x"],
@@ -272,6 +281,10 @@ mod tests {
             &["dev", ".", "--listen", "here"],
             &["rollback", "counter"],
             &["actors"],
+            &["tokens", "create"],
+            &["tokens", "create", "--role", "king"],
+            &["tokens", "create", "--role", "client", "--expires", "soon"],
+            &["tokens", "create", "--role", "client", "--all-namespaces", "--namespace", "a"],
             &["frobnicate"],
         ];
         for arguments in rows {

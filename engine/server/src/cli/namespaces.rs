@@ -92,7 +92,7 @@ async fn list(target: TargetArgs) -> Outcome {
     let (mut namespaces, mut cursor): (Vec<Value>, Option<String>) = (Vec::new(), None);
     loop {
         let query: Vec<(&str, &str)> = cursor.as_deref().map(|cursor| ("cursor", cursor)).into_iter().collect();
-        let answer = client.json(client.request_anywhere(Method::GET, &["namespaces"], &query)).await?;
+        let answer = client.json(client.request_of_engine(Method::GET, &["namespaces"], &query)).await?;
         let page = answer["namespaces"].as_array().cloned().unwrap_or_default();
         cursor = answer["pagination"]["cursor"].as_str().map(str::to_string);
         if page.is_empty() {
@@ -117,7 +117,7 @@ async fn list(target: TargetArgs) -> Outcome {
 async fn create(args: CreateArgs) -> Outcome {
     let client = args.target.client()?;
     let body = json!({ "name": args.name, "display_name": args.display_name.as_ref().unwrap_or(&args.name) });
-    let answer = client.json(client.request_anywhere(Method::POST, &["namespaces"], &[]).json(&body)).await?;
+    let answer = client.json(client.request_of_engine(Method::POST, &["namespaces"], &[]).json(&body)).await?;
     match args.target.json {
         true => print::line(&answer.to_string()),
         false => print::line(&format!("namespace {} is made", args.name)),
@@ -130,8 +130,8 @@ async fn quotas(args: QuotasArgs) -> Outcome {
     let client = args.target.client()?;
     let path = ["namespaces", &args.name, "quotas"];
     let request = match change.is_empty() {
-        true => client.request_anywhere(Method::GET, &path, &[]),
-        false => client.request_anywhere(Method::PUT, &path, &[]).json(&change),
+        true => client.request_of_engine(Method::GET, &path, &[]),
+        false => client.request_of_engine(Method::PUT, &path, &[]).json(&change),
     };
     let answer = client.json(request).await?;
     if args.target.json {
@@ -152,7 +152,7 @@ async fn quotas(args: QuotasArgs) -> Outcome {
 
 async fn delete(args: DeleteArgs) -> Outcome {
     let client = args.target.client()?;
-    let mut answer = client.json(client.request_anywhere(Method::DELETE, &["namespaces", &args.name], &[])).await?;
+    let mut answer = client.json(client.request_of_engine(Method::DELETE, &["namespaces", &args.name], &[])).await?;
     if !args.no_wait {
         wait(&client, &args.name, &mut answer).await?;
     }
@@ -176,7 +176,7 @@ async fn wait(client: &Client, name: &str, answer: &mut Value) -> Outcome {
             told = line;
         }
         tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
-        match client.json(client.request_anywhere(Method::GET, &["namespaces", name, "quotas"], &[])).await {
+        match client.json(client.request_of_engine(Method::GET, &["namespaces", name, "quotas"], &[])).await {
             Ok(next) if next["namespace_id"] == answer["namespace_id"] => *answer = next,
             Ok(_) => return Ok(()),
             Err(why) if why.contains("namespace.not_found") => return Ok(()),

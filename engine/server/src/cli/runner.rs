@@ -36,7 +36,7 @@ pub struct RunnerArgs {
     #[arg(long, value_name = "URL")]
     endpoint: Option<String>,
 
-    /// The engine's admin token, if it has one. A flag is visible to others on this machine: better in the environment
+    /// A runner's token for all namespaces, or the engine's admin token, if it has one. A flag is visible to others on this machine: better in the environment
     /// [env: RIVET_TOKEN] [default: auth.admin_token of the configuration]
     #[arg(long, value_name = "TOKEN")]
     token: Option<String>,

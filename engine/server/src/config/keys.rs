@@ -88,6 +88,8 @@ const SOME: Kind = Kind::Whole { min: 1, max: u32::MAX as u64 };
 const MS: Kind = Kind::Whole { min: 1, max: 24 * 60 * 60_000 };
 /// The same.
 const SECONDS: Kind = Kind::Whole { min: 0, max: 24 * 60 * 60 };
+/// A log that keeps nothing would be none.
+const ENTRIES: Kind = Kind::Whole { min: 1_000, max: 1_000_000_000 };
 const DOUBLINGS: Kind = Kind::Whole { min: 0, max: 32 };
 const REDIRECTS: Kind = Kind::Whole { min: 0, max: 20 };
 
@@ -100,6 +102,8 @@ const NO_FDB: &str = "there is no such store here; remove it, and name a folder 
 
 pub const KEYS: &[Key] = &[
     key("auth.admin_token", Kind::Secret, "none: no authentication"),
+    key("auth.gateway", Kind::Flag, "false: calls to actors need no token"),
+    key("audit.entries_max", ENTRIES, "1000000"),
     key("guard.host", Kind::Text, "127.0.0.1; :: with auth.admin_token"),
     key("guard.port", PORT, "6420"),
     key("guard.actor_ready_timeout_ms", MS, "30000"),
@@ -135,6 +139,7 @@ pub const KEYS: &[Key] = &[
     key("outbound.ca_file", Kind::Text, "none: the system's authorities and Mozilla's"),
     key("outbound.max_redirects", REDIRECTS, "5"),
     key("outbound.send_admin_token", Kind::Flag, "false"),
+    key("outbound.send_runner_token", Kind::Flag, "false"),
     key("pegboard.actor_start_threshold", MS, "30000"),
     key("pegboard.actor_stop_threshold", MS, "1800000"),
     key("pegboard.base_retry_timeout", MS, "2000"),

@@ -29,7 +29,7 @@ use engine_store::actor_logs::LogLimits;
 use protocol::limits::{KIB, MIB};
 use url::Url;
 
-use crate::auth::AdminToken;
+use crate::auth::admin::AdminToken;
 use crate::config::args::StartArgs;
 use crate::config::said::All;
 use crate::config::sources::Sources;
@@ -157,12 +157,16 @@ pub struct Config {
     pub api_peer: Option<Listen>,
     pub metrics: Option<Listen>,
     pub admin_token: Option<AdminToken>,
+    /// Calls to actors need a token too.
+    pub gateway_auth: bool,
     pub datacenter: Datacenter,
     pub outbound: Policy,
     /// Certificate authorities beside the system's and Mozilla's.
     pub ca_file: Option<PathBuf>,
     /// To the URLs of pools, with each start.
     pub send_admin_token: bool,
+    /// The same, with one that can only run the pool's actors.
+    pub send_runner_token: bool,
     pub core: engine_core::Config,
     pub runner_times: RunnerTimes,
     pub durability: Durability,
@@ -228,6 +232,8 @@ impl Config {
             host: host(said, "guard.host")?.unwrap_or_else(|| host_default.to_string()),
             port: said.whole("guard.port").unwrap_or(PORT_DEFAULT),
         };
+        let gateway_auth = gateway_auth(said, admin_token.is_some())?;
+        let (send_admin_token, send_runner_token) = sent_tokens(said)?;
         let datacenter = datacenter(said)?;
         let core = core(said, datacenter.label);
         Ok(Config {
@@ -237,10 +243,12 @@ impl Config {
             metrics: beside(said, &guard, ["metrics.host", "metrics.port"], METRICS_PORT_DISTANCE)?,
             guard,
             admin_token,
+            gateway_auth,
             datacenter,
             outbound: policy(said)?,
             ca_file: ca_file(said),
-            send_admin_token: said.flag("outbound.send_admin_token").unwrap_or(false),
+            send_admin_token,
+            send_runner_token,
             runner_times: runner_times(said, &core),
             core,
             durability: said.read("durability", parse_durability)?.unwrap_or(Durability::Sync),
@@ -253,6 +261,29 @@ impl Config {
             trace_propagation: said.flag("guard.trace_propagation").unwrap_or(false),
             without_effect: said.without_effect(),
         })
+    }
+}
+
+fn gateway_auth(said: &All, has_token: bool) -> Result<bool, ConfigError> {
+    match said.flag("auth.gateway").unwrap_or(false) {
+        true if !has_token => {
+            let message =
+                "auth.gateway is on and there is no auth.admin_token: nobody could mint the tokens that it asks for; set both";
+            Err(ConfigError(message.to_string()))
+        }
+        on => Ok(on),
+    }
+}
+
+/// The admin's, or one that can do less.
+fn sent_tokens(said: &All) -> Result<(bool, bool), ConfigError> {
+    let flag = |key| said.flag(key).unwrap_or(false);
+    match (flag("outbound.send_admin_token"), flag("outbound.send_runner_token")) {
+        (true, true) => {
+            let message = "outbound.send_admin_token and outbound.send_runner_token are both on, and one token is sent; leave only one of them";
+            Err(ConfigError(message.to_string()))
+        }
+        sent => Ok(sent),
     }
 }
 
@@ -329,6 +360,7 @@ fn core(said: &All, datacenter_label: u16) -> engine_core::Config {
         retry_base_ms: said.whole("pegboard.base_retry_timeout").unwrap_or(default.retry_base_ms),
         retry_doublings_max: said.whole("pegboard.reschedule_backoff_max_exponent").unwrap_or(default.retry_doublings_max),
         runner_lost_ms: said.whole("pegboard.envoy_lost_threshold").unwrap_or(default.runner_lost_ms),
+        audit_entries_max: said.whole("audit.entries_max").unwrap_or(default.audit_entries_max),
         retry_reset_ms: said.whole("pegboard.retry_reset_duration").unwrap_or(default.retry_reset_ms),
         actor_storage_bytes_max: said.whole("actors.storage_mib").map(|mib: u64| mib * MIB as u64),
         ..default

@@ -342,7 +342,7 @@ mod tests {
             ),
             ("RIVET__GUARD__PRT", "1", "there is no such key; known there: "),
             ("RIVET__GUARD", "1", "it is a section, not a key; known in it: actor_force"),
-            ("RIVET__FOO", "1", "known there: actor_logs, actors, api_peer, auth, "),
+            ("RIVET__FOO", "1", "known there: actor_logs, actors, api_peer, audit, auth, "),
             ("RIVET__POSTGRES__URL", "postgres://a", "name a folder with file_system.path"),
             ("RIVET__TELEMETRY__ENABLED", "maybe", "true or false is expected"),
             ("RIVET__", "1", "there is no such key"),

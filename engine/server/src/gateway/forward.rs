@@ -14,6 +14,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
+use protocol::id::NamespaceId;
 use protocol::limits::{REQUEST_BODY_BYTES_MAX, REQUEST_BODY_INLINE_BYTES_MAX};
 use protocol::trace::{self, TRACEPARENT};
 use serde_json::json;
@@ -24,6 +25,7 @@ use crate::actor_calls::X_RIVET_CALLER;
 use crate::body::{Body, Client, Streamed};
 use crate::engine::Engine;
 use crate::error::{ApiError, WAITING};
+use crate::gateway::entry;
 use crate::gateway::route::{ToActor, Wanted};
 use crate::gateway::upload::Sending;
 use crate::incoming::RequestBody;
@@ -54,14 +56,15 @@ struct Wish {
 
 pub async fn forward(
     engine: &Arc<Engine>,
-    to: ToActor,
-    parts: Parts,
+    mut to: ToActor,
+    mut parts: Parts,
     body: RequestBody,
     ray: &HeaderValue,
 ) -> Result<Response<Body>, ApiError> {
+    let within = entry::admit(engine, &mut to, &mut parts.headers, false)?;
     engine.room.for_request(&parts.method)?;
     let deadline = Instant::now() + Duration::from_millis(RESPONSE_START_MS_MAX);
-    let (target, skip_ready_wait) = (target(to.wanted), to.skip_ready_wait);
+    let (target, skip_ready_wait) = (target(to.wanted, within), to.skip_ready_wait);
     let wish = Wish { target, skip_ready_wait, deadline, is_head: parts.method == Method::HEAD };
     let length = if body.is_end_stream() { Some(0) } else { body.size_hint().exact() };
     if length.is_some_and(|length| length > REQUEST_BODY_BYTES_MAX) {
@@ -127,9 +130,13 @@ async fn answer(
     }
 }
 
-pub fn target(wanted: Wanted) -> Target {
+/// `within`: only if it is in this namespace. Of one that is named by its key that is known already.
+pub fn target(wanted: Wanted, within: Option<NamespaceId>) -> Target {
     match wanted {
-        Wanted::Id(actor) => Target::Id(actor),
+        Wanted::Id(actor) => match within {
+            Some(namespace) => Target::IdWithin { actor, namespace },
+            None => Target::Id(actor),
+        },
         Wanted::Key { namespace, name, key, create } => {
             let create = create.map(|wanted| {
                 Box::new(Create {

@@ -3,12 +3,14 @@
 //! In reading order:
 //! - [`route`]: where a request goes.
 //! - [`query`]: addresses that name an actor by its key.
+//! - [`entry`]: who may.
 //! - [`forward`]: one request's way to its actor and back.
 //! - [`upload`]: a body that does not travel with its head.
 //! - [`socket`]: a WebSocket's way there.
 //! - [`cors`]: what browsers are told.
 
 pub mod cors;
+pub mod entry;
 pub mod forward;
 pub mod query;
 pub mod route;

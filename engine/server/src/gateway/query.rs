@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::engine::DATACENTER;
 use crate::error::ApiError;
 use crate::form;
-use crate::gateway::route::Wanted;
+use crate::gateway::route::{Brought, Wanted};
 
 const PREFIX: &str = "rvt-";
 /// Arrays and maps inside each other in an input.
@@ -46,7 +46,7 @@ pub fn append_stripped(path: &mut String, query: &str) {
 pub struct Address {
     pub wanted: Wanted,
     pub skip_ready_wait: bool,
-    pub has_token: bool,
+    pub token: Option<Brought>,
 }
 
 /// `name` is the path's segment as it was sent.
@@ -68,7 +68,7 @@ pub fn parse(name: &str, query: &str) -> Result<Address, ApiError> {
             parse_flag(skip).ok_or_else(|| invalid(format!("rvt-skip-ready-wait is {skip:?}; true, 1, false or 0 is expected")))?
         }
     };
-    let has_token = params.token.is_some();
+    let token = params.token.map(Brought);
     let create = match &method[..] {
         "get" => {
             if params.input.is_some() || params.region.is_some() || params.crash_policy.is_some() || params.runner.is_some() {
@@ -96,7 +96,7 @@ pub fn parse(name: &str, query: &str) -> Result<Address, ApiError> {
         other => return Err(invalid(format!("rvt-method is {other:?}; get or getOrCreate is expected"))),
     };
     let key = join_key(params.key.as_deref().unwrap_or_default());
-    Ok(Address { wanted: Wanted::Key { namespace, name: name.into_owned(), key, create }, skip_ready_wait, has_token })
+    Ok(Address { wanted: Wanted::Key { namespace, name: name.into_owned(), key, create }, skip_ready_wait, token })
 }
 
 /// `true` or `1`, `false` or `0`.
@@ -277,7 +277,7 @@ mod tests {
         ];
         for (more, skip_ready_wait, has_token) in rows {
             let address = parse("lobby", &format!("{OK}{more}")).expect("it is an address");
-            assert_eq!((address.skip_ready_wait, address.has_token), (skip_ready_wait, has_token), "{more}");
+            assert_eq!((address.skip_ready_wait, address.token.is_some()), (skip_ready_wait, has_token), "{more}");
         }
     }
 

@@ -5,6 +5,7 @@
 //! for a WebSocket among the protocols that they offer, because browsers cannot set headers there.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use http::{HeaderMap, HeaderName, Method, Uri, header};
 use protocol::id::ActorId;
@@ -41,6 +42,18 @@ pub struct ToActor {
     pub path: String,
     /// To whatever runner has the actor, even if it is not running yet, or no more.
     pub skip_ready_wait: bool,
+    /// Of the address.
+    pub token: Option<Brought>,
+}
+
+/// A token that came along. It is not shown.
+#[derive(PartialEq, Eq)]
+pub struct Brought(pub String);
+
+impl fmt::Debug for Brought {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Brought(…)")
+    }
 }
 
 /// Which actor is wanted.
@@ -125,35 +138,35 @@ fn by_path(method: &Method, address: Address<'_>, headers: &HeaderMap) -> Result
     }
     let mut path = String::with_capacity(rest.len().max(1) + query.map_or(0, |query| query.len() + 1));
     path.push_str(if rest.is_empty() { "/" } else { rest });
-    let (wanted, skip_ready_wait, has_token) = if by_key {
+    let (wanted, skip_ready_wait, token) = if by_key {
         let query = query.unwrap_or_default();
         query::append_stripped(&mut path, query);
         let address = query::parse(segment, query)?;
-        (address.wanted, address.skip_ready_wait, address.has_token)
+        (address.wanted, address.skip_ready_wait, address.token)
     } else {
         if let Some(query) = query {
             path.push('?');
             path.push_str(query);
         }
         match by_id(segment) {
-            Some((id, has_token)) => (Wanted::Id(known_datacenter(parse_actor_id(&id)?)?), false, has_token),
+            Some((id, token)) => (Wanted::Id(known_datacenter(parse_actor_id(&id)?)?), false, token),
             None => return Ok(Route::Api),
         }
     };
     let upgrade = is_upgrade(method, headers);
-    if upgrade && !has_token && !headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL) {
+    if upgrade && token.is_none() && !headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL) {
         return Err(missing_header(
             &header::SEC_WEBSOCKET_PROTOCOL,
             "a WebSocket without a token in its address offers a protocol",
         ));
     }
     let skip_ready_wait = asks_to_skip_ready_wait(headers, upgrade)? || skip_ready_wait;
-    Ok(Route::Actor(ToActor { wanted, path, skip_ready_wait }))
+    Ok(Route::Actor(ToActor { wanted, path, skip_ready_wait, token }))
 }
 
-/// The id of `{id}` or `{id}@{token}`, and whether there is a token. None if a part is empty or is no text: not an address of the
-/// gateway. The token is not looked at: who may reach an actor is not decided here yet.
-fn by_id(segment: &str) -> Option<(Cow<'_, str>, bool)> {
+/// The id of `{id}` or `{id}@{token}`, and the token. None if a part is empty or is no text: not an address of the gateway. Who may
+/// reach an actor is not decided here.
+fn by_id(segment: &str) -> Option<(Cow<'_, str>, Option<Brought>)> {
     let (id, token) = match segment.split_once('@') {
         Some((id, token)) => (id, Some(token)),
         None => (segment, None),
@@ -161,8 +174,8 @@ fn by_id(segment: &str) -> Option<(Cow<'_, str>, bool)> {
     if id.is_empty() || token.is_some_and(str::is_empty) {
         return None;
     }
-    form::decode_percent(token.unwrap_or_default()).ok()?;
-    Some((form::decode_percent(id).ok()?, token.is_some()))
+    let token = token.map(form::decode_percent).transpose().ok()?;
+    Some((form::decode_percent(id).ok()?, token.map(|token| Brought(token.into_owned()))))
 }
 
 fn by_header(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Route, ApiError> {
@@ -195,7 +208,7 @@ fn unchanged(uri: &Uri, headers: &HeaderMap, id: &str, skip_ready_wait: bool) ->
     let wanted = Wanted::Id(known_datacenter(parse_actor_id(id)?)?);
     // HTTP has addresses without a path: `*`, or a host alone.
     match uri.path_and_query().map(|path| path.as_str()).filter(|path| path.starts_with('/')) {
-        Some(path) => Ok(Route::Actor(ToActor { wanted, path: path.to_string(), skip_ready_wait })),
+        Some(path) => Ok(Route::Actor(ToActor { wanted, path: path.to_string(), skip_ready_wait, token: None })),
         None => Err(no_route(uri, headers)),
     }
 }
@@ -248,7 +261,7 @@ mod tests {
         let uri: Uri = uri.parse().expect("the test's addresses are addresses");
         let headers = headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect();
         match route(&method, &uri, &headers) {
-            Ok(Route::Actor(ToActor { wanted, path, skip_ready_wait })) => {
+            Ok(Route::Actor(ToActor { wanted, path, skip_ready_wait, .. })) => {
                 let at_once = if skip_ready_wait { " at once" } else { "" };
                 match wanted {
                     Wanted::Id(_) => format!("id {path}{at_once}"),

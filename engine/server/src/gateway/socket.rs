@@ -9,13 +9,14 @@ use engine_core::Input;
 use engine_core::input::RequestKind;
 use http::request::Parts;
 use http::{HeaderValue, Response};
+use protocol::id::NamespaceId;
 use protocol::trace;
 
 use crate::body::Body;
 use crate::engine::Engine;
 use crate::error::ApiError;
 use crate::gateway::route::{Route, ToActor, websocket_not_supported};
-use crate::gateway::{cors, forward};
+use crate::gateway::{cors, entry, forward};
 use crate::sockets::session::{Head, Session};
 use crate::websocket::{self, Close, WebSocket};
 
@@ -41,19 +42,24 @@ pub fn answer(engine: &Arc<Engine>, routed: Result<Route, ApiError>, mut parts: 
     response
 }
 
-async fn go_on(engine: &Arc<Engine>, socket: WebSocket, routed: Result<Route, ApiError>, parts: Parts, ray: HeaderValue) {
+async fn go_on(engine: &Arc<Engine>, socket: WebSocket, routed: Result<Route, ApiError>, mut parts: Parts, ray: HeaderValue) {
     let error = match routed {
-        Ok(Route::Actor(ToActor { wanted, path, skip_ready_wait })) => {
-            let authority = parts.uri.authority().map(|authority| authority.as_str());
-            let head = Head { path, headers: forward::request_headers(parts.headers, authority, &ray) };
-            let session = Session::new(engine, head, ray);
-            let (request, target) = (session.request(), forward::target(wanted));
-            engine.inbox.push(Input::Request { request, target, kind: RequestKind::Socket, skip_ready_wait });
-            return session.run(socket).await;
-        }
+        Ok(Route::Actor(mut to)) => match entry::admit(engine, &mut to, &mut parts.headers, true) {
+            Ok(within) => return open(engine, socket, to, within, parts, ray).await,
+            Err(error) => error,
+        },
         Ok(Route::Api | Route::Preflight | Route::Connect(_)) => websocket_not_supported(),
         Err(error) => error,
     };
     tracing::debug!(group = error.group, code = error.code, message = error.message, "a client's socket is refused");
     websocket::close(socket, Close::error(error.group, error.code, &ray)).await;
+}
+
+async fn open(engine: &Arc<Engine>, socket: WebSocket, to: ToActor, within: Option<NamespaceId>, parts: Parts, ray: HeaderValue) {
+    let authority = parts.uri.authority().map(|authority| authority.as_str());
+    let head = Head { path: to.path, headers: forward::request_headers(parts.headers, authority, &ray) };
+    let session = Session::new(engine, head, ray);
+    let (request, target) = (session.request(), forward::target(to.wanted, within));
+    engine.inbox.push(Input::Request { request, target, kind: RequestKind::Socket, skip_ready_wait: to.skip_ready_wait });
+    session.run(socket).await;
 }

@@ -147,7 +147,6 @@ impl LogBook {
     }
 
     /// Drops all that these actors have logged. Waits for the disk.
-    #[allow(dead_code, reason = "for what deletes namespaces")]
     pub fn remove(&self, actors: &[ActorId]) -> Result<(), StoreError> {
         lock(&self.shared.waiting).remove(actors);
         self.ask_disk(|kept| kept.remove(actors))

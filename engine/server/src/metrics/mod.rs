@@ -189,6 +189,14 @@ async fn of_engine(page: &mut Page, engine: &Engine) {
         "From the command that starts an actor until its runner says that it runs.",
         metrics.wakes.counted(),
     );
+    page.family(
+        "rivet_auth_denied_total",
+        Kind::Counter,
+        "Requests, calls and connections that were refused for their token, by reason.",
+    );
+    for (reason, count) in engine.auth.denials() {
+        page.row(vec![("reason", reason.to_string())], count);
+    }
     api(page, metrics);
     if let Some(figures) = metrics.ask_driver(engine).await {
         driver(page, &figures);

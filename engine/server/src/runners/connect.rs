@@ -8,12 +8,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use engine_core::audit::{Act, By};
 use engine_core::input::Operation;
 use engine_core::record::{NamespaceRecord, PoolKind, Rate, RunnerConfigRecord};
 use futures_util::StreamExt;
 use http::header::{HOST, SEC_WEBSOCKET_PROTOCOL};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use http::{HeaderName, HeaderValue, Response};
+use protocol::id::NamespaceId;
 use protocol::limits::cut;
 use protocol::message::{RunnerProfile, RunnerProtocol, Serves};
 use protocol::trace;
@@ -27,6 +29,10 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::api::extract::usable_namespace;
+use crate::auth::caller::Origin;
+use crate::auth::identity::{Denied, Identity};
+use crate::auth::pass::Pass;
+use crate::auth::table::Permission;
 use crate::body::Body;
 use crate::engine::Engine;
 use crate::error::ApiError;
@@ -42,8 +48,8 @@ const INIT_MS_MAX: u64 = 5_000;
 pub(super) const KEY_BYTES_MAX: usize = 128;
 const KEY_BYTES_MIN: usize = 3;
 const POOL_BYTES_MAX: usize = 128;
-pub(super) const X_RIVET_TOKEN: HeaderName = HeaderName::from_static("x-rivet-token");
-pub(super) const TOKEN_ITEM: &str = "rivet_token.";
+pub const X_RIVET_TOKEN: HeaderName = HeaderName::from_static("x-rivet-token");
+pub const TOKEN_ITEM: &str = "rivet_token.";
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Endpoint {
@@ -73,13 +79,14 @@ pub struct Hello {
     pub profile: RunnerProfile,
     pub names: Vec<(String, ActorName)>,
     pub metadata: Option<String>,
+    pub pass: Pass,
 }
 
 /// The address called without asking for a WebSocket.
-pub fn plain(engine: &Engine, endpoint: Endpoint, headers: &HeaderMap) -> Response<Body> {
-    let token = headers.get(X_RIVET_TOKEN).and_then(|token| token.to_str().ok());
-    match authorize(engine, headers, token, &X_RIVET_TOKEN) {
-        Ok(()) => gateway::about_socket(endpoint.path()),
+pub fn plain(engine: &Engine, endpoint: Endpoint, parts: &Parts) -> Response<Body> {
+    let token = parts.headers.get(X_RIVET_TOKEN).and_then(|token| token.to_str().ok());
+    match authorize(engine, parts, endpoint, token, &X_RIVET_TOKEN) {
+        Ok(_) => gateway::about_socket(endpoint.path()),
         Err(error) => gateway::refusal(&error),
     }
 }
@@ -155,7 +162,14 @@ impl From<ApiError> for Refused {
 }
 
 /// Who may connect as a runner, and by which host. The header is the one that the token would be in.
-pub(super) fn authorize(engine: &Engine, headers: &HeaderMap, token: Option<&str>, header: &HeaderName) -> Result<(), ApiError> {
+pub(super) fn authorize(
+    engine: &Engine,
+    parts: &Parts,
+    endpoint: Endpoint,
+    token: Option<&str>,
+    header: &HeaderName,
+) -> Result<Asker, ApiError> {
+    let headers = &parts.headers;
     let datacenter = &engine.datacenter;
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     if !datacenter.valid_hosts.is_empty() && !datacenter.valid_hosts.iter().any(|valid| valid == without_port(host)) {
@@ -163,15 +177,54 @@ pub(super) fn authorize(engine: &Engine, headers: &HeaderMap, token: Option<&str
         let metadata = json!({ "host": host, "datacenter": datacenter.name, "valid_hosts": datacenter.valid_hosts });
         return Err(ApiError::new("guard", "must_use_regional_host", message).with(metadata));
     }
-    if engine.admin_token.is_some() && token.is_none() {
-        let message = "the engine wants its admin token from runners: x-rivet-token, or rivet_token.TOKEN among the subprotocols";
+    if engine.auth.is_on() && token.is_none() {
+        engine.auth.count(Denied::NoToken);
+        let message = "the engine wants a token from runners: x-rivet-token, or rivet_token.TOKEN among the subprotocols";
         return Err(ApiError::new("guard", "missing_header", message).with(json!({ "header": header.as_str() })));
     }
-    engine.authorize(token.map(str::as_bytes))
+    let origin = parts.extensions.get::<Origin>().cloned().unwrap_or_default();
+    match engine.auth.identify(engine, token.map(str::as_bytes)) {
+        Ok(identity) => {
+            let asker = Asker { identity, origin, endpoint };
+            asker.identity.may(Permission::Run).map_err(|denied| asker.refused(engine, denied))?;
+            Ok(asker)
+        }
+        Err(denied) => Err(refused(engine, denied, origin.by("nobody".to_string()), endpoint)),
+    }
+}
+
+/// Who wants to connect, and may do so somewhere.
+pub(super) struct Asker {
+    identity: Identity,
+    origin: Origin,
+    endpoint: Endpoint,
+}
+
+impl Asker {
+    /// None: in all namespaces.
+    pub fn may_run_in(&self, engine: &Engine, namespace: Option<NamespaceId>) -> Result<(), ApiError> {
+        self.identity.may_run_in(namespace).map_err(|denied| self.refused(engine, denied))
+    }
+
+    pub fn pass(self) -> Pass {
+        self.identity.into()
+    }
+
+    fn refused(&self, engine: &Engine, denied: Denied) -> ApiError {
+        refused(engine, denied, self.origin.by(self.identity.who()), self.endpoint)
+    }
+}
+
+fn refused(engine: &Engine, denied: Denied, by: By, endpoint: Endpoint) -> ApiError {
+    let details = vec![("reason", denied.reason().to_string())];
+    let target = format!("GET {}", endpoint.path());
+    engine.auth.refuse(engine, denied, by, Act { act: "access.refused", namespace: None, target, details });
+    denied.into()
 }
 
 pub(super) fn envoy(engine: &Engine, parts: &Parts) -> Result<Hello, Refused> {
-    authorize(engine, &parts.headers, websocket::parameter(&parts.headers, TOKEN_ITEM), &SEC_WEBSOCKET_PROTOCOL)?;
+    let token = websocket::parameter(&parts.headers, TOKEN_ITEM);
+    let asker = authorize(engine, parts, Endpoint::Envoys, token, &SEC_WEBSOCKET_PROTOCOL)?;
     let parameters = Parameters::read(parts, "invalid_request")?;
     let number: u16 = parameters.number("protocol_version")?;
     let version = EnvoyVersion::new(number).ok_or_else(|| {
@@ -188,7 +241,7 @@ pub(super) fn envoy(engine: &Engine, parts: &Parts) -> Result<Hello, Refused> {
     if pool.len() > POOL_BYTES_MAX {
         return Err(invalid(format!("a pool_name has at most {POOL_BYTES_MAX} bytes")).into());
     }
-    let namespace = namespace_of(engine, namespace)?;
+    let namespace = namespace_of(engine, &asker, namespace)?;
     if engine.directory.runner_config(namespace.id, pool).is_none() {
         let message = format!("there is no runner config for pool {pool:?}; PUT /runner-configs/{pool} before connecting");
         return Err(ApiError::new("ws", "no_runner_config", message).into());
@@ -201,6 +254,7 @@ pub(super) fn envoy(engine: &Engine, parts: &Parts) -> Result<Hello, Refused> {
         profile: RunnerProfile { key: key.to_string(), version: code_version, serves },
         names: Vec::new(),
         metadata: None,
+        pass: asker.pass(),
     })
 }
 
@@ -217,7 +271,8 @@ async fn legacy<T: AsyncRead + AsyncWrite + Unpin>(
     parts: &Parts,
     socket: &mut WebSocketStream<T>,
 ) -> Result<Hello, Refused> {
-    authorize(engine, &parts.headers, websocket::parameter(&parts.headers, TOKEN_ITEM), &SEC_WEBSOCKET_PROTOCOL)?;
+    let token = websocket::parameter(&parts.headers, TOKEN_ITEM);
+    let asker = authorize(engine, parts, Endpoint::Runners, token, &SEC_WEBSOCKET_PROTOCOL)?;
     let parameters = Parameters::read(parts, "invalid_url")?;
     let number: u16 = parameters.number("protocol_version")?;
     let Some(version) = RunnerVersion::new(number) else {
@@ -232,7 +287,7 @@ async fn legacy<T: AsyncRead + AsyncWrite + Unpin>(
     if !(1..=KEY_BYTES_MAX).contains(&key.len()) {
         return Err(invalid(format!("a runner_key has 1 to {KEY_BYTES_MAX} bytes")).into());
     }
-    let namespace = namespace_of(engine, namespace)?;
+    let namespace = namespace_of(engine, &asker, namespace)?;
 
     let init = tokio::time::timeout(Duration::from_millis(INIT_MS_MAX), introduction(socket, version)).await;
     let init = init.map_err(|_| {
@@ -255,6 +310,7 @@ async fn legacy<T: AsyncRead + AsyncWrite + Unpin>(
         profile: RunnerProfile { key: key.to_string(), version: init.version, serves },
         names: init.prepopulate_actor_names.unwrap_or_default(),
         metadata: init.metadata,
+        pass: asker.pass(),
     })
 }
 
@@ -300,7 +356,12 @@ async fn make_pool(engine: &Engine, namespace: &NamespaceRecord, pool: &str) -> 
     engine.call(operation).await.map(drop)
 }
 
-fn namespace_of(engine: &Engine, name: &str) -> Result<NamespaceRecord, ApiError> {
+/// Whoever may not connect there is not told whether it exists.
+fn namespace_of(engine: &Engine, asker: &Asker, name: &str) -> Result<NamespaceRecord, ApiError> {
+    let found = engine.directory.namespace(name);
+    if asker.identity.within().is_some() || found.is_some() {
+        asker.may_run_in(engine, found.as_ref().map(|namespace| namespace.id))?;
+    }
     usable_namespace(engine, name)
 }
 

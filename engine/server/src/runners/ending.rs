@@ -3,6 +3,7 @@
 use http::HeaderValue;
 use tokio::sync::watch;
 
+use crate::auth::pass::Over;
 use crate::websocket::{self, Close};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,6 +18,18 @@ pub enum Ending {
     TooSlow,
     /// It said something that cannot be, or that is too long.
     Internal,
+    /// What it was opened with counts no more.
+    TokenRevoked,
+    TokenExpired,
+}
+
+impl From<Over> for Ending {
+    fn from(over: Over) -> Ending {
+        match over {
+            Over::Revoked => Ending::TokenRevoked,
+            Over::Expired => Ending::TokenExpired,
+        }
+    }
 }
 
 impl Ending {
@@ -27,6 +40,8 @@ impl Ending {
             Ending::TimedOut => Close::error("ws", "timed_out", ray),
             Ending::TooSlow => Close::error("ws", "too_slow", ray),
             Ending::Internal => Close::error("core", "internal_error", ray),
+            Ending::TokenRevoked => Close::error("token", "revoked", ray),
+            Ending::TokenExpired => Close::error("token", "expired", ray),
         }
     }
 }

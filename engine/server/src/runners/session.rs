@@ -61,7 +61,7 @@ pub async fn run<T: AsyncRead + AsyncWrite + Unpin>(
     ray: &HeaderValue,
     pace: &Pace,
 ) {
-    let name = RunnerRef::of(&hello.profile);
+    let (name, pass) = (RunnerRef::of(&hello.profile), hello.pass.clone());
     let first = match introduction(&hello, &engine.runner_times) {
         Ok(first) => first,
         Err(error) => return tracing::error!(%error, "a runner cannot be told how the engine introduces itself"),
@@ -88,6 +88,7 @@ pub async fn run<T: AsyncRead + AsyncWrite + Unpin>(
     let end = tokio::select! {
         end = reading.run() => end,
         () = sending.run() => End::Gone,
+        over = pass.over(engine) => End::Told(over.into()),
     };
     let (stream, sink) = (reading.stream, sending.sink);
     remote.detach(&engine.inbox, &connection);

@@ -17,6 +17,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::*;
+use crate::auth::pass::Pass;
 use crate::requests::{Head, Place, Reply};
 use crate::runners::calls::{Asked, Call};
 use crate::runners::connect::Hello;
@@ -42,6 +43,7 @@ fn hello(version: EnvoyVersion) -> Hello {
         profile: profile(RunnerProtocol::Envoy(version.number())),
         names: Vec::new(),
         metadata: None,
+        pass: Pass::default(),
     }
 }
 

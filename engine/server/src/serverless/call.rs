@@ -236,13 +236,11 @@ async fn follow(engine: &Engine, seat: &Seat, times: Times, mut peer: Peer, mut 
 /// Makes the call. Ends when the answer's head is there and is one that events follow.
 async fn open(engine: Arc<Engine>, order: Order) -> Result<Incoming, PoolError> {
     let version = version(&engine, &order).await?;
-    let Order { namespace_name, pool, config, checkpoint, start, .. } = order;
-    let caller = start::Caller {
-        endpoint: &engine.public_url,
-        namespace: &namespace_name,
-        pool: &pool,
-        token: engine.serverless.token.as_ref(),
-    };
+    let Order { namespace, namespace_name, pool, config, checkpoint, start, .. } = order;
+    let lasts_ms = (u64::from(config.request_lifespan_s) + u64::from(config.drain_grace_period_s)) * 1_000;
+    let token = engine.serverless.tokens.of(&engine, (namespace, &namespace_name), &pool, lasts_ms).await;
+    let token = token.map_err(|error| unreachable(format!("there is no token for it: {}", error.message)))?;
+    let caller = start::Caller { endpoint: &engine.public_url, namespace: &namespace_name, pool: &pool, token: token.as_ref() };
     let request = start::request(&config, &caller, version, checkpoint, start, engine.clock.now_ms())?;
     let response = engine.outbound.send(request).await.map_err(|error| unreachable(error.to_string()))?;
     if !response.status().is_success() {

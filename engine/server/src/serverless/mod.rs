@@ -7,7 +7,7 @@
 //! - [`policy`]: which destinations are allowed.
 //! - [`client`]: one HTTP request that keeps to it.
 //! - [`metadata`]: what a URL says about itself. [`poll`]: asks again and again.
-//! - [`start`]: the request that starts an actor. [`events`]: what comes back. [`call`]: the one from its beginning to its end.
+//! - [`start`]: the request that starts an actor. [`token`]: what is sent with it. [`events`]: what comes back. [`call`]: the one from its beginning to its end.
 
 pub mod call;
 pub mod client;
@@ -16,6 +16,7 @@ pub mod metadata;
 pub mod policy;
 pub mod poll;
 mod start;
+pub mod token;
 
 #[cfg(test)]
 mod hostile;
@@ -25,20 +26,18 @@ mod tests;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use http::HeaderValue;
 use protocol::id::{ActorId, Generation};
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::AdminToken;
+use crate::serverless::token::{Sent, Tokens};
 
 /// Calls that are open at one time, over all pools; each is a connection. A pool's own bound is the core's to keep.
 pub const CALLS_OPEN_MAX: usize = 16_384;
 
 /// The calls that are open, and what they have in common.
 pub struct Serverless {
-    /// Goes out with each start.
-    token: Option<HeaderValue>,
+    tokens: Tokens,
     /// By what they started. The core wants nothing more of a call when this has been sent: whether a runner has had the actor.
     calls: Mutex<HashMap<(ActorId, Generation), oneshot::Sender<bool>>>,
     room: Arc<Semaphore>,
@@ -46,14 +45,18 @@ pub struct Serverless {
 }
 
 impl Serverless {
-    /// Whoever gets the token can do everything, so there is none unless an operator wants that.
-    pub fn new(token: Option<AdminToken>) -> Serverless {
+    pub fn new(sent: Sent) -> Serverless {
         Serverless {
-            token: token.and_then(|token| token.header()),
+            tokens: Tokens::new(sent),
             calls: Mutex::default(),
             room: Arc::new(Semaphore::new(CALLS_OPEN_MAX)),
             closing: CancellationToken::new(),
         }
+    }
+
+    /// Whether whoever says where a pool's URL is could get the admin token.
+    pub fn sends_admin_token(&self) -> bool {
+        self.tokens.are_admins()
     }
 
     /// Ends all calls and asks no URL any more.

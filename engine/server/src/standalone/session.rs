@@ -103,8 +103,9 @@ fn closed(close: Option<CloseFrame>) -> Ended {
     let reason = close.map(|close| close.reason.to_string()).unwrap_or_default();
     let code = reason.split('#').next().unwrap_or_default();
     let sentence = match code {
-        "api.forbidden" | "guard.missing_header" => {
-            "the engine does not take this runner's token; give it the engine's auth.admin_token with RIVET_TOKEN or --token"
+        "api.forbidden" | "guard.missing_header" | "token.revoked" | "token.expired" => {
+            "the engine does not take this runner's token; give it one of a runner of all namespaces, or the engine's auth.admin_token, \
+             with RIVET_TOKEN or --token"
         }
         "ws.unsupported_protocol_version" => {
             "the engine does not speak this runner's version of the protocol; run the same release of rivet-engine on both sides"

@@ -7,9 +7,10 @@ use http::{HeaderName, header};
 use protocol::message::{RunnerProfile, Serves};
 use protocol::wire::ComponentsVersion;
 
+use crate::auth::pass::Pass;
 use crate::engine::{Engine, OWN_KEY};
 use crate::error::ApiError;
-use crate::runners::connect::{KEY_BYTES_MAX, Parameters, TOKEN_ITEM, X_RIVET_TOKEN, authorize, invalid};
+use crate::runners::connect::{Endpoint, KEY_BYTES_MAX, Parameters, TOKEN_ITEM, X_RIVET_TOKEN, authorize, invalid};
 use crate::websocket;
 
 /// How such a runner introduced itself, once that is found to be in order.
@@ -17,6 +18,7 @@ use crate::websocket;
 pub struct Hello {
     pub version: ComponentsVersion,
     pub profile: RunnerProfile,
+    pub pass: Pass,
 }
 
 pub fn hello(engine: &Engine, parts: &Parts) -> Result<Hello, ApiError> {
@@ -24,7 +26,9 @@ pub fn hello(engine: &Engine, parts: &Parts) -> Result<Hello, ApiError> {
         Some(token) => (token.to_str().ok(), X_RIVET_TOKEN),
         None => (websocket::parameter(&parts.headers, TOKEN_ITEM), header::SEC_WEBSOCKET_PROTOCOL),
     };
-    authorize(engine, &parts.headers, token, &wanted)?;
+    let asker = authorize(engine, parts, Endpoint::Components, token, &wanted)?;
+    // It takes actors of every namespace, and with them their code and their secrets.
+    asker.may_run_in(engine, None)?;
     let parameters = Parameters::read(parts, "invalid_request")?;
     let number: u16 = parameters.number("protocol_version")?;
     let version = ComponentsVersion::new(number).ok_or_else(|| {
@@ -39,5 +43,6 @@ pub fn hello(engine: &Engine, parts: &Parts) -> Result<Hello, ApiError> {
         )));
     }
     let code_version = parameters.number("version")?;
-    Ok(Hello { version, profile: RunnerProfile { key: key.to_string(), version: code_version, serves: Serves::Components } })
+    let profile = RunnerProfile { key: key.to_string(), version: code_version, serves: Serves::Components };
+    Ok(Hello { version, profile, pass: asker.pass() })
 }

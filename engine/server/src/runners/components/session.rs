@@ -37,7 +37,7 @@ pub async fn run<T: AsyncRead + AsyncWrite + Unpin>(
         Ok(first) => Message::Binary(first),
         Err(error) => return tracing::error!(%error, "a runner cannot be told how the engine introduces itself"),
     };
-    let key = hello.profile.key.clone();
+    let (key, pass) = (hello.profile.key.clone(), hello.pass.clone());
     let link = engine.runners.attach_components(&engine.inbox, hello, engine.clock.now_ms(), first);
     tracing::info!(runner = link.runner.0, key, version = link.version.number(), "a runner of components has connected");
 
@@ -48,6 +48,7 @@ pub async fn run<T: AsyncRead + AsyncWrite + Unpin>(
     let end = tokio::select! {
         end = reading.run() => end,
         () = sending.run() => End::Gone,
+        over = pass.over(engine) => End::Told(over.into()),
     };
     let (stream, sink) = (reading.stream, sending.sink);
     engine.runners.detach_components(&engine.inbox, link.runner);

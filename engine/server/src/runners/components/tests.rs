@@ -18,6 +18,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::connect::Hello;
 use super::session;
+use crate::auth::pass::Pass;
 use crate::runners::pings::Pace;
 use crate::testing::{self, TestEngine};
 
@@ -37,7 +38,11 @@ impl Peer {
         let (engine, key) = (engine.engine.clone(), key.to_string());
         tokio::spawn(async move {
             let socket = WebSocketStream::from_raw_socket(ours, Role::Server, None).await;
-            let hello = Hello { version: VERSION, profile: RunnerProfile { key, version: 1, serves: Serves::Components } };
+            let hello = Hello {
+                version: VERSION,
+                profile: RunnerProfile { key, version: 1, serves: Serves::Components },
+                pass: Pass::default(),
+            };
             session::run(&engine, socket, hello, &HeaderValue::from_static("ray"), &pace).await;
         });
         let mut peer = Peer { socket: WebSocketStream::from_raw_socket(theirs, Role::Client, None).await };
