@@ -152,6 +152,11 @@ impl Engine {
         self.process.as_ref().expect("the engine runs").signal(signal);
     }
 
+    /// What it has written to its log since it was started last.
+    pub fn log(&self) -> String {
+        self.process.as_ref().expect("the engine runs").log()
+    }
+
     /// Where it listens: `http://127.0.0.1:PORT`.
     pub fn url(&self) -> &str {
         &self.url

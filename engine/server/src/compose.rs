@@ -29,6 +29,7 @@ use protocol::id::RunnerId;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinError;
+use tokio_rustls::TlsAcceptor;
 
 use crate::actor_calls::ActorCalls;
 use crate::calls::Calls;
@@ -38,8 +39,10 @@ use crate::config::{Config, DirGrant, HOST_WITH_TOKEN, Listen, WasmConfig};
 use crate::database::Databases;
 use crate::directory::{Directory, News};
 use crate::driver::Driver;
+use crate::edge::Edge;
 use crate::engine::{Engine, OWN_RUNNER};
 use crate::error::ApiError;
+use crate::http::Doors;
 use crate::inbox::Inbox;
 use crate::links::RunnerDoor;
 use crate::logs::LogBook;
@@ -52,6 +55,7 @@ use crate::serverless::client::Client;
 use crate::serverless::{Serverless, poll};
 use crate::sockets::Sockets;
 use crate::standalone::{self, Hosted, Said};
+use crate::tls::Certificates;
 use crate::{api, http, random};
 
 /// Reads wait for the disk, not for a processor: a few more than processors.
@@ -89,6 +93,7 @@ pub enum EngineError {
         cause: io::Error,
     },
     Tls(rustls::Error),
+    Certificates(String),
     Readers(io::Error),
     Runner(runner_wasm::StartError),
     Namespace(ApiError),
@@ -119,6 +124,9 @@ impl fmt::Display for EngineError {
                 listen.host, listen.port
             ),
             EngineError::Tls(cause) => write!(f, "TLS to pools that are called by URL cannot be set up: {cause}"),
+            EngineError::Certificates(cause) => {
+                write!(f, "guard.https.tls: {cause}; `rivet-engine config check` tells without starting")
+            }
             EngineError::Readers(cause) => write!(f, "the threads that read the disk cannot be started: {cause}"),
             EngineError::Runner(cause) => cause.fmt(f),
             EngineError::Driver(cause) => {
@@ -139,6 +147,7 @@ pub async fn run(
     let listener = listen_or_without_ipv6(&config, &config.guard).await?;
     let address = listener.local_addr().map_err(|cause| EngineError::Address { host: config.guard.host.clone(), cause })?;
     let others = listen_others(&config).await?;
+    let (certificates, https) = listen_tls(&config).await?;
 
     make_folder(&config.data_dir)?;
     let store = Arc::new(Rocks::open(&config.data_dir.join("store"), &Tuning::default()).map_err(EngineError::Store)?);
@@ -170,6 +179,7 @@ pub async fn run(
         components: Arc::new(components),
         logs: LogBook::default(),
         metrics: Metrics::default(),
+        edge: Edge::new(config.edge.clone()),
         outbound: Client::new(config.outbound.clone()).map_err(EngineError::Tls)?,
         serverless: Serverless::new(config.admin_token.clone().filter(|_| config.send_admin_token)),
         admin_token: config.admin_token.clone(),
@@ -190,6 +200,12 @@ pub async fn run(
     tokio::spawn(poll::run(engine.clone()));
 
     let router = api::router(engine.clone());
+    if let Some(certificates) = certificates {
+        let shown = certificates.clone();
+        engine.metrics.show_certificates(move || shown.now().ends().collect());
+        let clock = engine.clone();
+        tokio::spawn(async move { certificates.watch(|| clock.clock.now_ms()).await });
+    }
     // They end with the process: a probe gets its answer as long as there is an engine.
     for (port, listener) in others {
         tokio::spawn(ports::serve(port, listener, engine.clone()));
@@ -202,7 +218,8 @@ pub async fn run(
             stop.await;
             engine.logs.end();
         };
-        Ok(http::serve(listener, engine.clone(), router, stop, Duration::from_millis(FINISH_MS_MAX)).await)
+        Ok(http::serve(Doors { plain: listener, tls: https }, engine.clone(), router, stop, Duration::from_millis(FINISH_MS_MAX))
+            .await)
     };
     let cut_off = tokio::select! {
         served = serve => served?,
@@ -349,6 +366,22 @@ async fn listen_others(config: &Config) -> Result<Vec<(Port, TcpListener)>, Engi
         others.push((port, listener.map_err(failed)?));
     }
     Ok(others)
+}
+
+/// The port that speaks TLS, if there is to be one.
+async fn listen_tls(config: &Config) -> Result<(Option<Arc<Certificates>>, Option<(TcpListener, TlsAcceptor)>), EngineError> {
+    let Some(https) = &config.https else { return Ok((None, None)) };
+    let certificates = Arc::new(Certificates::open(https.pairs.clone()).map_err(EngineError::Certificates)?);
+    let acceptor = certificates.acceptor().map_err(EngineError::Tls)?;
+    let other = |cause| EngineError::OtherPort { key: "guard.https", listen: https.listen.clone(), cause };
+    let listener = listen_or_without_ipv6(config, &https.listen).await.map_err(|error| match error {
+        EngineError::Address { cause, .. } | EngineError::Port { cause, .. } => other(cause),
+        error => error,
+    })?;
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!(%address, "TLS is spoken");
+    }
+    Ok((Some(certificates), Some((listener, acceptor))))
 }
 
 async fn listen(wanted: &Listen) -> Result<TcpListener, EngineError> {

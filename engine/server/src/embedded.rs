@@ -19,10 +19,13 @@ use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::components::Components;
 use crate::compose::{self, EngineError};
+use crate::config::edge::EdgeConfig;
 use crate::config::{Datacenter, RunnerTimes, WasmConfig};
 use crate::database::Databases;
 use crate::directory::{Directory, News};
 use crate::driver::Driver;
+use crate::edge::Edge;
+use crate::edge::visit::Visit;
 use crate::engine::{Engine, OWN_RUNNER};
 use crate::http::Server;
 use crate::inbox::Inbox;
@@ -72,7 +75,7 @@ impl Embedded {
         let (client, stream) = tokio::io::duplex(PIPE_BYTES);
         let server = Server::new(self.engine.clone(), self.api.clone());
         tokio::spawn(async move {
-            if let Err(error) = server.connection(stream, || {}).await {
+            if let Err(error) = server.connection(stream, Visit::default()).await {
                 tracing::debug!(%error, "a connection ended badly");
             }
         });
@@ -114,6 +117,7 @@ pub(crate) fn engine(state: State, directory: Arc<Directory>, folder: &Path, clo
         components: Arc::new(components),
         logs: LogBook::default(),
         metrics: Metrics::default(),
+        edge: Edge::new(EdgeConfig::default()),
         outbound: Client::new(Policy::default()).map_err(EngineError::Tls)?,
         serverless: Serverless::new(None),
         admin_token: None,

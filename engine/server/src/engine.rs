@@ -18,6 +18,7 @@ use crate::components::Components;
 use crate::config::{Datacenter, RunnerTimes};
 use crate::database::Databases;
 use crate::directory::Directory;
+use crate::edge::Edge;
 use crate::error::ApiError;
 use crate::inbox::Inbox;
 use crate::logs::LogBook;
@@ -51,6 +52,7 @@ pub struct Engine {
     pub components: Arc<Components>,
     pub logs: LogBook,
     pub metrics: Metrics,
+    pub edge: Edge,
     /// The way to pools that are called by URL.
     pub outbound: Client,
     pub serverless: Serverless,

@@ -82,6 +82,8 @@ const CATALOGUE: &[Row] = &[
     row("guard", "invalid_header", 400, 400),
     row("guard", "must_use_regional_host", 400, 400),
     row("guard", "invalid_request_body", 413, 413),
+    row("guard", "rate_limit", 429, 429),
+    row("guard", "max_in_flight", 429, 429),
     row("guard", "invalid_response_body", 502, 502),
     row("guard", "query_invalid_params", 400, 400),
     row("guard", "query_path_token_syntax", 400, 400),
@@ -199,7 +201,14 @@ impl ApiError {
     }
 
     pub fn retry_after(&self) -> Option<HeaderValue> {
-        matches!(self.code, "service_unavailable" | "overloaded" | "no_room").then_some(RETRY_AFTER_SECONDS)
+        match self.code {
+            "service_unavailable" | "overloaded" | "no_room" | "max_in_flight" => Some(RETRY_AFTER_SECONDS),
+            "rate_limit" => {
+                let wait_ms = self.metadata.as_ref()?["retry_after_ms"].as_u64()?;
+                Some(wait_ms.div_ceil(1_000).into())
+            }
+            _ => None,
+        }
     }
 }
 

@@ -7,7 +7,8 @@
 //! - [`driver`]: tells the core what happened and does what it asks for; [`inbox`] is what it has yet to be told.
 //! - [`embedded`]: the same parts without a port, on a store in memory and with another clock.
 //! - [`engine`]: what the parts share.
-//! - [`http`]: the main port; sends each request to the [`gateway`] or the [`api`].
+//! - [`http`]: the main port; sends each request to the [`gateway`] or the [`api`]. [`edge`]: what is asked of clients before that.
+//!   [`tls`]: certificates.
 //! - [`gateway`]: requests to actors. [`actor_calls`]: those that actors make. [`requests`]: those in flight. [`incoming`], [`body`], [`window`]: how bodies flow.
 //! - [`sockets`]: clients' WebSockets to actors.
 //! - [`api`]: requests about actors. [`calls`]: those that wait for the core. [`error`]: all errors there are.
@@ -35,6 +36,7 @@ mod dashboard;
 mod database;
 mod directory;
 mod driver;
+mod edge;
 pub mod embedded;
 mod engine;
 mod error;
@@ -63,5 +65,6 @@ mod sockets;
 mod standalone;
 #[cfg(test)]
 mod testing;
+mod tls;
 mod websocket;
 mod window;

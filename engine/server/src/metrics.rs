@@ -35,6 +35,7 @@ pub struct Metrics {
     driver_asked: AtomicBool,
     asking: Mutex<Vec<oneshot::Sender<DriverFigures>>>,
     own_runner: OnceLock<Box<dyn Fn() -> RunnerFigures + Send + Sync>>,
+    certificates: OnceLock<Box<dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync>>,
 }
 
 /// What only the driver knows.
@@ -67,6 +68,12 @@ struct ApiCount {
 }
 
 impl Metrics {
+    /// Whoever asks when certificates end asks this.
+    pub fn show_certificates(&self, ends: impl Fn() -> Vec<(&'static str, u64)> + Send + Sync + 'static) {
+        // The engine is composed once.
+        let _ = self.certificates.set(Box::new(ends));
+    }
+
     pub fn actor_answered(&self, status: u16) {
         if let Some(count) = self.actor_answers.get(usize::from(status / 100)) {
             count.fetch_add(1, Ordering::Relaxed);
@@ -138,6 +145,7 @@ pub async fn page(engine: &Engine) -> String {
     page.family("rivet_build_info", "gauge", "What runs.");
     page.row("rivet_build_info", &build, 1);
     page.gauge("rivet_connections", "Connections of clients that are open.", metrics.connections.load(Ordering::Relaxed));
+    edge(&mut page, engine);
     page.gauge("rivet_runners_connected", "Runners that are connected, the engine's own among them.", engine.runners.count());
     page.family("rivet_actor_request_total", "counter", "Answers to requests for actors, by status.");
     for (digit, count) in metrics.actor_answers.iter().enumerate().skip(1) {
@@ -154,6 +162,22 @@ pub async fn page(engine: &Engine) -> String {
         page.gauge("process_resident_memory_bytes", "Memory of the process that is in use.", bytes);
     }
     page.0
+}
+
+fn edge(page: &mut Page, engine: &Engine) {
+    let refused = &engine.edge.refused;
+    page.gauge("rivet_guard_clients", "Clients that are remembered, to count what they may.", engine.edge.clients());
+    page.family("rivet_guard_refused_total", "counter", "How often a client wanted more than it may, by what it wanted.");
+    for (limit, count) in
+        [("max_connections", &refused.connections), ("max_in_flight", &refused.in_flight), ("rate", &refused.rate)]
+    {
+        page.row("rivet_guard_refused_total", &format!("limit=\"{limit}\""), count.load(Ordering::Relaxed));
+    }
+    let Some(ends) = engine.metrics.certificates.get() else { return };
+    page.family("rivet_tls_certificate_expiry_timestamp_seconds", "gauge", "When a certificate ends.");
+    for (name, ends_s) in ends() {
+        page.row("rivet_tls_certificate_expiry_timestamp_seconds", &format!("certificate=\"{name}\""), ends_s);
+    }
 }
 
 fn api(page: &mut Page, metrics: &Metrics) {

@@ -18,6 +18,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::api::about;
+use crate::edge::sockets;
+use crate::edge::visit::Begun;
 use crate::engine::Engine;
 use crate::error::{ApiError, Face};
 use crate::metrics;
@@ -41,6 +43,7 @@ pub enum Port {
 /// Until the task is dropped.
 pub async fn serve(port: Port, listener: TcpListener, engine: Arc<Engine>) -> Infallible {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    sockets::watch_peers(&listener);
     loop {
         let permit = connections.clone().acquire_owned().await.expect("the semaphore is never closed");
         let stream = match listener.accept().await {
@@ -53,13 +56,18 @@ pub async fn serve(port: Port, listener: TcpListener, engine: Arc<Engine>) -> In
         };
         let engine = engine.clone();
         tokio::spawn(async move {
+            let begun = Begun::default();
+            let marked = begun.clone();
             let service = service_fn(move |request: Request<Incoming>| {
+                marked.mark();
                 let engine = engine.clone();
                 async move { Ok::<_, Infallible>(answer(port, &engine, &request).await) }
             });
             let mut builder = auto::Builder::new(TokioExecutor::new());
             builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_millis(HEAD_MS_MAX));
-            if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
+            // A few that say nothing would keep all probes out.
+            let connection = builder.serve_connection(TokioIo::new(stream), service);
+            if let Some(Err(error)) = begun.in_time(connection, Duration::from_millis(HEAD_MS_MAX)).await {
                 tracing::debug!(%error, "a connection ended badly");
             }
             drop(permit);

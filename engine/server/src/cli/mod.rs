@@ -8,7 +8,7 @@
 //! - [`runner`]: runs actors for an engine elsewhere. [`process`]: what both are as processes.
 //! - [`deploy`], [`deployments`], [`actors`], [`logs`]: what can be done. [`settings`]: what a deployment gives its actors.
 //! - [`new`]: writes a project; talks to nobody. [`dev`]: builds and deploys it whenever it changes.
-//! - [`client`]: the way to the engine. [`print`]: tables, moments, lines.
+//! - [`client`]: the way to the engine; [`tunnel`]: over TLS. [`print`]: tables, moments, lines.
 
 mod actors;
 mod client;
@@ -23,14 +23,17 @@ mod process;
 mod runner;
 mod settings;
 mod start;
+mod tunnel;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use rustls::pki_types::CertificateDer;
 
 use crate::cli::client::Client;
 use crate::config::args::StartArgs;
+use crate::tls;
 
 const VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
@@ -64,7 +67,7 @@ struct Cli {
 #[derive(Args)]
 struct Files {
     /// As before the command
-    #[arg(long, value_name = "FILE|DIR", global = true)]
+    #[arg(long, value_name = "FILE|DIR")]
     config: Vec<PathBuf>,
 }
 
@@ -127,7 +130,7 @@ const ENGINE_DEFAULT: &str = "http://127.0.0.1:6420";
 /// Which engine, which namespace, and how to answer.
 #[derive(Args, Clone)]
 pub struct TargetArgs {
-    /// Where the engine is: http://[NAMESPACE[:TOKEN]@]HOST[:PORT] [env: RIVET_ENDPOINT] [default: http://127.0.0.1:6420]
+    /// Where the engine is: http[s]://[NAMESPACE[:TOKEN]@]HOST[:PORT] [env: RIVET_ENDPOINT] [default: http://127.0.0.1:6420]
     #[arg(long, value_name = "URL")]
     engine: Option<String>,
 
@@ -140,6 +143,10 @@ pub struct TargetArgs {
     #[arg(long, value_name = "TOKEN")]
     token: Option<String>,
 
+    /// Certificates, PEM, of who is trusted for https:// beside the system's and Mozilla's [env: RIVET_CA]
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+
     /// Answer with the API's JSON
     #[arg(long)]
     json: bool,
@@ -151,8 +158,15 @@ impl TargetArgs {
         let engine = self.engine.clone().or_else(|| variable("RIVET_ENGINE")).or_else(|| variable("RIVET_ENDPOINT"));
         let namespace = self.namespace.clone().or_else(|| variable("RIVET_NAMESPACE"));
         let token = self.token.clone().or_else(|| variable("RIVET_TOKEN"));
-        Client::new(engine.as_deref().unwrap_or(ENGINE_DEFAULT), namespace, token)
+        Client::new(engine.as_deref().unwrap_or(ENGINE_DEFAULT), namespace, token, authorities(self.ca.clone())?)
     }
+}
+
+/// Of the named file, or the one in the environment.
+fn authorities(ca: Option<PathBuf>) -> Result<Vec<CertificateDer<'static>>, String> {
+    let named = ca.or_else(|| variable("RIVET_CA").map(PathBuf::from));
+    let read = named.map(|path| tls::authorities(&path)).transpose();
+    read.map(Option::unwrap_or_default).map_err(|error| format!("{error}; name another file with --ca"))
 }
 
 /// An empty variable is one that was not set.
@@ -176,7 +190,7 @@ pub fn main() -> ExitCode {
         }
         Command::Config { files, command } => {
             config.extend(files.config);
-            configured::run(command, &config)
+            configured::run(command, config)
         }
         Command::New(args) => new::run(args),
         Command::Dev(args) => talk(dev::run(args)),

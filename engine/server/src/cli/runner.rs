@@ -12,7 +12,7 @@ use clap::Args;
 
 use crate::cli::client::Endpoint;
 use crate::cli::process::{print_ready, run_process, write_logs};
-use crate::cli::{ENGINE_DEFAULT, Outcome, variable};
+use crate::cli::{ENGINE_DEFAULT, Outcome, authorities, variable};
 use crate::compose;
 use crate::config::args::{StartArgs, WasmArgs};
 use crate::config::{self, RunnerConfig};
@@ -39,6 +39,10 @@ pub struct RunnerArgs {
     #[arg(long, value_name = "TOKEN")]
     token: Option<String>,
 
+    /// Certificates, PEM, of who is trusted for https:// beside the system's and Mozilla's [env: RIVET_CA]
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+
     /// The runner's name, which no other of this engine may have [default: the host's, with something random; kept in the cache]
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
@@ -61,7 +65,7 @@ pub struct RunnerArgs {
 }
 
 pub fn run(args: RunnerArgs, files: &[PathBuf]) -> Outcome {
-    let RunnerArgs { endpoint, token, key, cache_dir, grace, wasm, log_format } = args;
+    let RunnerArgs { endpoint, token, ca, key, cache_dir, grace, wasm, log_format } = args;
     let said = config::all(StartArgs::of_runner(wasm, log_format), files).map_err(|error| error.to_string())?;
     let RunnerConfig { wasm, token: configured, log_format } = RunnerConfig::new(&said).map_err(|error| error.to_string())?;
     let endpoint = endpoint.or_else(|| variable("RIVET_ENDPOINT")).unwrap_or_else(|| ENGINE_DEFAULT.to_string());
@@ -76,7 +80,8 @@ pub fn run(args: RunnerArgs, files: &[PathBuf]) -> Outcome {
     // Held until the process ends.
     let _lock = lock(&cache_dir)?;
     let key = key.map_or_else(|| kept_key(&cache_dir).map_err(unusable), Ok)?;
-    let config = Config { engine: base, token: token.or(configured), key, grace: Duration::from_secs(grace) };
+    let authorities = authorities(ca)?;
+    let config = Config { engine: base, token: token.or(configured), authorities, key, grace: Duration::from_secs(grace) };
     run_process(|stop| compose::run_runner(config, wasm, cache_dir, say, stop))
 }
 

@@ -18,7 +18,7 @@ use http_body_util::Full;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -59,17 +59,19 @@ pub struct Call {
     pub body: Bytes,
 }
 
-/// TLS that trusts the system's certificates and Mozilla's.
-pub fn tls_connector() -> Result<TlsConnector, rustls::Error> {
+/// TLS that trusts the system's certificates, Mozilla's, and these.
+pub fn tls_config(authorities: Vec<CertificateDer<'static>>) -> Result<ClientConfig, rustls::Error> {
     let mut roots = RootCertStore::empty();
     roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    for authority in authorities {
+        roots.add(authority)?;
+    }
     let (_, unusable) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if unusable > 0 {
         tracing::debug!(unusable, "some of the system's certificates cannot be used");
     }
     let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
-    let config = config.with_safe_default_protocol_versions()?.with_root_certificates(roots).with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
+    Ok(config.with_safe_default_protocol_versions()?.with_root_certificates(roots).with_no_client_auth())
 }
 
 pub struct Client {
@@ -80,7 +82,7 @@ pub struct Client {
 impl Client {
     /// Reads the system's certificates.
     pub fn new(policy: Policy) -> Result<Client, rustls::Error> {
-        Ok(Client { policy, tls: tls_connector()? })
+        Ok(Client { policy, tls: TlsConnector::from(Arc::new(tls_config(Vec::new())?)) })
     }
 
     /// Whether calls to this URL will be refused, as far as that can be known now: a name that cannot be looked up may be one that

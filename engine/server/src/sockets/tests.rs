@@ -46,7 +46,7 @@ async fn stage() -> Stage {
     let (stop, stopped) = oneshot::channel();
     let router = api::router(engine.clone());
     let stopped = async move { drop(stopped.await) };
-    let served = tokio::spawn(server::serve(listener, engine.clone(), router, stopped, WITHIN));
+    let served = tokio::spawn(server::serve(server::Doors { plain: listener, tls: None }, engine.clone(), router, stopped, WITHIN));
     Stage { engine, _folder: folder, port, link: Arc::default(), told: Vec::new(), stop: Some(stop), served }
 }
 

@@ -22,10 +22,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::link::{FromRunnerLink, ToRunnerLink};
+use rustls::pki_types::CertificateDer;
+use tokio_rustls::TlsConnector;
 use url::Url;
 
 use crate::random;
-use crate::serverless::client::tls_connector;
+use crate::serverless::client::tls_config;
 use crate::standalone::dial::{Dialer, Target};
 use crate::standalone::session::Ended;
 
@@ -36,6 +38,8 @@ pub struct Config {
     /// Without a token in it.
     pub engine: Url,
     pub token: Option<String>,
+    /// Whose certificates are trusted beside the system's and Mozilla's.
+    pub authorities: Vec<CertificateDer<'static>>,
     /// The runner's name for itself.
     pub key: String,
     /// How long its actors may take to move when it is told to stop.
@@ -65,7 +69,8 @@ pub async fn run(
     say: impl Fn(&Said<'_>),
     stop: impl Future<Output = ()>,
 ) -> Result<(), String> {
-    let tls = tls_connector().map_err(|error| format!("TLS cannot be set up: {error}"))?;
+    let tls = tls_config(config.authorities.clone()).map_err(|error| format!("TLS cannot be set up: {error}"))?;
+    let tls = TlsConnector::from(Arc::new(tls));
     let dialer =
         Dialer::new(Target { engine: &config.engine, token: config.token.as_deref(), key: &config.key, code_version }, tls)?;
     let mut stop = std::pin::pin!(stop);

@@ -57,7 +57,8 @@ impl Pipe {
         let (link, count, up) = (heard.clone(), in_use.clone(), uplink.clone());
         let ended = tokio::spawn(async move {
             let engine = Url::parse("http://engine").expect("a URL");
-            let config = Config { engine, token: None, key: "k".to_string(), grace: Duration::from_secs(20) };
+            let config =
+                Config { engine, token: None, authorities: Vec::new(), key: "k".to_string(), grace: Duration::from_secs(20) };
             let start = |uplink| {
                 *lock(&up) = Some(uplink);
                 let count = count.clone();
