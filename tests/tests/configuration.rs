@@ -250,9 +250,12 @@ async fn what_the_machine_or_other_keys_do_not_allow() {
     .assert_eq(&said);
 }
 
+/// A file, variables, and what they say together.
+type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_spelled_the_data_lies_where_it_says() {
-    let rows: [(&str, &[(&str, &str)], &str); 7] = [
+    let rows: [Row; 7] = [
         ("file_system: {path: /1}", &[], "/1"),
         ("database: {file_system: {path: /1}}", &[], "/1"),
         ("", &[("RIVET__FILE_SYSTEM__PATH", "/1")], "/1"),
@@ -294,87 +297,87 @@ async fn files_are_read_wherever_they_are_named() {
 
 /// What each of the two says about a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Taken {
-    ByBoth,
-    ByNone,
+enum TakenBy {
+    Both,
+    Neither,
     /// Several keys together, or what a text means, are for the engine alone to judge.
-    BySchema,
+    Schema,
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_schema_and_the_engine_agree() {
-    use Taken::{ByBoth, ByNone, BySchema};
+    use TakenBy::{Both, Neither, Schema};
     let schema = run_with(&["config", "schema"], &[]).await;
     let schema: Value = serde_json::from_str(&schema.out).expect("JSON");
     let (mut schemas, mut compiler) = (Schemas::new(), Compiler::new());
     compiler.add_resource("http://schema/", schema).expect("a name for it");
     let index = compiler.compile("http://schema/", &mut schemas).unwrap_or_else(|error| panic!("it is no schema: {error:#}"));
     let rows = [
-        ("{}", ByBoth),
-        (r#"{"guard":{"port":1,"host":"::1"}}"#, ByBoth),
-        (r#"{"guard":{"port":"0065535"}}"#, ByBoth),
-        (r#"{"guard":{"port":"65536"}}"#, ByNone),
-        (r#"{"guard":{"port":65536}}"#, ByNone),
-        (r#"{"guard":{"port":-1}}"#, ByNone),
-        (r#"{"guard":{"port":1.5}}"#, ByNone),
-        (r#"{"guard":{"port":7.0}}"#, ByBoth),
-        (r#"{"guard":{"port":""}}"#, ByNone),
-        (r#"{"guard":{"port":true}}"#, ByNone),
-        (r#"{"guard":{"port":null}}"#, ByBoth),
-        (r#"{"guard":null}"#, ByBoth),
-        (r#"{"guard":[]}"#, ByNone),
-        (r#"{"guard":{"prt":1}}"#, ByNone),
-        (r#"{"unknown":1}"#, ByNone),
-        (r#"{"guard":{"host":"[]"}}"#, ByNone),
-        (r#"{"guard":{"host":"[::1]"}}"#, ByBoth),
-        (r#"{"guard":{"rate_limit":{"requests":0}}}"#, ByNone),
-        (r#"{"guard":{"rate_limit":{"requests":"0"}}}"#, ByNone),
-        (r#"{"guard":{"rate_limit":{"requests":"4294967295","period_ms":1000}}}"#, ByBoth),
-        (r#"{"guard":{"rate_limit":{"requests":"4294967296"}}}"#, ByNone),
-        (r#"{"guard":{"http_max_request_body_size":20971520}}"#, ByBoth),
-        (r#"{"guard":{"http_max_request_body_size":20971521}}"#, ByNone),
-        (r#"{"guard":{"trusted_proxies":["10.0.0.0/8","::1","2001:db8::/32","192.0.2.7"]}}"#, ByBoth),
-        (r#"{"guard":{"trusted_proxies":["10.0.0.0/33"]}}"#, ByNone),
-        (r#"{"guard":{"trusted_proxies":["10.0.0.256"]}}"#, ByNone),
-        (r#"{"guard":{"trusted_proxies":["2001:db8::/129"]}}"#, ByNone),
-        (r#"{"guard":{"trusted_proxies":["proxy.example"]}}"#, ByNone),
-        (r#"{"guard":{"trusted_proxies":"10.0.0.0/8"}}"#, ByNone),
-        (r#"{"guard":{"trusted_proxies":["1::2::3"]}}"#, BySchema),
-        (r#"{"guard":{"https":{"port":0,"tls":{"api_cert_path":"/c","api_key_path":"/k"}}}}"#, ByBoth),
-        (r#"{"guard":{"https":{"port":1,"tls":{"api_cert_path":"/c"}}}}"#, BySchema),
-        (r#"{"guard":{"https":{"port":0,"tls":{"api_cert_path":"","api_key_path":"/k"}}}}"#, ByNone),
-        (r#"{"auth":{"admin_token":"s3cret"}}"#, ByBoth),
-        (r#"{"auth":{"admin_token":123}}"#, ByNone),
-        (r#"{"durability":"batch:60000"}"#, ByBoth),
-        (r#"{"durability":"batch:60001"}"#, ByNone),
-        (r#"{"durability":"Sync"}"#, ByNone),
-        (r#"{"logs":{"format":"json"}}"#, ByBoth),
-        (r#"{"logs":{"format":"xml"}}"#, ByNone),
-        (r#"{"wasm":{"enabled":"OFF","dirs":["/a=/b:ro"]}}"#, ByBoth),
-        (r#"{"wasm":{"enabled":0}}"#, ByBoth),
-        (r#"{"wasm":{"enabled":2}}"#, ByNone),
-        (r#"{"wasm":{"enabled":"maybe"}}"#, ByNone),
-        (r#"{"wasm":{"dirs":["/a"]}}"#, ByNone),
-        (r#"{"wasm":{"dirs":[1]}}"#, ByNone),
-        (r#"{"pegboard":{"actor_start_threshold":86400000}}"#, ByBoth),
-        (r#"{"pegboard":{"actor_start_threshold":86400001}}"#, ByNone),
-        (r#"{"pegboard":{"actor_start_threshold":"30s"}}"#, ByNone),
-        (r#"{"topology":{"datacenters":{"default":{"public_url":"https://a","valid_hosts":["a"]}}}}"#, ByBoth),
-        (r#"{"topology":{"datacenters":{"mars":{"public_url":"https://a"}}}}"#, ByNone),
-        (r#"{"topology":{"datacenters":{"default":{"public_url":"ftp://a"}}}}"#, ByNone),
-        (r#"{"topology":{"datacenters":[{"name":"default","public_url":"http://a"}]}}"#, ByBoth),
-        (r#"{"topology":{"datacenters":[{"public_url":"http://a"}]}}"#, ByNone),
-        (r#"{"topology":{"datacenters":[{"name":"default","label":1}]}}"#, ByNone),
-        (r#"{"topology":{"datacenter_label":2}}"#, BySchema),
-        (r#"{"database":{"file_system":{"path":"/d"}}}"#, ByBoth),
-        (r#"{"postgres":{"url":"postgres://a"}}"#, ByNone),
-        (r#"{"postgres":{}}"#, ByNone),
-        (r#"{"postgres":null}"#, ByBoth),
-        (r#"{"foundationdb":"x"}"#, ByNone),
-        (r#"{"nats":{"addresses":["a"]},"cache":5,"memory":{"channel":"x"}}"#, ByBoth),
-        (r#"{"runtime":{"worker_load_shedding_beta":"1e-3"}}"#, ByBoth),
-        (r#"{"runtime":{"worker_load_shedding_beta":"fast"}}"#, ByNone),
-        (r#"{"runtime":{"udb_throttle_bytes_per_second":{"a":{"read":1}}}}"#, ByBoth),
+        ("{}", Both),
+        (r#"{"guard":{"port":1,"host":"::1"}}"#, Both),
+        (r#"{"guard":{"port":"0065535"}}"#, Both),
+        (r#"{"guard":{"port":"65536"}}"#, Neither),
+        (r#"{"guard":{"port":65536}}"#, Neither),
+        (r#"{"guard":{"port":-1}}"#, Neither),
+        (r#"{"guard":{"port":1.5}}"#, Neither),
+        (r#"{"guard":{"port":7.0}}"#, Both),
+        (r#"{"guard":{"port":""}}"#, Neither),
+        (r#"{"guard":{"port":true}}"#, Neither),
+        (r#"{"guard":{"port":null}}"#, Both),
+        (r#"{"guard":null}"#, Both),
+        (r#"{"guard":[]}"#, Neither),
+        (r#"{"guard":{"prt":1}}"#, Neither),
+        (r#"{"unknown":1}"#, Neither),
+        (r#"{"guard":{"host":"[]"}}"#, Neither),
+        (r#"{"guard":{"host":"[::1]"}}"#, Both),
+        (r#"{"guard":{"rate_limit":{"requests":0}}}"#, Neither),
+        (r#"{"guard":{"rate_limit":{"requests":"0"}}}"#, Neither),
+        (r#"{"guard":{"rate_limit":{"requests":"4294967295","period_ms":1000}}}"#, Both),
+        (r#"{"guard":{"rate_limit":{"requests":"4294967296"}}}"#, Neither),
+        (r#"{"guard":{"http_max_request_body_size":20971520}}"#, Both),
+        (r#"{"guard":{"http_max_request_body_size":20971521}}"#, Neither),
+        (r#"{"guard":{"trusted_proxies":["10.0.0.0/8","::1","2001:db8::/32","192.0.2.7"]}}"#, Both),
+        (r#"{"guard":{"trusted_proxies":["10.0.0.0/33"]}}"#, Neither),
+        (r#"{"guard":{"trusted_proxies":["10.0.0.256"]}}"#, Neither),
+        (r#"{"guard":{"trusted_proxies":["2001:db8::/129"]}}"#, Neither),
+        (r#"{"guard":{"trusted_proxies":["proxy.example"]}}"#, Neither),
+        (r#"{"guard":{"trusted_proxies":"10.0.0.0/8"}}"#, Neither),
+        (r#"{"guard":{"trusted_proxies":["1::2::3"]}}"#, Schema),
+        (r#"{"guard":{"https":{"port":0,"tls":{"api_cert_path":"/c","api_key_path":"/k"}}}}"#, Both),
+        (r#"{"guard":{"https":{"port":1,"tls":{"api_cert_path":"/c"}}}}"#, Schema),
+        (r#"{"guard":{"https":{"port":0,"tls":{"api_cert_path":"","api_key_path":"/k"}}}}"#, Neither),
+        (r#"{"auth":{"admin_token":"s3cret"}}"#, Both),
+        (r#"{"auth":{"admin_token":123}}"#, Neither),
+        (r#"{"durability":"batch:60000"}"#, Both),
+        (r#"{"durability":"batch:60001"}"#, Neither),
+        (r#"{"durability":"Sync"}"#, Neither),
+        (r#"{"logs":{"format":"json"}}"#, Both),
+        (r#"{"logs":{"format":"xml"}}"#, Neither),
+        (r#"{"wasm":{"enabled":"OFF","dirs":["/a=/b:ro"]}}"#, Both),
+        (r#"{"wasm":{"enabled":0}}"#, Both),
+        (r#"{"wasm":{"enabled":2}}"#, Neither),
+        (r#"{"wasm":{"enabled":"maybe"}}"#, Neither),
+        (r#"{"wasm":{"dirs":["/a"]}}"#, Neither),
+        (r#"{"wasm":{"dirs":[1]}}"#, Neither),
+        (r#"{"pegboard":{"actor_start_threshold":86400000}}"#, Both),
+        (r#"{"pegboard":{"actor_start_threshold":86400001}}"#, Neither),
+        (r#"{"pegboard":{"actor_start_threshold":"30s"}}"#, Neither),
+        (r#"{"topology":{"datacenters":{"default":{"public_url":"https://a","valid_hosts":["a"]}}}}"#, Both),
+        (r#"{"topology":{"datacenters":{"mars":{"public_url":"https://a"}}}}"#, Neither),
+        (r#"{"topology":{"datacenters":{"default":{"public_url":"ftp://a"}}}}"#, Neither),
+        (r#"{"topology":{"datacenters":[{"name":"default","public_url":"http://a"}]}}"#, Both),
+        (r#"{"topology":{"datacenters":[{"public_url":"http://a"}]}}"#, Neither),
+        (r#"{"topology":{"datacenters":[{"name":"default","label":1}]}}"#, Neither),
+        (r#"{"topology":{"datacenter_label":2}}"#, Schema),
+        (r#"{"database":{"file_system":{"path":"/d"}}}"#, Both),
+        (r#"{"postgres":{"url":"postgres://a"}}"#, Neither),
+        (r#"{"postgres":{}}"#, Neither),
+        (r#"{"postgres":null}"#, Both),
+        (r#"{"foundationdb":"x"}"#, Neither),
+        (r#"{"nats":{"addresses":["a"]},"cache":5,"memory":{"channel":"x"}}"#, Both),
+        (r#"{"runtime":{"worker_load_shedding_beta":"1e-3"}}"#, Both),
+        (r#"{"runtime":{"worker_load_shedding_beta":"fast"}}"#, Neither),
+        (r#"{"runtime":{"udb_throttle_bytes_per_second":{"a":{"read":1}}}}"#, Both),
     ];
     let folder = TempDir::new().expect("a folder");
     let path = folder.path().join("a.json");
@@ -384,9 +387,9 @@ async fn the_schema_and_the_engine_agree() {
         let done = run_with(&["config", "show", "--config", path.to_str().expect("text"), "--data-dir", "/d"], &[]).await;
         let value: Value = serde_json::from_str(text).expect("JSON");
         let seen = match (schemas.validate(&value, index).is_ok(), done.code == Some(0)) {
-            (true, true) => ByBoth,
-            (false, false) => ByNone,
-            (true, false) => BySchema,
+            (true, true) => Both,
+            (false, false) => Neither,
+            (true, false) => Schema,
             (false, true) => panic!("the schema refuses what the engine takes: {text}"),
         };
         if seen != expected {

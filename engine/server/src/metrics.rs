@@ -26,6 +26,9 @@ const DRIVER_ANSWERS_MS_MAX: u64 = 1_000;
 /// Where the kernel says how much memory the process has, in pages.
 const MEMORY_FILE: &str = "/proc/self/statm";
 
+/// Says of each certificate when it ends, in seconds since 1970.
+type Ends = dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync;
+
 #[derive(Default)]
 pub struct Metrics {
     pub connections: AtomicUsize,
@@ -35,7 +38,7 @@ pub struct Metrics {
     driver_asked: AtomicBool,
     asking: Mutex<Vec<oneshot::Sender<DriverFigures>>>,
     own_runner: OnceLock<Box<dyn Fn() -> RunnerFigures + Send + Sync>>,
-    certificates: OnceLock<Box<dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync>>,
+    certificates: OnceLock<Box<Ends>>,
 }
 
 /// What only the driver knows.

@@ -20,10 +20,12 @@ use crate::{ask, free_port};
 
 const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
 
+pub type Authority = CertifiedIssuer<'static, KeyPair>;
+
 /// An engine with two pairs of one authority, for `api.example` and localhost, and for `actors.example`.
 struct Stage {
     engine: Engine,
-    authority: CertifiedIssuer<'static, KeyPair>,
+    authority: Authority,
     folder: TempDir,
     port: u16,
     metrics: u16,
@@ -31,9 +33,7 @@ struct Stage {
 
 impl Stage {
     async fn start() -> Stage {
-        let mut params = CertificateParams::new(Vec::new()).expect("no names");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("an authority");
+        let authority = authority();
         let folder = TempDir::new().expect("a folder");
         let (port, metrics) = (free_port(), free_port());
         let path = |name: &str| folder.path().join(name).display().to_string();
@@ -59,14 +59,7 @@ impl Stage {
 
     /// A conversation with who has this name.
     async fn connect(&self, name: &str, protocols: &[&str]) -> std::io::Result<TlsStream<TcpStream>> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.authority.der().clone()).expect("an authority");
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
-        let mut config = config.with_root_certificates(roots).with_no_client_auth();
-        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
-        TlsConnector::from(Arc::new(config)).connect(ServerName::try_from(name.to_string()).expect("a name"), stream).await
+        connect(&self.authority, self.port, name, protocols).await
     }
 
     async fn shown(&self, name: &str) -> CertificateDer<'static> {
@@ -75,14 +68,26 @@ impl Stage {
     }
 }
 
+pub fn authority() -> Authority {
+    let mut params = CertificateParams::new(Vec::new()).expect("no names");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("an authority")
+}
+
+/// A conversation with who has this name, if this authority says so.
+pub async fn connect(authority: &Authority, port: u16, name: &str, protocols: &[&str]) -> std::io::Result<TlsStream<TcpStream>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.der().clone()).expect("an authority");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
+    let mut config = config.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    TlsConnector::from(Arc::new(config)).connect(ServerName::try_from(name.to_string()).expect("a name"), stream).await
+}
+
 /// Writes a pair for these names that ends in that year. Its certificate.
-fn pair(
-    authority: &CertifiedIssuer<'static, KeyPair>,
-    folder: &TempDir,
-    file: &str,
-    names: &[&str],
-    year: i32,
-) -> CertificateDer<'static> {
+pub fn pair(authority: &Authority, folder: &TempDir, file: &str, names: &[&str], year: i32) -> CertificateDer<'static> {
     let key = KeyPair::generate().expect("a key");
     let mut params = CertificateParams::new(names.iter().map(|name| name.to_string()).collect::<Vec<_>>()).expect("names");
     params.not_after = rcgen::date_time_ymd(year, 1, 1);

@@ -71,7 +71,9 @@ fn address(text: &str) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
-    fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
+    type Lines<'a> = &'a [(&'static str, &'a str)];
+
+    fn headers(lines: Lines<'_>) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             headers.append(*name, HeaderValue::from_bytes(value.as_bytes()).expect("a value"));
@@ -83,7 +85,7 @@ mod tests {
     fn the_last_that_is_no_proxy_is_the_client() {
         let trusted = |ip: IpAddr| ip.to_string().starts_with("10.");
         let long = ["10.0.0.1"; 40].join(",");
-        let rows: [(&[(&str, &str)], Option<&str>); 18] = [
+        let rows: [(Lines<'_>, Option<&str>); 18] = [
             (&[], None),
             (&[("x-forwarded-for", "192.0.2.1")], Some("192.0.2.1")),
             (&[("x-forwarded-for", "198.51.100.1, 192.0.2.1")], Some("192.0.2.1")),
@@ -111,7 +113,7 @@ mod tests {
 
     #[test]
     fn actors_are_told_all_that_came_and_who_is_connected() {
-        let rows: [(&[(&str, &str)], &[u8]); 4] = [
+        let rows: [(Lines<'_>, &[u8]); 4] = [
             (&[], b"192.0.2.9"),
             (&[("x-forwarded-for", "a, b")], b"a, b, 192.0.2.9"),
             (&[("x-forwarded-for", "a"), ("x-forwarded-for", "b")], b"a, b, 192.0.2.9"),
