@@ -98,15 +98,13 @@ async fn actors_are_told_who_is_connected() {
 async fn a_client_has_so_many_requests_open() {
     let stage = Stage::start("  max_in_flight: 3\n").await;
     let mut open = Vec::new();
-    for _ in 0..3 {
+    until("three are open", async || {
+        // Its body never comes. One that meets the request below on its way is refused itself.
         let mut stream = stage.connect().await;
-        // Its body never comes.
         let head =
             "PUT /actors?namespace=default HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n";
         stream.write_all(head.as_bytes()).await.expect("it is open");
         open.push(stream);
-    }
-    until("three are open", async || {
         let answer = stage.engine.get(NAMESPACES).await;
         match answer.code().as_str() {
             "guard.max_in_flight" => Ok(()),
@@ -114,10 +112,11 @@ async fn a_client_has_so_many_requests_open() {
         }
     })
     .await;
+    assert!(open.len() >= 3, "refused after {}", open.len());
     let answer = stage.engine.get(NAMESPACES).await;
     assert_eq!((answer.status, answer.header("retry-after")), (429, "1"), "{answer}");
     stage.engine.get("/health").await.expect_ok("a probe");
-    drop(open.pop());
+    drop(open);
     until("one may be opened", async || {
         let answer = stage.engine.get(NAMESPACES).await;
         (answer.status == 200).then_some(()).ok_or(answer.to_string())
@@ -143,19 +142,20 @@ async fn a_socket_is_open_until_it_is_closed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_has_so_many_connections() {
-    let stage = Stage::start("  max_connections: 3\n").await;
-    // The client of this test keeps one.
-    let mut open = vec![stage.connect().await, stage.connect().await];
+    // The client of this test keeps one or two itself.
+    let stage = Stage::start("  max_connections: 5\n").await;
     let ended = async |stream: &mut tokio::net::TcpStream| {
-        let read = tokio::time::timeout(Duration::from_millis(300), stream.read(&mut [0; 1])).await;
+        let read = tokio::time::timeout(Duration::from_millis(500), stream.read(&mut [0; 1])).await;
         read.is_ok_and(|read| read.map_or(true, |bytes| bytes == 0))
     };
-    let mut one_more = stage.connect().await;
-    until("one more is closed at once", async || {
-        one_more = stage.connect().await;
-        ended(&mut one_more).await.then_some(()).ok_or("it stays open".to_string())
-    })
-    .await;
+    let mut open = Vec::new();
+    for _ in 0..10 {
+        let mut stream = stage.connect().await;
+        if !ended(&mut stream).await {
+            open.push(stream);
+        }
+    }
+    assert!((3..=5).contains(&open.len()), "{} of 10 stay open", open.len());
     for stream in &mut open {
         assert!(!ended(stream).await, "those that were there stay");
     }
