@@ -131,7 +131,7 @@ async fn what_goes_wrong_is_one_sentence_and_an_exit_code() {
         (&["rollback", "nobody", "--to", "1"], 1, &["deployment.not_found"]),
         (&["actors", "get", &unknown], 1, &["is not an actor id"]),
         (&["logs", "x"], 1, &["is not an actor id"]),
-        (&["deployments", "--engine", "https://127.0.0.1"], 1, &["only http:// is spoken here"]),
+        (&["deployments", "--engine", "https://127.0.0.1"], 1, &["guard.https.port"]),
     ];
     for (arguments, code, parts) in rows {
         fails(&engine.cli(arguments).await, code, parts, &format!("{arguments:?}"));

@@ -135,7 +135,7 @@ async fn what_cannot_be_configured_stops_the_start() {
         (&["--config", &list], &[], &["outbound", "list.yaml", "it is a section, not a key"]),
         (&["--config", &text], &[], &["pegboard.actor_stop_threshold", "text.json5", "a whole number from 1"]),
         (&["--config", &deep], &[], &["deep.json5", "inside each other"]),
-        (&["--config", &unknown], &[], &["guard.prt", "unknown.json", "known there: ", "port"]),
+        (&["--config", &unknown], &[], &["guard.prt", "unknown.json", "did you mean guard.port?"]),
         (&["--config", &broken], &[], &["broken.yaml", "cannot be read"]),
         (&["--config", &missing], &[], &["missing.json", "cannot be read"]),
         (&[], &[("RIVET__GUARD__PORT", "many")], &["guard.port", "RIVET__GUARD__PORT", "0 to 65535"]),

@@ -55,6 +55,28 @@ const FORBIDDEN: &[(&str, &[&str], &[&str], &str)] = &[
     ),
 ];
 
+/// What opens a connection to elsewhere, or looks a name up.
+const CALLS_OUT: &[&str] = &[
+    "TcpStream::connect",
+    "TcpSocket",
+    "UdpSocket",
+    "UnixStream::connect",
+    "client_async_with_config",
+    "client::conn",
+    "lookup_host",
+    "to_socket_addrs",
+    "reqwest",
+];
+
+/// The files of the product that may, and to where.
+const CALLERS_OUT: &[(&str, &str)] = &[
+    ("engine/server/src/cli/", "the commands, to the engine that they are told"),
+    ("engine/server/src/compose.rs", "the names of its own hosts, to listen on them"),
+    ("engine/server/src/serverless/client.rs", "the URLs of pools, each judged by outbound.*"),
+    ("engine/server/src/standalone/dial.rs", "a runner, to the engine that it is told"),
+    ("runner-wasm/src/outbound/", "guests, to the hosts that their deployment was granted"),
+];
+
 const LINES_MAX: usize = 700;
 
 /// Files that may be longer, each with the reason.
@@ -81,6 +103,45 @@ fn words_stay_where_they_belong() {
         }
     }
     report(found);
+}
+
+#[test]
+fn only_these_files_call_elsewhere() {
+    let mut found = Vec::new();
+    for file in files(&["rs"]) {
+        let is_product = ["engine/", "runner-wasm/src/", "protocol/"].iter().any(|folder| file.path.starts_with(folder));
+        let is_test = file.path.contains("/tests/") || file.path.ends_with("/tests.rs");
+        if !is_product || is_test || CALLERS_OUT.iter().any(|(path, _)| file.path.starts_with(path)) {
+            continue;
+        }
+        let code = without_comments(&file);
+        // What follows are the file's own tests.
+        let code = code.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        for (number, line) in code.lines().enumerate() {
+            for word in CALLS_OUT.iter().filter(|word| names(line, word)) {
+                found.push(format!(
+                    "{}:{}: `{word}`: nothing leaves the machine unless it was configured to; let one of those call that tidy.rs \
+                     names, or say there where to and why",
+                    file.path,
+                    number + 1
+                ));
+            }
+        }
+    }
+    report(found);
+}
+
+#[test]
+fn no_dependency_calls_home() {
+    // The one list, which `cargo deny` reads too.
+    let denied = read(&root().join("deny.toml"));
+    let list = denied.split("deny = [").nth(1).and_then(|rest| rest.split(']').next()).expect("deny.toml has a list");
+    let denied: Vec<&str> = list.split('"').skip(1).step_by(2).collect();
+    assert!(denied.contains(&"sentry"), "{denied:?}");
+    let locked = read(&root().join("Cargo.lock"));
+    let names = locked.lines().filter_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'));
+    let found = names.filter(|name| denied.contains(name));
+    report(found.map(|name| format!("Cargo.lock: {name}: see deny.toml for why it is not to be here; do without it")));
 }
 
 #[test]

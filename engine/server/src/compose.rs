@@ -35,6 +35,7 @@ use rustls::ClientConfig;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinError;
+use tokio_rustls::TlsAcceptor;
 
 use crate::actor_calls::ActorCalls;
 use crate::auth::{Auth, upkeep};
@@ -48,8 +49,10 @@ use crate::config::{Config, DirGrant, HOST_WITH_TOKEN, Listen, WasmConfig};
 use crate::database::Databases;
 use crate::directory::{Directory, News};
 use crate::driver::{self, Driver};
+use crate::edge::Edge;
 use crate::engine::{Engine, OWN_RUNNER};
 use crate::error::ApiError;
+use crate::http::Doors;
 use crate::inbox::Inbox;
 use crate::links::RunnerDoor;
 use crate::logs::{self, LogBook};
@@ -67,6 +70,7 @@ use crate::serverless::{Serverless, poll};
 use crate::sockets::Sockets;
 use crate::standalone::{self, Hosted, Said};
 use crate::telemetry::Telemetry;
+use crate::tls::Certificates;
 use crate::trust::{self, TrustError};
 use crate::{api, http, random, supervise};
 
@@ -106,6 +110,7 @@ pub enum EngineError {
     },
     Trust(TrustError),
     Telemetry(String),
+    Certificates(String),
     Readers(io::Error),
     Runner(runner_wasm::StartError),
     Namespace(ApiError),
@@ -136,8 +141,11 @@ impl fmt::Display for EngineError {
                 "cannot listen on {} port {} ({cause}); choose another port with {key}.port, or 0 for none",
                 listen.host, listen.port
             ),
-            EngineError::Trust(cause) => cause.fmt(f),
+            EngineError::Trust(cause) => write!(f, "outbound.ca_file: {cause}"),
             EngineError::Telemetry(sentence) => f.write_str(sentence),
+            EngineError::Certificates(cause) => {
+                write!(f, "guard.https.tls: {cause}; `rivet-engine config check` tells without starting")
+            }
             EngineError::Readers(cause) => write!(f, "the threads that read the disk cannot be started: {cause}"),
             EngineError::Runner(cause) => cause.fmt(f),
             EngineError::Driver(cause) => {
@@ -167,6 +175,7 @@ pub async fn run(
     tokio::spawn(supervise::patience(manager.clone(), readiness.clone()));
     manager.status("opening the store");
     let telemetry = Arc::new(Telemetry::start(config.telemetry.as_ref()).map_err(EngineError::Telemetry)?);
+    let (certificates, https) = listen_tls(&config).await?;
 
     let tls = trust::client_config(config.ca_file.as_deref()).map_err(EngineError::Trust)?;
     make_folder(&config.data_dir)?;
@@ -211,6 +220,7 @@ pub async fn run(
         room: Room::of(store.space()),
         logs,
         metrics: Metrics::default(),
+        edge: Edge::new(config.edge.clone()),
         outbound: Arc::new(Client::new(config.outbound.clone(), tls.clone())),
         readiness: readiness.clone(),
         telemetry: telemetry.clone(),
@@ -238,6 +248,12 @@ pub async fn run(
     tokio::spawn(upkeep::run(engine.clone()));
 
     let router = api::router(engine.clone());
+    if let Some(certificates) = certificates {
+        let shown = certificates.clone();
+        engine.metrics.show_certificates(move || shown.now().ends().collect());
+        let clock = engine.clone();
+        tokio::spawn(async move { certificates.watch(|| clock.clock.now_ms()).await });
+    }
     process.engine.get_or_init(|| engine.clone());
     telemetry.send_figures(&engine);
     tokio::spawn(supervise::watch(manager.clone(), engine.clone()));
@@ -258,7 +274,8 @@ pub async fn run(
             tracing::info!(connections, sockets, "waiting for requests under way");
             manager.status(&format!("draining: {connections} connections, {sockets} sockets"));
         };
-        Ok(http::serve(listener, engine.clone(), router, stop, config.shutdown.requests, waiting).await)
+        let doors = Doors { plain: listener, tls: https };
+        Ok(http::serve(doors, engine.clone(), router, stop, config.shutdown.requests, waiting).await)
     };
     let cut_off = tokio::select! {
         served = serve => served?,
@@ -512,6 +529,22 @@ async fn listen_others(config: &Config) -> Result<Vec<(Port, TcpListener)>, Engi
         others.push((port, listener.map_err(failed)?));
     }
     Ok(others)
+}
+
+/// The port that speaks TLS, if there is to be one.
+async fn listen_tls(config: &Config) -> Result<(Option<Arc<Certificates>>, Option<(TcpListener, TlsAcceptor)>), EngineError> {
+    let Some(https) = &config.https else { return Ok((None, None)) };
+    let certificates = Arc::new(Certificates::open(https.pairs.clone()).map_err(EngineError::Certificates)?);
+    let acceptor = certificates.acceptor().map_err(|error| EngineError::Certificates(error.to_string()))?;
+    let other = |cause| EngineError::OtherPort { key: "guard.https", listen: https.listen.clone(), cause };
+    let listener = listen_or_without_ipv6(config, &https.listen).await.map_err(|error| match error {
+        EngineError::Address { cause, .. } | EngineError::Port { cause, .. } => other(cause),
+        error => error,
+    })?;
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!(%address, "TLS is spoken");
+    }
+    Ok((Some(certificates), Some((listener, acceptor))))
 }
 
 async fn listen(wanted: &Listen) -> Result<TcpListener, EngineError> {

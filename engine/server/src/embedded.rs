@@ -22,10 +22,13 @@ use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::components::Components;
 use crate::compose::{self, EngineError};
+use crate::config::edge::EdgeConfig;
 use crate::config::{Datacenter, RunnerTimes, WasmConfig};
 use crate::database::Databases;
 use crate::directory::{Directory, News};
 use crate::driver::{self, Driver};
+use crate::edge::Edge;
+use crate::edge::visit::Visit;
 use crate::engine::{Engine, OWN_RUNNER};
 use crate::http::Server;
 use crate::inbox::Inbox;
@@ -78,7 +81,7 @@ impl Embedded {
         let (client, stream) = tokio::io::duplex(PIPE_BYTES);
         let server = Server::new(self.engine.clone(), self.api.clone());
         tokio::spawn(async move {
-            if let Err(error) = server.connection(stream, || {}).await {
+            if let Err(error) = server.connection(stream, Visit::default()).await {
                 tracing::debug!(%error, "a connection ended badly");
             }
         });
@@ -152,6 +155,7 @@ pub(crate) fn engine_with(
         logs: LogBook::start(logs::Place::Memory, logs::LIMITS_IN_MEMORY, clock.clone()).map_err(EngineError::Readers)?,
         clock,
         metrics: Metrics::default(),
+        edge: Edge::new(EdgeConfig::default()),
         outbound,
         readiness: Arc::new(Readiness::default()),
         telemetry: Arc::new(Telemetry::default()),

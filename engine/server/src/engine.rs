@@ -21,6 +21,7 @@ use crate::components::Components;
 use crate::config::{Datacenter, RunnerTimes};
 use crate::database::Databases;
 use crate::directory::Directory;
+use crate::edge::Edge;
 use crate::error::ApiError;
 use crate::inbox::Inbox;
 use crate::logs::LogBook;
@@ -62,6 +63,7 @@ pub struct Engine {
     pub readiness: Arc<Readiness>,
     pub telemetry: Arc<Telemetry>,
     pub trace_propagation: bool,
+    pub edge: Edge,
     /// The way to pools that are called by URL.
     pub outbound: Arc<Client>,
     pub serverless: Serverless,

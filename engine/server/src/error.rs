@@ -103,6 +103,8 @@ const CATALOGUE: &[Row] = &[
     row("guard", "invalid_header", 400, 400),
     row("guard", "must_use_regional_host", 400, 400),
     row("guard", "invalid_request_body", 413, 413),
+    row("guard", "rate_limit", 429, 429),
+    row("guard", "max_in_flight", 429, 429),
     row("guard", "invalid_response_body", 502, 502),
     row("guard", "query_invalid_params", 400, 400),
     row("guard", "query_path_token_syntax", 400, 400),
@@ -223,10 +225,16 @@ impl ApiError {
 
     pub fn retry_after(&self) -> Option<HeaderValue> {
         match self.code {
-            "service_unavailable" | "overloaded" | "no_room" | "no_space" | "awake_limit" => Some(RETRY_AFTER_SECONDS),
+            "service_unavailable" | "overloaded" | "no_room" | "no_space" | "awake_limit" | "max_in_flight" => {
+                Some(RETRY_AFTER_SECONDS)
+            }
             "request_rate_exceeded" => {
                 let retry_ms = self.metadata.as_ref().and_then(|metadata| metadata["retry_ms"].as_u64())?;
                 Some(HeaderValue::from(retry_ms.div_ceil(1_000)))
+            }
+            "rate_limit" => {
+                let wait_ms = self.metadata.as_ref()?["retry_after_ms"].as_u64()?;
+                Some(wait_ms.div_ceil(1_000).into())
             }
             _ => None,
         }

@@ -1,10 +1,11 @@
 //! The port: takes connections, reads requests, sends each to the gateway or the API.
 //!
-//! HTTP/1.1 and HTTP/2 with prior knowledge on one port. Every answer carries the ray id of its request.
+//! HTTP/1.1 and HTTP/2 with prior knowledge on one port; on the one that speaks TLS the client chooses with ALPN. Every answer
+//! carries the ray id of its request.
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,16 +21,23 @@ use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
+use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+use protocol::limits::KIB;
 use protocol::trace::{self, Followed};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
 
 use crate::auth::caller::Origin;
 use crate::body::Body;
+use crate::edge::counted::Counted;
+use crate::edge::speech::{Speech, Spoken};
+use crate::edge::visit::Visit;
+use crate::edge::{Slot, forwarded, sockets};
 use crate::engine::Engine;
+use crate::error::ApiError;
 use crate::gateway::route::{Route, is_upgrade, route};
 use crate::gateway::{self, cors};
 use crate::incoming::RequestBody;
@@ -37,32 +45,49 @@ use crate::metrics::known;
 use crate::prompt::Prompt;
 use crate::ray::{self, X_RIVET_RAY_ID};
 use crate::runners::connect;
+use crate::tls;
 
 /// Connections that may be open at one time; more wait to be accepted. One that became a WebSocket is counted elsewhere.
 pub const CONNECTIONS_MAX: usize = 16_384;
-/// How long a client may take to send the head of a request.
-const HEAD_MS_MAX: u64 = 30_000;
 /// How long to wait when the system has no more room for a connection.
 const ACCEPT_PAUSE_MS: u64 = 100;
 /// How often it is said what the end waits for, and when for the first time.
 const WAITING_MS: u64 = 5_000;
 const WAITING_FIRST_MS: u64 = 200;
+/// The head of a request: an address of up to 65,534 bytes, and as much again for headers. Also what is read of a body at one time.
+const HEAD_BYTES_MAX: usize = 128 * KIB;
+/// Requests that one HTTP/2 connection may have open. What a client opens and resets at once is bounded by the library.
+const STREAMS_MAX: u32 = 200;
+/// An HTTP/2 connection is asked whether it is still there, and may take so long to say so.
+const PING_MS: u64 = 30_000;
+const PONG_MS_MAX: u64 = 20_000;
+/// What probes ask for: answered however often, to whoever asks.
+const PROBES: &[&str] = &["/health", "/ready"];
 
-/// What is asked whether the engine is well, until it has ended.
-const PROBES: [&str; 2] = ["/health", "/ready"];
+/// Where clients come in.
+pub struct Doors {
+    pub plain: TcpListener,
+    pub tls: Option<(TcpListener, TlsAcceptor)>,
+}
 
 #[derive(Clone)]
 pub struct Server {
     engine: Arc<Engine>,
     api: TowerToHyperService<Router>,
-    /// Who the connection is with; none: somebody in this process.
-    remote: Option<IpAddr>,
+}
+
+/// A connection that was taken.
+struct Taken {
+    stream: TcpStream,
+    from: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    permit: OwnedSemaphorePermit,
 }
 
 /// Serves until `stop`; then takes no new connection and lets those under way finish, but no longer than `finish_within`.
 /// `waiting` hears again and again how many connections and sockets it waits for. Returns how many were cut off.
 pub async fn serve(
-    listener: TcpListener,
+    doors: Doors,
     engine: Arc<Engine>,
     api: Router,
     stop: impl Future<Output = ()>,
@@ -74,30 +99,19 @@ pub async fn serve(
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
     let mut stop = pin!(stop);
+    for listener in [Some(&doors.plain), doors.tls.as_ref().map(|(listener, _)| listener)].into_iter().flatten() {
+        sockets::watch_peers(listener);
+    }
     loop {
-        let accepted = pin!(accept(&listener, &connections));
-        let ((stream, remote), permit) = match future::select(accepted, stop.as_mut()).await {
-            Either::Left((accepted, _)) => accepted,
+        let taken = pin!(accept(&doors, &connections));
+        let taken = match future::select(taken, stop.as_mut()).await {
+            Either::Left((taken, _)) => taken,
             Either::Right(_) => break,
         };
-        let server = Server { remote: Some(remote), ..server.clone() };
-        server.engine.metrics.connections.fetch_add(1, Ordering::Relaxed);
-        let watcher = graceful.watcher();
-        let engine = server.engine.clone();
-        tokio::spawn(async move {
-            let stream = Prompt::new(stream);
-            let prompt = stream.switch();
-            let result = watcher.watch(server.connection(stream, move || prompt.on())).await;
-            engine.metrics.connections.fetch_sub(1, Ordering::Relaxed);
-            if let Err(error) = result {
-                // Clients come and go as they like.
-                tracing::debug!(%error, "a connection ended badly");
-            }
-            drop(permit);
-        });
+        tokio::spawn(server.clone().visited(taken, graceful.watcher()));
     }
     // From here on a new connection is refused by the system, and not left waiting.
-    drop(listener);
+    drop(doors);
     let sockets = &sockets_of.sockets;
     // Every client of a socket is told to come back, also those whose actor sleeps: their side of it ends with this process.
     sockets.stop();
@@ -122,17 +136,18 @@ pub async fn serve(
     }
 }
 
-async fn accept(listener: &TcpListener, connections: &Arc<Semaphore>) -> ((TcpStream, IpAddr), tokio::sync::OwnedSemaphorePermit) {
+async fn accept(doors: &Doors, connections: &Arc<Semaphore>) -> Taken {
     let permit = connections.clone().acquire_owned().await.expect("the semaphore is never closed");
     loop {
-        match listener.accept().await {
-            Ok((stream, remote)) => {
-                // Answers are small and wait for nothing: each leaves at once.
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(%error, "a connection cannot send at once");
-                }
-                return ((stream, remote.ip()), permit);
-            }
+        let accepted = match &doors.tls {
+            None => doors.plain.accept().await.map(|accepted| (accepted, None)),
+            Some((listener, tls)) => tokio::select! {
+                accepted = doors.plain.accept() => accepted.map(|accepted| (accepted, None)),
+                accepted = listener.accept() => accepted.map(|accepted| (accepted, Some(tls.clone()))),
+            },
+        };
+        match accepted {
+            Ok(((stream, from), tls)) => return Taken { stream, from, tls, permit },
             Err(error) => {
                 // One that was gone before it was taken, or the system is out of files: neither may end the server.
                 tracing::debug!(%error, "a connection could not be accepted");
@@ -144,38 +159,90 @@ async fn accept(listener: &TcpListener, connections: &Arc<Semaphore>) -> ((TcpSt
 
 impl Server {
     pub fn new(engine: Arc<Engine>, api: Router) -> Server {
-        Server { engine, api: TowerToHyperService::new(api), remote: None }
+        Server { engine, api: TowerToHyperService::new(api) }
     }
 
-    /// Answers a client, until it leaves. `on_upgrade`: it becomes a WebSocket.
+    /// One connection, until its client leaves, or has taken too long to ask for anything.
+    async fn visited(self, taken: Taken, watcher: Watcher) {
+        let Taken { stream, from, tls, permit } = taken;
+        let engine = self.engine.clone();
+        let Some((peer, connected)) = engine.edge.arrived(from) else {
+            return tracing::debug!(%from, "a client has more connections than it may");
+        };
+        engine.metrics.connections.fetch_add(1, Ordering::Relaxed);
+        let head = Duration::from_millis(engine.edge.limits.head_ms);
+        let stream = Prompt::new(stream);
+        let visit = Visit::new(peer, stream.switch());
+        let begun = visit.begun().clone();
+        let ended = match tls {
+            None => {
+                let stream = Spoken::new(stream, Speech::Plain);
+                begun.in_time(watcher.watch(self.connection(stream, visit)), head).await
+            }
+            Some(tls) => {
+                let handshake = tls.accept(Spoken::new(stream, Speech::Tls));
+                match tokio::time::timeout(Duration::from_millis(tls::HANDSHAKE_MS_MAX), handshake).await {
+                    Ok(Ok(stream)) => begun.in_time(watcher.watch(self.connection(stream, visit)), head).await,
+                    Ok(Err(error)) => Some(Err(error.into())),
+                    Err(_) => None,
+                }
+            }
+        };
+        engine.metrics.connections.fetch_sub(1, Ordering::Relaxed);
+        match ended {
+            Some(Ok(())) => {}
+            // Clients come and go as they like.
+            Some(Err(error)) => tracing::debug!(%error, %from, "a connection ended badly"),
+            None => tracing::debug!(%from, "a client took too long to ask for anything"),
+        }
+        drop((connected, permit));
+    }
+
+    /// Answers a client, until it leaves.
     pub fn connection(
         self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        on_upgrade: impl Fn() + Clone + Send + 'static,
+        visit: Visit,
     ) -> impl GracefulConnection<Error = Box<dyn Error + Send + Sync>> + Send {
+        let limits = &self.engine.edge.limits;
+        let (head_ms, body_idle_ms) = (limits.head_ms, limits.body_idle_ms);
         let service = service_fn(move |request: Request<Incoming>| {
-            let (server, on_upgrade) = (self.clone(), on_upgrade.clone());
+            let (server, visit) = (self.clone(), visit.clone());
             async move {
-                let response = server.answer(request.map(RequestBody::new)).await?;
+                visit.begun().mark();
+                let response = server.answer(request.map(|body| RequestBody::new(body, body_idle_ms)), &visit).await?;
                 if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                    on_upgrade();
+                    visit.prompt.on();
                 }
                 Ok::<_, Infallible>(response)
             }
         });
         let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_millis(HEAD_MS_MAX));
-        builder.http2().timer(TokioTimer::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            // Also from one request to the next.
+            .header_read_timeout(Duration::from_millis(head_ms))
+            .max_buf_size(HEAD_BYTES_MAX);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_header_list_size(HEAD_BYTES_MAX as u32)
+            .max_concurrent_streams(STREAMS_MAX)
+            .keep_alive_interval(Duration::from_millis(PING_MS))
+            .keep_alive_timeout(Duration::from_millis(PONG_MS_MAX));
         builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned()
     }
 
-    async fn answer(&self, mut request: Request<RequestBody>) -> Result<Response<Body>, Infallible> {
+    /// Whatever it asks for, if the client may ask now.
+    async fn answer(&self, mut request: Request<RequestBody>, visit: &Visit) -> Result<Response<Counted>, Infallible> {
         let ray = ray::of(request.headers());
-        request.extensions_mut().insert(Origin { remote: self.remote, ray: Some(ray.clone()) });
+        let remote = visit.peer.as_ref().map(|peer| self.engine.edge.who(peer, request.headers()));
+        request.extensions_mut().insert(Origin { remote, ray: Some(ray.clone()) });
         let followed = Followed { ray: Some(ray.clone()), parent: None };
         let answered = async {
             let (method, began) = (known(request.method()), Instant::now());
-            let response = self.routed(request, &ray, began).await;
+            let response = self.admitted(request, &ray, began, visit).await;
             let status = response.status().as_u16();
             tracing::debug!(method, status, took_ms = began.elapsed().as_millis() as u64, "a request is answered");
             response
@@ -185,17 +252,50 @@ impl Server {
         Ok(response)
     }
 
-    async fn routed(&self, request: Request<RequestBody>, ray: &HeaderValue, began: Instant) -> Response<Body> {
+    async fn admitted(
+        &self,
+        mut request: Request<RequestBody>,
+        ray: &HeaderValue,
+        began: Instant,
+        visit: &Visit,
+    ) -> Response<Counted> {
         if self.engine.sockets.is_stopping() && !PROBES.contains(&request.uri().path()) {
-            return stopping(request.version());
+            return stopping(request.version()).map(|body| Counted::new(body, Slot::free()));
         }
         let routed = route(request.method(), request.uri(), request.headers());
+        let mut slot = Slot::free();
+        if let Some(peer) = &visit.peer {
+            if is_counted(&routed, request.uri().path()) {
+                match self.engine.edge.admit(peer, request.headers()) {
+                    Ok(admitted) => slot = admitted,
+                    Err(error) => {
+                        let mut response = gateway::refusal(&error);
+                        cors::allow(response.headers_mut(), cors::origin(request.headers()));
+                        return response.map(|body| Counted::new(body, slot));
+                    }
+                }
+            }
+            if matches!(routed, Ok(Route::Actor(_))) {
+                forwarded::append(request.headers_mut(), peer.shown());
+            }
+        }
+        if is_upgrade(request.method(), request.headers()) && !matches!(routed, Ok(Route::Connect(_))) {
+            let response = gateway::socket::answer(&self.engine, routed, request.into_parts().0, ray, slot);
+            return response.map(|body| Counted::new(body, Slot::free()));
+        }
+        self.routed(routed, request, ray, began).await.map(|body| Counted::new(body, slot))
+    }
+
+    async fn routed(
+        &self,
+        routed: Result<Route, ApiError>,
+        request: Request<RequestBody>,
+        ray: &HeaderValue,
+        began: Instant,
+    ) -> Response<Body> {
         match routed {
             Ok(Route::Connect(endpoint)) if is_upgrade(request.method(), request.headers()) => {
                 connect::answer(&self.engine, endpoint, request.into_parts().0, ray)
-            }
-            routed if is_upgrade(request.method(), request.headers()) => {
-                gateway::socket::answer(&self.engine, routed, request.into_parts().0, ray)
             }
             Ok(Route::Actor(to)) => {
                 let (parts, body) = request.into_parts();
@@ -224,6 +324,15 @@ impl Server {
                 response
             }
         }
+    }
+}
+
+/// Neither probes nor runners: a limit must not make a healthy engine look ill, nor keep its runners away.
+fn is_counted(routed: &Result<Route, ApiError>, path: &str) -> bool {
+    match routed {
+        Ok(Route::Connect(_)) => false,
+        Ok(Route::Api) => !PROBES.contains(&path),
+        Ok(Route::Actor(_) | Route::Preflight) | Err(_) => true,
     }
 }
 

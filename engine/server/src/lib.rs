@@ -8,7 +8,8 @@
 //! - [`embedded`]: the same parts without a port, on a store in memory and with another clock. [`checks`]: the same once more, around a
 //!   fork of an actor, to try a version on it.
 //! - [`engine`]: what the parts share.
-//! - [`http`]: the main port; sends each request to the [`gateway`] or the [`api`].
+//! - [`http`]: the main port; sends each request to the [`gateway`] or the [`api`]. [`edge`]: what is asked of clients before that.
+//!   [`tls`]: certificates.
 //! - [`gateway`]: requests to actors. [`actor_calls`]: those that actors make. [`requests`]: those in flight. [`incoming`], [`body`], [`window`]: how bodies flow.
 //! - [`sockets`]: clients' WebSockets to actors.
 //! - [`api`]: requests about actors. [`calls`]: those that wait for the core. [`error`]: all errors there are.
@@ -43,6 +44,7 @@ mod database;
 mod directory;
 mod doctor;
 mod driver;
+mod edge;
 pub mod embedded;
 mod engine;
 mod error;
@@ -77,6 +79,7 @@ mod supervise;
 mod telemetry;
 #[cfg(test)]
 mod testing;
+mod tls;
 mod trust;
 mod websocket;
 mod window;

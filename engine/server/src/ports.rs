@@ -19,6 +19,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::api::about;
+use crate::edge::sockets;
+use crate::edge::visit::Begun;
 use crate::engine::Engine;
 use crate::error::{ApiError, Face};
 use crate::metrics;
@@ -51,6 +53,7 @@ pub struct Process {
 /// Until the task is dropped.
 pub async fn serve(port: Port, listener: TcpListener, process: Arc<Process>) -> Infallible {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    sockets::watch_peers(&listener);
     loop {
         let permit = connections.clone().acquire_owned().await.expect("the semaphore is never closed");
         let stream = match listener.accept().await {
@@ -63,13 +66,18 @@ pub async fn serve(port: Port, listener: TcpListener, process: Arc<Process>) -> 
         };
         let process = process.clone();
         tokio::spawn(async move {
+            let begun = Begun::default();
+            let marked = begun.clone();
             let service = service_fn(move |request: Request<Incoming>| {
+                marked.mark();
                 let process = process.clone();
                 async move { Ok::<_, Infallible>(answer(port, &process, &request).await) }
             });
             let mut builder = auto::Builder::new(TokioExecutor::new());
             builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_millis(HEAD_MS_MAX));
-            if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
+            // A few that say nothing would keep all probes out.
+            let connection = builder.serve_connection(TokioIo::new(stream), service);
+            if let Some(Err(error)) = begun.in_time(connection, Duration::from_millis(HEAD_MS_MAX)).await {
                 tracing::debug!(%error, "a connection ended badly");
             }
             drop(permit);

@@ -34,6 +34,10 @@ impl Prompt {
         Prompt { stream, switch: Switch::default() }
     }
 
+    pub fn socket(&self) -> &TcpStream {
+        &self.stream
+    }
+
     pub fn switch(&self) -> Switch {
         self.switch.clone()
     }

@@ -30,7 +30,7 @@ impl fmt::Display for TrustError {
             TrustError::File { path, cause } => {
                 write!(
                     f,
-                    "outbound.ca_file: {}: {cause}; name a file of certificates in PEM form, or leave the key out",
+                    "the certificate authorities in {}: {cause}; name a file of certificates in PEM form, or none",
                     path.display()
                 )
             }

@@ -31,6 +31,7 @@ use super::{Turn, changes, unavailable};
 use crate::clock::Clock;
 use crate::compose::{self, Code, EngineError, Used};
 use crate::directory::{Directory, News};
+use crate::edge::visit::Visit;
 use crate::embedded;
 use crate::engine::{Engine, OWN_RUNNER};
 use crate::error::ApiError;
@@ -313,7 +314,7 @@ impl ForkEngine {
         // They end with the answer, or when nobody waits for it any more.
         let mut ends = JoinSet::new();
         ends.spawn(async move {
-            if let Err(error) = server.connection(stream, || {}).await {
+            if let Err(error) = server.connection(stream, Visit::default()).await {
                 tracing::debug!(%error, "a connection to a fork ended badly");
             }
         });

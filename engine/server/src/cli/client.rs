@@ -1,11 +1,14 @@
 //! The way to an engine that runs: its API over HTTP, with errors that name the remedy.
 
 use std::error::Error;
+use std::sync::Arc;
 
 use reqwest::{Method, RequestBuilder, Response, Url};
+use rustls::ClientConfig;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::cli::tunnel::Tunnel;
 use crate::form;
 
 const NAMESPACE_DEFAULT: &str = "default";
@@ -16,6 +19,8 @@ const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub struct Client {
     http: reqwest::Client,
     base: Url,
+    /// For https://.
+    tunnel: Option<Tunnel>,
     pub namespace: String,
     /// Somebody said which namespace.
     is_named: bool,
@@ -31,14 +36,20 @@ struct Refused {
 }
 
 impl Client {
-    pub fn new(engine: &str, namespace: Option<String>, token: Option<String>) -> Result<Client, String> {
+    /// `tls`: for https://.
+    pub fn new(engine: &str, namespace: Option<String>, token: Option<String>, tls: Arc<ClientConfig>) -> Result<Client, String> {
         let Endpoint { base, namespace, is_named, token } = Endpoint::new(engine, namespace, token)?;
-        if base.scheme() != "http" {
-            return Err(format!("{base} cannot be reached: only http:// is spoken here; use a tunnel or a proxy on this machine"));
-        }
         // A proxy that the environment names is for other hosts.
-        let http = reqwest::Client::builder().no_proxy().build().map_err(|error| format!("no HTTP client: {error}"))?;
-        Ok(Client { http, base, namespace, is_named, token })
+        let mut http = reqwest::Client::builder().no_proxy();
+        let tunnel = match base.scheme() {
+            "https" => Some(Tunnel::open(&base, tls)?),
+            _ => None,
+        };
+        if let Some(tunnel) = &tunnel {
+            http = http.unix_socket(tunnel.path());
+        }
+        let http = http.build().map_err(|error| format!("no HTTP client: {error}"))?;
+        Ok(Client { http, base, tunnel, namespace, is_named, token })
     }
 
     /// A request in the namespace; each part of the path is one segment, whatever is in it.
@@ -62,6 +73,12 @@ impl Client {
         }
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
+        }
+        if self.tunnel.is_some() {
+            // What goes into the tunnel is plain; the name and the port stay, for the header `host`.
+            let port = url.port_or_known_default();
+            let plain = url.set_scheme("http").and_then(|()| url.set_port(port));
+            debug_assert!(plain.is_ok(), "https and http are of one kind");
         }
         let request = self.http.request(method, url);
         match &self.token {
@@ -117,6 +134,13 @@ impl Client {
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> String {
+        if let Some(why) = self.tunnel.as_ref().and_then(Tunnel::failed) {
+            return format!(
+                "no engine answers at {} ({why}); is it the port that speaks TLS (guard.https.port), and whoever signed its \
+                 certificate trusted (--ca)?",
+                self.base
+            );
+        }
         if error.is_connect() {
             return format!(
                 "no engine answers at {} ({}); start one with `rivet-engine start`, or name another with --engine",
@@ -203,7 +227,8 @@ mod tests {
         for (engine, namespace, token, expected) in rows {
             assert_eq!(told(engine, namespace, token).as_deref(), expected, "{engine}");
         }
-        let refused = Client::new("https://n:s3cret@a", None, None).err().expect("TLS");
+        let tls = crate::trust::client_config(None).expect("TLS can be set up");
+        let refused = Client::new("https://n:s3cret@a?b", None, None, tls).err().expect("a query");
         assert!(!refused.contains("s3cret"), "{refused}");
     }
 }

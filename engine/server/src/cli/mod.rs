@@ -10,7 +10,7 @@
 //!   gives its actors. [`tokens`]: who may do that. [`audit`]: who did what.
 //! - [`tracing`]: which log lines an engine writes. [`backup`]: copies of the data directory. [`doctor`]: what is wrong with it.
 //! - [`new`]: writes a project; talks to nobody. [`dev`]: builds and deploys it whenever it changes.
-//! - [`client`]: the way to the engine. [`print`]: tables, moments, lines.
+//! - [`client`]: the way to the engine; [`tunnel`]: over TLS. [`print`]: tables, moments, lines.
 
 mod actors;
 mod audit;
@@ -32,14 +32,18 @@ mod settings;
 mod start;
 mod tokens;
 mod tracing;
+mod tunnel;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
+use rustls::ClientConfig;
 
 use crate::cli::client::Client;
 use crate::config::args::StartArgs;
+use crate::trust;
 
 const VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
@@ -73,7 +77,7 @@ struct Cli {
 #[derive(Args)]
 struct Files {
     /// As before the command
-    #[arg(long, value_name = "FILE|DIR", global = true)]
+    #[arg(long, value_name = "FILE|DIR")]
     config: Vec<PathBuf>,
 }
 
@@ -161,7 +165,7 @@ const ENGINE_DEFAULT: &str = "http://127.0.0.1:6420";
 /// Which engine, which namespace, and how to answer.
 #[derive(Args, Clone)]
 pub struct TargetArgs {
-    /// Where the engine is: http://[NAMESPACE[:TOKEN]@]HOST[:PORT] [env: RIVET_ENDPOINT] [default: http://127.0.0.1:6420]
+    /// Where the engine is: http[s]://[NAMESPACE[:TOKEN]@]HOST[:PORT] [env: RIVET_ENDPOINT] [default: http://127.0.0.1:6420]
     #[arg(long, value_name = "URL")]
     engine: Option<String>,
 
@@ -174,6 +178,10 @@ pub struct TargetArgs {
     #[arg(long, value_name = "TOKEN")]
     token: Option<String>,
 
+    /// Certificates, PEM, of who is trusted for https:// beside the system's and Mozilla's [env: RIVET_CA]
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+
     /// Answer with the API's JSON
     #[arg(long)]
     json: bool,
@@ -185,8 +193,15 @@ impl TargetArgs {
         let engine = self.engine.clone().or_else(|| variable("RIVET_ENGINE")).or_else(|| variable("RIVET_ENDPOINT"));
         let namespace = self.namespace.clone().or_else(|| variable("RIVET_NAMESPACE"));
         let token = self.token.clone().or_else(|| variable("RIVET_TOKEN"));
-        Client::new(engine.as_deref().unwrap_or(ENGINE_DEFAULT), namespace, token)
+        Client::new(engine.as_deref().unwrap_or(ENGINE_DEFAULT), namespace, token, trusted(self.ca.clone(), None)?)
     }
+}
+
+/// Who is believed over TLS: beside the usual authorities those of the named file, or of the one in the environment, or else of the
+/// one that is configured.
+fn trusted(ca: Option<PathBuf>, configured: Option<PathBuf>) -> Result<Arc<ClientConfig>, String> {
+    let named = ca.or_else(|| variable("RIVET_CA").map(PathBuf::from)).or(configured);
+    trust::client_config(named.as_deref()).map_err(|error| error.to_string())
 }
 
 /// An empty variable is one that was not set.
@@ -210,7 +225,7 @@ pub fn main() -> ExitCode {
         }
         Command::Config { files, command } => {
             config.extend(files.config);
-            configured::run(command, &config)
+            configured::run(command, config)
         }
         Command::Backup { files, command } => {
             config.extend(files.config);

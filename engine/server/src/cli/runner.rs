@@ -12,14 +12,13 @@ use clap::Args;
 
 use crate::cli::client::Endpoint;
 use crate::cli::process::{print_ready, run_process};
-use crate::cli::{ENGINE_DEFAULT, Outcome, variable};
+use crate::cli::{ENGINE_DEFAULT, Outcome, trusted, variable};
 use crate::compose;
 use crate::config::args::{StartArgs, WasmArgs};
 use crate::config::{self, RunnerConfig};
 use crate::random;
 use crate::standalone::{Config, Said};
 use crate::telemetry::lines::write_logs;
-use crate::trust;
 
 /// How long the actors may take to move.
 const GRACE_SECONDS: u64 = 30;
@@ -40,6 +39,10 @@ pub struct RunnerArgs {
     /// [env: RIVET_TOKEN] [default: auth.admin_token of the configuration]
     #[arg(long, value_name = "TOKEN")]
     token: Option<String>,
+
+    /// Certificates, PEM, of who is trusted for https:// beside the system's and Mozilla's [env: RIVET_CA]
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
 
     /// The runner's name, which no other of this engine may have [default: the host's, with something random; kept in the cache]
     #[arg(long, value_name = "KEY")]
@@ -63,7 +66,7 @@ pub struct RunnerArgs {
 }
 
 pub fn run(args: RunnerArgs, files: &[PathBuf]) -> Outcome {
-    let RunnerArgs { endpoint, token, key, cache_dir, grace, wasm, log_format } = args;
+    let RunnerArgs { endpoint, token, ca, key, cache_dir, grace, wasm, log_format } = args;
     let said = config::all(StartArgs::of_runner(wasm, log_format), files).map_err(|error| error.to_string())?;
     let RunnerConfig { wasm, token: configured, log_format, ca_file, telemetry } =
         RunnerConfig::new(&said).map_err(|error| error.to_string())?;
@@ -79,7 +82,7 @@ pub fn run(args: RunnerArgs, files: &[PathBuf]) -> Outcome {
     // Held until the process ends.
     let _lock = lock(&cache_dir)?;
     let key = key.map_or_else(|| kept_key(&cache_dir).map_err(unusable), Ok)?;
-    let tls = trust::client_config(ca_file.as_deref()).map_err(|error| error.to_string())?;
+    let tls = trusted(ca, ca_file)?;
     let config = Config { engine: base, token: token.or(configured), key, grace: Duration::from_secs(grace), tls };
     run_process(None, |stop| compose::run_runner(config, wasm, telemetry, cache_dir, say, stop))
 }

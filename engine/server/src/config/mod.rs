@@ -4,16 +4,25 @@
 //! be said, and [`Config`] is what is meant. Nothing behind this folder reads arguments, files of configuration or the environment.
 //!
 //! In reading order:
-//! - [`keys`]: the table of keys.
-//! - [`sources`]: files, environment, command line. [`nested`]: JSON5 of bounded depth.
+//! - [`keys`]: the table of keys. [`schema`] is it for editors; docs/CONFIGURATION.md for people, written by `reference.rs`.
+//! - [`sources`]: files, environment, command line. [`nested`]: JSON5 of bounded depth. [`place`]: on which line a key stands.
+//!   [`near`]: which key may have been meant.
 //! - [`args`]: the flags of `start`.
 //! - [`storage`]: what is meant about the disk. [`telemetry`]: variables about a collector.
 //! - [`said`]: reads values of what was said; [`show`] prints them.
+//! - [`edge`]: what is asked of clients. [`check`]: what can be said about a configuration without starting.
 
 pub mod args;
+pub mod check;
+pub mod edge;
 pub mod keys;
+mod near;
 mod nested;
+mod place;
+#[cfg(test)]
+mod reference;
 mod said;
+pub mod schema;
 pub mod show;
 pub mod sources;
 pub mod storage;
@@ -31,12 +40,13 @@ use url::Url;
 
 use crate::auth::admin::AdminToken;
 use crate::config::args::StartArgs;
+use crate::config::edge::{EdgeConfig, HttpsConfig};
 use crate::config::said::All;
 use crate::config::sources::Sources;
 use crate::config::storage::StorageConfig;
 use crate::config::telemetry::TelemetryConfig;
 use crate::logs;
-use crate::serverless::policy::Policy;
+use crate::serverless::policy::{Network, Policy};
 
 const PORT_DEFAULT: u16 = 6420;
 const HOST_DEFAULT: &str = "127.0.0.1";
@@ -152,6 +162,8 @@ impl Default for RunnerTimes {
 pub struct Config {
     pub data_dir: PathBuf,
     pub guard: Listen,
+    pub https: Option<HttpsConfig>,
+    pub edge: EdgeConfig,
     /// The host was not named, and any other will do.
     pub host_is_default: bool,
     pub api_peer: Option<Listen>,
@@ -241,6 +253,8 @@ impl Config {
             host_is_default: said.text("guard.host").is_none(),
             api_peer: beside(said, &guard, ["api_peer.host", "api_peer.port"], PEER_PORT_DISTANCE)?,
             metrics: beside(said, &guard, ["metrics.host", "metrics.port"], METRICS_PORT_DISTANCE)?,
+            https: edge::https(said, &guard)?,
+            edge: edge::read(said)?,
             guard,
             admin_token,
             gateway_auth,
@@ -304,7 +318,7 @@ fn beside(said: &All, guard: &Listen, [host_key, port_key]: [&str; 2], distance:
 }
 
 pub fn data_dir(said: &All) -> Result<PathBuf, ConfigError> {
-    let named = said.text("file_system.path").or_else(|| said.text("database.file_system.path")).filter(|path| !path.is_empty());
+    let named = said.text("file_system.path").filter(|path| !path.is_empty());
     let no_home = "there is no home directory to keep data in: neither XDG_DATA_HOME nor HOME is set; name one with --data-dir";
     match named {
         Some(path) => Ok(path.into()),
@@ -316,11 +330,11 @@ fn datacenter(said: &All) -> Result<Datacenter, ConfigError> {
     let names = said.names("topology.datacenters");
     let [name] = names.as_slice() else {
         if names.is_empty() {
-            let label = said.whole("topology.datacenter_label").unwrap_or(1);
+            let label = the_label(said, "topology.datacenter_label", said.whole("topology.datacenter_label").unwrap_or(1))?;
             return Ok(Datacenter { label, ..Datacenter::default() });
         }
         let names = names.join(", ");
-        return Err(ConfigError(format!("topology.datacenters: {names}: one datacenter is possible; leave only this one")));
+        return Err(ConfigError(format!("topology.datacenters: {names}: one datacenter is possible; leave only `default`")));
     };
     if name != "default" {
         return Err(ConfigError(format!("topology.datacenters.{name}: the one datacenter is called `default`; rename it")));
@@ -334,11 +348,16 @@ fn datacenter(said: &All) -> Result<Datacenter, ConfigError> {
             "topology.datacenter_label is not {other}, which is {label}; there is one datacenter: make them equal"
         )));
     }
-    if label != 1 {
-        return Err(ConfigError(format!("topology.datacenter_label: {label} is not possible yet; the one datacenter has label 1")));
-    }
+    let label = the_label(said, &key("datacenter_label"), label)?;
     let public_url = said.read(&key("public_url"), parse_public_url)?;
     Ok(Datacenter { name: name.clone(), label, public_url, valid_hosts: said.texts(&key("valid_hosts")).unwrap_or_default() })
+}
+
+fn the_label(said: &All, key: &str, label: u16) -> Result<u16, ConfigError> {
+    match label {
+        1 => Ok(label),
+        _ => Err(said.wrong(key, &format!("{label} is not possible; the one datacenter has label 1"))),
+    }
 }
 
 fn parse_public_url(text: &str) -> Result<String, String> {
@@ -382,17 +401,12 @@ fn runner_times(said: &All, core: &engine_core::Config) -> RunnerTimes {
 
 fn policy(said: &All) -> Result<Policy, ConfigError> {
     let default = Policy::default();
-    let networks = |key: &str| {
-        let networks = said.texts(key).unwrap_or_default();
-        let read = networks.iter().map(|text| text.parse()).collect::<Result<Vec<_>, String>>();
-        read.map_err(|error| ConfigError(format!("{key}: {error}")))
-    };
     Ok(Policy {
         allow_loopback: said.flag("outbound.allow_loopback").unwrap_or(default.allow_loopback),
         allow_private_networks: said.flag("outbound.allow_private_networks").unwrap_or(default.allow_private_networks),
         allow_insecure_scheme: said.flag("outbound.allow_insecure_scheme").unwrap_or(default.allow_insecure_scheme),
-        allow_networks: networks("outbound.allow_cidrs")?,
-        deny_networks: networks("outbound.deny_cidrs")?,
+        allow_networks: networks(said, "outbound.allow_cidrs")?,
+        deny_networks: networks(said, "outbound.deny_cidrs")?,
         allow_hosts: said.texts("outbound.allow_hosts").unwrap_or_default().iter().map(|host| host.to_ascii_lowercase()).collect(),
         max_redirects: said.whole("outbound.max_redirects").unwrap_or(default.max_redirects),
     })
@@ -421,10 +435,16 @@ fn shutdown(said: &All) -> Result<Shutdown, ConfigError> {
     Ok(Shutdown { delay, requests, actors, force })
 }
 
+fn networks(said: &All, key: &str) -> Result<Vec<Network>, ConfigError> {
+    let networks = said.texts(key).unwrap_or_default();
+    let read = networks.iter().map(|text| text.parse()).collect::<Result<Vec<_>, String>>();
+    read.map_err(|error| said.wrong(key, &error))
+}
+
 fn wasm(said: &All) -> Result<WasmConfig, ConfigError> {
     let mib = |key: &str| said.whole::<usize>(key).map(|mib| mib.saturating_mul(MIB));
     let dirs = said.texts("wasm.dirs").unwrap_or_default();
-    let dirs = dirs.iter().map(|text| parse_grant(text).map_err(|error| ConfigError(format!("wasm.dirs: {text:?}: {error}"))));
+    let dirs = dirs.iter().map(|text| parse_grant(text).map_err(|error| said.wrong("wasm.dirs", &format!("{text:?}: {error}"))));
     Ok(WasmConfig {
         enabled: said.flag("wasm.enabled").unwrap_or(true),
         actors_max: said.whole("wasm.actors_max"),

@@ -51,7 +51,15 @@ impl All {
     pub fn read<T>(&self, key: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Result<Option<T>, ConfigError> {
         let Some(said) = self.find(key) else { return Ok(None) };
         let value = read(said.value.as_str().unwrap_or_default());
-        value.map(Some).map_err(|error| ConfigError(format!("{key} ({}): {error}", said.source)))
+        value.map(Some).map_err(|error| self.wrong(key, &error))
+    }
+
+    /// What is wrong with a key's value.
+    pub fn wrong(&self, key: &str, what: &str) -> ConfigError {
+        match self.find(key) {
+            Some(said) => ConfigError(format!("{key} ({}): {what}", said.source)),
+            None => ConfigError(format!("{key}: {what}")),
+        }
     }
 
     /// The names under a section whose keys are names.
@@ -66,7 +74,7 @@ impl All {
     pub fn without_effect(&self) -> Vec<String> {
         let of = |(path, said): (&Vec<String>, &Said)| match keys::find(path)?.fate {
             Fate::NoEffect(reason) => Some(format!("{} ({}) has no effect: {reason}", path.join("."), said.source)),
-            Fate::Used | Fate::Idle(_) | Fate::Refused(_) => None,
+            Fate::Used | Fate::SameAs(_) | Fate::Idle(_) | Fate::Refused(_) => None,
         };
         self.0.iter().filter_map(of).collect()
     }

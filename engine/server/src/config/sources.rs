@@ -12,6 +12,8 @@ use protocol::limits::MIB;
 use serde_json::{Map, Value};
 
 use crate::config::keys::{self, Fate, KEYS, Kind};
+use crate::config::near;
+use crate::config::place::Place;
 use crate::config::{ConfigError, nested};
 
 /// Where files are looked for when none is named.
@@ -19,10 +21,15 @@ pub const FOLDER_DEFAULT: &str = "/etc/rivet";
 const ENV_PREFIX: &str = "RIVET__";
 const EXTENSIONS: [&str; 5] = ["json", "json5", "jsonc", "yaml", "yml"];
 const FILE_BYTES_MAX: u64 = MIB as u64;
+/// Up to here every whole number is one of these.
+const MANTISSA_MAX: f64 = 9_007_199_254_740_992.0;
+/// Nobody reads on after so many; one mistake often makes many.
+const PROBLEMS_MAX: usize = 50;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Source {
-    File(PathBuf),
+    /// With the line, where that was found.
+    File(PathBuf, Option<usize>),
     /// The variable's name.
     Environment(String),
     /// The flag.
@@ -32,7 +39,8 @@ pub enum Source {
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Source::File(path) => write!(f, "{}", path.display()),
+            Source::File(path, Some(line)) => write!(f, "{}:{line}", path.display()),
+            Source::File(path, None) => write!(f, "{}", path.display()),
             Source::Environment(name) => write!(f, "the environment, {name}"),
             Source::CommandLine(flag) => write!(f, "the command line, {flag}"),
         }
@@ -51,15 +59,27 @@ pub struct Said {
 pub struct Sources {
     said: BTreeMap<Vec<String>, Said>,
     problems: Vec<String>,
+    /// Of which no more than the number is kept.
+    problems_more: usize,
+    /// Keys and the flags that set them.
+    flags: Vec<(&'static str, &'static str)>,
 }
 
 impl Sources {
     /// What was said, or everything that is wrong with it.
-    pub fn finish(self) -> Result<BTreeMap<Vec<String>, Said>, ConfigError> {
+    pub fn finish(mut self) -> Result<BTreeMap<Vec<String>, Said>, ConfigError> {
+        if self.problems_more > 0 {
+            self.problems.push(format!("and {} more", self.problems_more));
+        }
         match self.problems.is_empty() {
             true => Ok(self.said),
             false => Err(ConfigError(self.problems.join("\n"))),
         }
+    }
+
+    /// Of every flag that was asked for, whether it was given or not.
+    pub fn flags(self) -> Vec<(&'static str, &'static str)> {
+        self.flags
     }
 
     /// The named files and folders, or else the default folder, which may be absent.
@@ -113,12 +133,12 @@ impl Sources {
         let shown = path.display();
         let value: Result<Value, String> = match extension {
             _ if text.trim().is_empty() => Ok(Value::Null),
-            "yaml" | "yml" => serde_saphyr::from_str(text).map_err(|error| error.to_string()),
+            "yaml" | "yml" => serde_saphyr::from_str(text).map_err(|error| first_line(&error)),
             // All of these are JSON5 too.
-            _ => nested::read(text).map_err(|error| error.to_string()),
+            _ => nested::read(text).map_err(|error| first_line(&error)),
         };
         match value.map_err(|error| ConfigError(format!("{shown} cannot be read: {error}")))? {
-            Value::Object(fields) => self.object(Vec::new(), fields, &Source::File(path.to_owned())),
+            Value::Object(fields) => self.object(Vec::new(), fields, &Place::new(path, text)),
             // Nothing but comments.
             Value::Null => {}
             _ => {
@@ -128,28 +148,31 @@ impl Sources {
         Ok(())
     }
 
-    fn object(&mut self, above: Vec<String>, fields: Map<String, Value>, source: &Source) {
+    fn object(&mut self, above: Vec<String>, fields: Map<String, Value>, file: &Place<'_>) {
         for (name, value) in fields {
             let path: Vec<String> = above.iter().cloned().chain([name]).collect();
             let is_list_of_datacenters = path == ["topology", "datacenters"];
             match value {
-                Value::Object(fields) if keys::find(&path).is_none() && is_section(&path) => self.object(path, fields, source),
-                Value::Array(entries) if is_list_of_datacenters => self.datacenters(&path, entries, source),
+                Value::Object(fields) if keys::find(&path).is_none() && is_section(&path) => self.object(path, fields, file),
+                Value::Array(entries) if is_list_of_datacenters => self.datacenters(&path, entries, file),
                 Value::Null => {}
-                value => self.say(path, value, source),
+                value => {
+                    let source = file.source(&path);
+                    self.say(path, value, &source);
+                }
             }
         }
     }
 
     /// The older form: a list, each with its name.
-    fn datacenters(&mut self, path: &[String], entries: Vec<Value>, source: &Source) {
+    fn datacenters(&mut self, path: &[String], entries: Vec<Value>, file: &Place<'_>) {
         for entry in entries {
             match entry {
                 Value::Object(fields) if fields.get("name").is_some_and(Value::is_string) => {
                     let name = fields["name"].as_str().unwrap_or_default().to_string();
-                    self.object(path.iter().cloned().chain([name]).collect(), fields, source);
+                    self.object(path.iter().cloned().chain([name]).collect(), fields, file);
                 }
-                _ => self.problem(path, source, "each entry needs a name; or write {\"NAME\": {…}}"),
+                _ => self.problem(path, &file.source(path), "each entry needs a name; or write {\"NAME\": {…}}"),
             }
         }
     }
@@ -180,13 +203,14 @@ impl Sources {
         }
     }
 
-    pub fn flag(&mut self, path: &str, flag: &'static str, value: Option<impl Into<Value>>) {
+    pub fn flag(&mut self, path: &'static str, flag: &'static str, value: Option<impl Into<Value>>) {
+        self.flags.push((path, flag));
         if let Some(value) = value {
             self.say(path.split('.').map(str::to_string).collect(), value.into(), &Source::CommandLine(flag));
         }
     }
 
-    fn say(&mut self, path: Vec<String>, value: Value, source: &Source) {
+    fn say(&mut self, mut path: Vec<String>, value: Value, source: &Source) {
         let Some(key) = keys::find(&path) else {
             let remedy = unknown(&path, &value);
             return self.problem(&path, source, &remedy);
@@ -194,18 +218,34 @@ impl Sources {
         if let Fate::Refused(remedy) = key.fate {
             return self.problem(&path, source, remedy);
         }
+        if let Fate::SameAs(other) = key.fate {
+            path = other.split('.').map(str::to_string).collect();
+        }
         let literal = matches!(source, Source::Environment(_));
         match shaped(key.kind, value, literal) {
             Ok(value) => {
                 self.said.insert(path, Said { value, source: source.clone() });
             }
-            Err(expected) => self.problem(&path, source, &format!("{expected} is expected")),
+            Err(expected) => {
+                let unit = if key.unit().is_empty() { String::new() } else { format!(" ({})", key.unit()) };
+                self.problem(&path, source, &format!("{expected}{unit} is expected"));
+            }
         }
     }
 
     fn problem(&mut self, path: &[String], source: &Source, what: &str) {
+        if self.problems.len() == PROBLEMS_MAX {
+            self.problems_more += 1;
+            return;
+        }
         self.problems.push(format!("{} ({source}): {what}", path.join(".")));
     }
+}
+
+/// What is wrong and where. The lines behind it show the file's, which may hold a secret.
+fn first_line(error: &dyn fmt::Display) -> String {
+    let text = error.to_string();
+    text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_string()
 }
 
 fn is_section(path: &[String]) -> bool {
@@ -220,15 +260,25 @@ fn extension(path: &Path) -> Option<&'static str> {
 /// What to do about a key that is not known: the keys that are, in the deepest section that is.
 fn unknown(path: &[String], value: &Value) -> String {
     let section = (0..=path.len()).take_while(|length| is_section(&path[..*length])).last().unwrap_or(0);
-    let mut known: Vec<&str> =
-        KEYS.iter().filter(|key| key.is_below(&path[..section])).filter_map(|key| key.path.split('.').nth(section)).collect();
-    known.sort_unstable();
-    known.dedup();
-    let known = known.join(", ");
+    let names = |counts: fn(&Fate) -> bool| {
+        let there = KEYS.iter().filter(|key| key.is_below(&path[..section]) && counts(&key.fate));
+        let mut names: Vec<&str> = there.filter_map(|key| key.path.split('.').nth(section)).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    };
+    let all = names(|_| true);
+    let meant = path.get(section).and_then(|name| near::meant(name, &all, &path[..section]));
+    // Those that change nothing are not what anybody looks for, unless there are no others.
+    let useful = names(|fate| matches!(fate, Fate::Used | Fate::SameAs(_)));
+    let known = if useful.is_empty() { all } else { useful }.join(", ");
     match section == path.len() {
         true if value.is_object() => format!("nothing is said in it; known there: {known}"),
         true => format!("it is a section, not a key; known in it: {known}"),
-        false => format!("there is no such key; known there: {known}"),
+        false => match meant {
+            Some(meant) => format!("there is no such key; did you mean {meant}? Known there: {known}"),
+            None => format!("there is no such key; known there: {known}"),
+        },
     }
 }
 
@@ -241,11 +291,12 @@ fn shaped(kind: Kind, value: Value, literal: bool) -> Result<Value, String> {
         Kind::Text | Kind::Secret if value.is_string() => Ok(value),
         Kind::Text | Kind::Secret => Err("text".to_string()),
         Kind::Flag => {
-            let flag = text.map_or_else(|| value.as_bool().or_else(|| value.as_u64().and_then(numbered)), |text| spelled(&text));
+            let flag = text.map_or_else(|| value.as_bool().or_else(|| whole(&value).and_then(numbered)), |text| spelled(&text));
             flag.map(Value::from).ok_or_else(|| "true or false".to_string())
         }
         Kind::Whole { min, max } => {
-            let number = text.map_or(value.as_u64(), |text| text.parse().ok()).filter(|number| (min..=max).contains(number));
+            let number = text.map_or_else(|| whole(&value), |text| text.parse().ok());
+            let number = number.filter(|number| (min..=max).contains(number));
             number.map(Value::from).ok_or_else(|| match max {
                 u64::MAX => format!("a whole number from {min} on"),
                 max => format!("a whole number from {min} to {max}"),
@@ -270,6 +321,12 @@ fn spelled(text: &str) -> Option<bool> {
         "false" | "0" | "no" | "off" => Some(false),
         _ => None,
     }
+}
+
+/// Also 7.0, which is whole.
+fn whole(value: &Value) -> Option<u64> {
+    let exact = |number: f64| (number.fract() == 0.0 && (0.0..=MANTISSA_MAX).contains(&number)).then_some(number as u64);
+    value.as_u64().or_else(|| value.as_f64().and_then(exact))
 }
 
 fn numbered(number: u64) -> Option<bool> {
@@ -340,8 +397,8 @@ mod tests {
                 "70000",
                 "guard.port (the environment, RIVET__GUARD__PORT): a whole number from 0 to 65535 is expected",
             ),
-            ("RIVET__GUARD__PRT", "1", "there is no such key; known there: "),
-            ("RIVET__GUARD", "1", "it is a section, not a key; known in it: actor_force"),
+            ("RIVET__GUARD__PRT", "1", "there is no such key; did you mean guard.port? Known there: "),
+            ("RIVET__GUARD", "1", "it is a section, not a key; known in it: actor_ready"),
             ("RIVET__FOO", "1", "known there: actor_logs, actors, api_peer, audit, auth, "),
             ("RIVET__POSTGRES__URL", "postgres://a", "name a folder with file_system.path"),
             ("RIVET__TELEMETRY__ENABLED", "maybe", "true or false is expected"),

@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use protocol::id::NamespaceId;
-use protocol::limits::{REQUEST_BODY_BYTES_MAX, REQUEST_BODY_INLINE_BYTES_MAX};
+use protocol::limits::REQUEST_BODY_INLINE_BYTES_MAX;
 use protocol::trace::{self, TRACEPARENT};
 use serde_json::json;
 use tokio::sync::{oneshot, watch};
@@ -67,8 +67,9 @@ pub async fn forward(
     let (target, skip_ready_wait) = (target(to.wanted, within), to.skip_ready_wait);
     let wish = Wish { target, skip_ready_wait, deadline, is_head: parts.method == Method::HEAD };
     let length = if body.is_end_stream() { Some(0) } else { body.size_hint().exact() };
-    if length.is_some_and(|length| length > REQUEST_BODY_BYTES_MAX) {
-        return Err(body_refused(&format!("it is longer than {REQUEST_BODY_BYTES_MAX} bytes")));
+    let bytes_max = engine.edge.limits.body_bytes_max;
+    if length.is_some_and(|length| length > bytes_max) {
+        return Err(body_too_long(bytes_max));
     }
     let mut headers = request_headers(parts.headers, parts.uri.authority().map(|authority| authority.as_str()), ray);
     if engine.trace_propagation
@@ -188,6 +189,10 @@ fn has_one_length(headers: &HeaderMap) -> bool {
     // Digits only: Rust's own parser would take a sign.
     let is_number = first.is_some_and(|length| length.bytes().all(|byte| byte.is_ascii_digit()) && length.parse::<u64>().is_ok());
     is_number && lengths.next().is_none()
+}
+
+pub fn body_too_long(bytes_max: u64) -> ApiError {
+    body_refused(&format!("it is longer than {bytes_max} bytes, which guard.http_max_request_body_size sets"))
 }
 
 pub fn body_refused(reason: &str) -> ApiError {

@@ -13,6 +13,7 @@ use protocol::id::NamespaceId;
 use protocol::trace;
 
 use crate::body::Body;
+use crate::edge::Slot;
 use crate::engine::Engine;
 use crate::error::ApiError;
 use crate::gateway::route::{Route, ToActor, websocket_not_supported};
@@ -21,7 +22,13 @@ use crate::sockets::session::{Head, Session};
 use crate::websocket::{self, Close, WebSocket};
 
 /// The answer to a client that asks for a WebSocket. What follows goes on by itself.
-pub fn answer(engine: &Arc<Engine>, routed: Result<Route, ApiError>, mut parts: Parts, ray: &HeaderValue) -> Response<Body> {
+pub fn answer(
+    engine: &Arc<Engine>,
+    routed: Result<Route, ApiError>,
+    mut parts: Parts,
+    ray: &HeaderValue,
+    slot: Slot,
+) -> Response<Body> {
     let origin = cors::origin(&parts.headers);
     let accepted = engine.sockets.room().and_then(|room| Ok((websocket::accept(&mut parts)?, room)));
     let mut response = match accepted {
@@ -33,7 +40,7 @@ pub fn answer(engine: &Arc<Engine>, routed: Result<Route, ApiError>, mut parts: 
                     Ok(socket) => go_on(&engine, socket, routed, parts, ray).await,
                     Err(error) => tracing::debug!(%error, "a client was gone before its socket opened"),
                 }
-                drop(room);
+                drop((room, slot));
             }));
             response
         }

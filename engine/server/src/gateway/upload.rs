@@ -12,13 +12,13 @@ use bytes::{Buf, Bytes};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use protocol::id::RequestId;
-use protocol::limits::{BODY_CHUNK_BYTES_MAX, BODY_WINDOW_BYTES, REQUEST_BODY_BYTES_MAX};
+use protocol::limits::{BODY_CHUNK_BYTES_MAX, BODY_WINDOW_BYTES};
 use protocol::message::{RequestStart, ToRunner};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use crate::engine::Engine;
 use crate::error::ApiError;
-use crate::gateway::forward::body_refused;
+use crate::gateway::forward::{body_refused, body_too_long};
 use crate::requests::{Dispatched, Place};
 use crate::window::{Cancelled, Credit};
 
@@ -73,8 +73,9 @@ impl<B: Body<Data = Bytes, Error: Display> + Unpin> Sending<B> {
     async fn send_all(&mut self, sent: &mut Sent) -> Result<(), Failed> {
         while let Some(frame) = self.next_frame(sent).await? {
             let Ok(mut data) = frame.into_data() else { continue };
-            if sent.bytes + data.len() as u64 > REQUEST_BODY_BYTES_MAX {
-                return Err(Failed::Body(body_refused(&format!("it is longer than {REQUEST_BODY_BYTES_MAX} bytes"))));
+            let bytes_max = self.engine.edge.limits.body_bytes_max;
+            if sent.bytes + data.len() as u64 > bytes_max {
+                return Err(Failed::Body(body_too_long(bytes_max)));
             }
             if !sent.streams {
                 sent.rooms.push(self.engine.requests.body_room(data.len()).map_err(Failed::Body)?);
@@ -214,6 +215,7 @@ mod tests {
     use http::{HeaderMap, Method, StatusCode};
     use http_body_util::StreamBody;
     use protocol::id::{Id, RunnerId};
+    use protocol::limits::REQUEST_BODY_BYTES_MAX;
     use tokio::sync::oneshot;
 
     use super::*;

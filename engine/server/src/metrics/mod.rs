@@ -32,6 +32,9 @@ const DRIVER_ANSWERS_MS_MAX: u64 = 1_000;
 /// Namespaces whose figures are on a page.
 const NAMESPACES_SHOWN_MAX: usize = 100;
 
+/// Says of each certificate when it ends, in seconds since 1970.
+type Ends = dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync;
+
 #[derive(Default)]
 pub struct Metrics {
     pub connections: AtomicUsize,
@@ -47,6 +50,7 @@ pub struct Metrics {
     driver_asked: AtomicBool,
     asking: Mutex<Vec<oneshot::Sender<DriverFigures>>>,
     own_runner: OnceLock<Box<dyn Fn() -> RunnerFigures + Send + Sync>>,
+    certificates: OnceLock<Box<Ends>>,
 }
 
 /// What only the driver knows.
@@ -81,6 +85,12 @@ struct ApiCount {
 }
 
 impl Metrics {
+    /// Whoever asks when certificates end asks this.
+    pub fn show_certificates(&self, ends: impl Fn() -> Vec<(&'static str, u64)> + Send + Sync + 'static) {
+        // The engine is composed once.
+        let _ = self.certificates.set(Box::new(ends));
+    }
+
     pub fn actor_answered(&self, status: u16, took: Duration) {
         let digit = usize::from(status / 100);
         if let (Some(count), Some(durations)) = (self.actor_answers.get(digit), self.actor_durations.get(digit)) {
@@ -173,6 +183,7 @@ pub async fn page(engine: Option<&Engine>) -> Page {
 async fn of_engine(page: &mut Page, engine: &Engine) {
     let metrics = &engine.metrics;
     page.gauge("rivet_connections", "Connections of clients that are open.", metrics.connections.load(Ordering::Relaxed));
+    edge(page, engine);
     page.gauge("rivet_sockets", "WebSockets of clients that are open.", engine.sockets.open_now());
     page.gauge("rivet_runners_connected", "Runners that are connected, the engine's own among them.", engine.runners.count());
     let by_status = || (1..metrics.actor_answers.len()).map(|digit| (digit, vec![("status", format!("{digit}xx"))]));
@@ -214,6 +225,22 @@ async fn of_engine(page: &mut Page, engine: &Engine) {
     page.gauge("rivet_actor_log_bytes", "What the lines that actors have logged take, within their bounds.", kept);
     page.counter("rivet_actor_log_lines_dropped_total", "Lines that came faster than the disk takes them.", dropped);
     engine.telemetry.figures(page);
+}
+
+fn edge(page: &mut Page, engine: &Engine) {
+    let refused = &engine.edge.refused;
+    page.gauge("rivet_guard_clients", "Clients that are remembered, to count what they may.", engine.edge.clients());
+    page.family("rivet_guard_refused_total", Kind::Counter, "How often a client wanted more than it may, by what it wanted.");
+    for (limit, count) in
+        [("max_connections", &refused.connections), ("max_in_flight", &refused.in_flight), ("rate", &refused.rate)]
+    {
+        page.row(vec![("limit", limit.to_string())], count.load(Ordering::Relaxed));
+    }
+    let ends = engine.metrics.certificates.get().map(|ends| ends()).unwrap_or_default();
+    page.family("rivet_tls_certificate_expiry_timestamp_seconds", Kind::Gauge, "When a certificate of this engine ends.");
+    for (name, ends_s) in ends {
+        page.row(vec![("certificate", name.to_string())], ends_s);
+    }
 }
 
 fn api(page: &mut Page, metrics: &Metrics) {

@@ -174,7 +174,7 @@ pub struct Network {
 }
 
 impl Network {
-    pub(super) fn holds(&self, ip: IpAddr) -> bool {
+    pub fn holds(&self, ip: IpAddr) -> bool {
         match (self.address, ip) {
             (IpAddr::V4(ours), IpAddr::V4(ip)) => same(u32::from(ours).into(), u32::from(ip).into(), 32 - self.bits),
             (IpAddr::V6(ours), IpAddr::V6(ip)) => same(ours.into(), ip.into(), 128 - self.bits),

@@ -46,7 +46,8 @@ async fn stage() -> Stage {
     let (stop, stopped) = oneshot::channel();
     let router = api::router(engine.clone());
     let stopped = async move { drop(stopped.await) };
-    let served = tokio::spawn(server::serve(listener, engine.clone(), router, stopped, WITHIN, |_, _| {}));
+    let doors = server::Doors { plain: listener, tls: None };
+    let served = tokio::spawn(server::serve(doors, engine.clone(), router, stopped, WITHIN, |_, _| {}));
     Stage { engine, _folder: folder, port, link: Arc::default(), told: Vec::new(), stop: Some(stop), served }
 }
 

@@ -1,0 +1,39 @@
+//! The body of an answer, which keeps its request counted until all of it is sent, or the client is gone.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::BoxError;
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use crate::body::Body;
+use crate::edge::Slot;
+
+pub struct Counted {
+    body: Body,
+    _slot: Slot,
+}
+
+impl Counted {
+    pub fn new(body: Body, slot: Slot) -> Counted {
+        Counted { body, _slot: slot }
+    }
+}
+
+impl HttpBody for Counted {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
