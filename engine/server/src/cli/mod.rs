@@ -6,7 +6,7 @@
 //! In reading order:
 //! - [`start`]: runs the engine until it is told to stop. [`configured`]: says how it would.
 //! - [`runner`]: runs actors for an engine elsewhere. [`process`]: what both are as processes.
-//! - [`deploy`], [`deployments`], [`actors`], [`logs`]: what can be done. [`settings`]: what a deployment gives its actors.
+//! - [`deploy`], [`deployments`], [`actors`], [`logs`], [`health`]: what can be done. [`settings`]: what a deployment gives its actors.
 //! - [`new`]: writes a project; talks to nobody. [`dev`]: builds and deploys it whenever it changes.
 //! - [`client`]: the way to the engine. [`print`]: tables, moments, lines.
 
@@ -16,6 +16,7 @@ mod configured;
 mod deploy;
 mod deployments;
 mod dev;
+mod health;
 mod logs;
 mod new;
 mod print;
@@ -120,6 +121,8 @@ enum Command {
     Actors(actors::ActorsCommand),
     /// Show what an actor has logged of late
     Logs(logs::LogsArgs),
+    /// Say whether an engine answers: for health checks
+    Health(health::HealthArgs),
 }
 
 const ENGINE_DEFAULT: &str = "http://127.0.0.1:6420";
@@ -192,6 +195,7 @@ pub fn main() -> ExitCode {
         Command::Unpin(args) => talk(deployments::unpin(args)),
         Command::Actors(command) => talk(actors::run(command)),
         Command::Logs(args) => talk(logs::run(args)),
+        Command::Health(args) => talk(health::run(args)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
