@@ -18,6 +18,15 @@ const counter = actor({
 	},
 });
 
+// The pool of this app: RivetKit registers it by itself only with an engine on the same machine.
+const { username: namespace, password: token, origin } = new URL(process.env.RIVET_ENDPOINT);
+const registered = await fetch(`${origin}/runner-configs/${process.env.RIVET_POOL ?? "default"}?namespace=${namespace}`, {
+	method: "PUT",
+	headers: { authorization: `Bearer ${decodeURIComponent(token)}`, "content-type": "application/json" },
+	body: JSON.stringify({ datacenters: { default: { normal: {}, drain_on_version_upgrade: true } } }),
+});
+if (!registered.ok) throw new Error(`the pool was not registered: ${registered.status} ${await registered.text()}`);
+
 const registry = setup({ use: { counter }, noWelcome: true });
 await registry.startAndWait();
 
