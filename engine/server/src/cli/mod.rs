@@ -6,8 +6,8 @@
 //! In reading order:
 //! - [`start`]: runs the engine until it is told to stop. [`configured`]: says how it would.
 //! - [`runner`]: runs actors for an engine elsewhere. [`process`]: what both are as processes.
-//! - [`deploy`], [`check`], [`deployments`], [`actors`], [`namespaces`], [`logs`]: what can be done. [`settings`]: what a deployment
-//!   gives its actors. [`tokens`]: who may do that. [`audit`]: who did what.
+//! - [`deploy`], [`check`], [`deployments`], [`actors`], [`namespaces`], [`logs`], [`health`]: what can be done. [`settings`]: what a
+//!   deployment gives its actors. [`tokens`]: who may do that. [`audit`]: who did what.
 //! - [`tracing`]: which log lines an engine writes. [`backup`]: copies of the data directory. [`doctor`]: what is wrong with it.
 //! - [`new`]: writes a project; talks to nobody. [`dev`]: builds and deploys it whenever it changes.
 //! - [`client`]: the way to the engine; [`tunnel`]: over TLS. [`print`]: tables, moments, lines.
@@ -22,6 +22,7 @@ mod deploy;
 mod deployments;
 mod dev;
 mod doctor;
+mod health;
 mod logs;
 mod namespaces;
 mod new;
@@ -158,6 +159,8 @@ enum Command {
     Tokens(tokens::TokensCommand),
     /// Show who did what, newest first
     Audit(audit::AuditArgs),
+    /// Say whether an engine answers: for health checks
+    Health(health::HealthArgs),
 }
 
 const ENGINE_DEFAULT: &str = "http://127.0.0.1:6420";
@@ -253,6 +256,7 @@ pub fn main() -> ExitCode {
         Command::Tracing(command) => talk(tracing::run(command)),
         Command::Tokens(command) => talk(tokens::run(command)),
         Command::Audit(args) => talk(audit::run(args)),
+        Command::Health(args) => talk(health::run(args)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
