@@ -65,14 +65,18 @@ const CALLS_OUT: &[&str] = &[
     "client::conn",
     "lookup_host",
     "to_socket_addrs",
+    "opentelemetry_otlp",
+    "transport::Endpoint",
     "reqwest",
 ];
 
 /// The files of the product that may, and to where.
 const CALLERS_OUT: &[(&str, &str)] = &[
+    ("engine/server/src/checks/fork.rs", "a check, to an engine in this process, through a pipe"),
     ("engine/server/src/cli/", "the commands, to the engine that they are told"),
     ("engine/server/src/compose.rs", "the names of its own hosts, to listen on them"),
     ("engine/server/src/serverless/client.rs", "the URLs of pools, each judged by outbound.*"),
+    ("engine/server/src/telemetry/", "traces and metrics, to the collector that RIVET_OTEL_* name"),
     ("engine/server/src/standalone/dial.rs", "a runner, to the engine that it is told"),
     ("runner-wasm/src/outbound/", "guests, to the hosts that their deployment was granted"),
 ];

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use engine_core::record::{ActorRecord, Change, CrashPolicy, NamespaceRecord};
 use engine_store::rocks::Tuning;
-use engine_store::{Batch, Persist, Rocks, Scan, State, Store};
+use engine_store::{Batch, Persist, Rocks, Scan, State, Store, group};
 use protocol::id::Id;
 use protocol::message::{KvChange, KvSpace};
 use rivet_engine_backup::{BackupError, Manifest, Repository, Stage, Step, create, restore, verify};
@@ -94,7 +94,8 @@ impl World {
     }
 
     fn write(&self, changes: &[Change]) {
-        self.store().commit(&State::batch(changes), Persist::Synced).expect("a commit");
+        let batch = group::alone(self.store(), State::batch(changes)).expect("a read");
+        self.store().commit(&batch, Persist::Synced).expect("a commit");
     }
 
     /// An actor with so many entries of 1,000 bytes that do not compress.

@@ -8,7 +8,7 @@ use protocol::id::{ActorId, Id};
 use protocol::message::{KvChange, KvRange, KvSpace};
 use rivet_engine_store::fork::{Difference, Differences};
 use rivet_engine_store::rocks::Tuning;
-use rivet_engine_store::{Batch, Fork, Memory, Pair, Persist, Rocks, Scan, Snapshot, State, Store, StoreError};
+use rivet_engine_store::{Batch, Fork, Memory, Pair, Persist, Rocks, Scan, Snapshot, State, Store, StoreError, group};
 use tempfile::TempDir;
 
 const BYTES_MAX: usize = 64 * 1024;
@@ -89,8 +89,13 @@ fn put(key: &str, value: &str) -> KvChange {
 
 fn write(store: &dyn Store, actor: ActorId, changes: &[KvChange]) {
     let change = |space| Change::Kv { actor, space, now_ms: 7, changes: changes.to_vec() };
-    let batch = State::batch(&[change(KvSpace::Actor), change(KvSpace::Runner)]);
+    let batch = alone(store, &[change(KvSpace::Actor), change(KvSpace::Runner)]);
     store.commit(&batch, Persist::Written).expect("a batch");
+}
+
+/// As the writer does it.
+fn alone(store: &dyn Store, changes: &[Change]) -> Batch {
+    group::alone(store, State::batch(changes)).expect("a read")
 }
 
 fn listed(fork: &Arc<Fork>, actor: ActorId) -> String {
@@ -155,7 +160,7 @@ fn a_database_is_shown_and_written_over() {
         pages: pages.iter().map(|(number, byte)| (*number, vec![*byte; 4096].into())).collect(),
         shrunk,
     };
-    rocks.commit(&State::batch(&[database(1, &[(1, 1), (2, 2)], 2, false)]), Persist::Written).expect("a batch");
+    rocks.commit(&alone(&*rocks, &[database(1, &[(1, 1), (2, 2)], 2, false)]), Persist::Written).expect("a batch");
     let fork = Arc::new(Fork::of_actor(snapshot(&rocks), actor(1), BYTES_MAX));
     let state = State::new(fork.clone());
     let seen = |state: &State| {
@@ -163,7 +168,7 @@ fn a_database_is_shown_and_written_over() {
         (head.map(|head| head.txid), pages.into_iter().map(|page| page.map(|page| page[0])).collect::<Vec<_>>())
     };
     assert_eq!(seen(&state), (Some(1), vec![Some(1), Some(2)]));
-    fork.commit(&State::batch(&[database(2, &[(1, 9)], 1, true)]), Persist::Written).expect("a batch");
+    fork.commit(&alone(&*fork, &[database(2, &[(1, 9)], 1, true)]), Persist::Written).expect("a batch");
     assert_eq!(seen(&state), (Some(2), vec![Some(9), None]));
     assert_eq!(seen(&State::new(rocks)), (Some(1), vec![Some(1), Some(2)]));
 }

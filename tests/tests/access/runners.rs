@@ -16,7 +16,7 @@ fn legacy(namespace: &str) -> String {
     format!("/runners/connect?protocol_version=9&namespace={namespace}&runner_key=abc")
 }
 
-const COMPONENTS: &str = "/runners/components/connect?protocol_version=1&runner_key=wasm&version=1";
+const COMPONENTS: &str = "/runners/components/connect?protocol_version=2&runner_key=wasm&version=1";
 
 async fn make_pool(secured: &Secured) {
     let body = json!({ "datacenters": { "default": { "normal": {} } } });

@@ -252,7 +252,7 @@ mod tests {
     use bytes::Bytes;
     use engine_core::record::{Change, DatabaseHead};
     use engine_sql::{Limits, Pages, PagesError};
-    use engine_store::{Memory, Persist, Store};
+    use engine_store::{Memory, Persist, Store, group};
     use protocol::id::Id;
 
     use super::*;
@@ -281,7 +281,7 @@ mod tests {
         if let Some(changes) = database.take_changes() {
             let head = DatabaseHead { txid, size_pages: changes.size_pages };
             let change = Change::Database { actor: actor(), head, pages: changes.pages, shrunk: false };
-            store.commit(&State::batch(&[change]), Persist::Written).expect("a batch");
+            store.commit(&group::alone(&*store, State::batch(&[change])).expect("a read"), Persist::Written).expect("a batch");
         }
         State::new(store)
     }
@@ -354,7 +354,7 @@ mod tests {
             pages: vec![(1, vec![7; 4096].into())],
             shrunk: false,
         };
-        store.commit(&State::batch(&[change]), Persist::Written).expect("a batch");
+        store.commit(&group::alone(&*store, State::batch(&[change])).expect("a read"), Persist::Written).expect("a batch");
         let compared = compare(&state(1, "CREATE TABLE t (a)"), &State::new(store), actor());
         assert!(compared.is_err_and(|why| why.contains("not a database")), "its pages are no database");
     }

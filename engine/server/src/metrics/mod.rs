@@ -236,9 +236,9 @@ fn edge(page: &mut Page, engine: &Engine) {
     {
         page.row(vec![("limit", limit.to_string())], count.load(Ordering::Relaxed));
     }
-    let ends = engine.metrics.certificates.get().map(|ends| ends()).unwrap_or_default();
+    let Some(ends) = engine.metrics.certificates.get() else { return };
     page.family("rivet_tls_certificate_expiry_timestamp_seconds", Kind::Gauge, "When a certificate of this engine ends.");
-    for (name, ends_s) in ends {
+    for (name, ends_s) in ends() {
         page.row(vec![("certificate", name.to_string())], ends_s);
     }
 }
