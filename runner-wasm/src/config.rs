@@ -60,8 +60,9 @@ pub(crate) const TICKS_BEFORE_PARK: u32 = 10;
 
 /// A longer stretch on a thread keeps others waiting.
 pub(crate) const STRETCH_MAX: Duration = Duration::from_micros(500);
-/// With more than that of long stretches an actor goes on where it disturbs nobody.
-pub(crate) const DEBT_MAX: Duration = Duration::from_millis(10);
+/// With more than that of long stretches an actor goes on where it disturbs nobody. Less than a tick: of those that never rest one
+/// stretch is enough, however long they had to wait for it.
+pub(crate) const DEBT_MAX: Duration = Duration::from_millis(TICK_MS / 2);
 /// Of all time this part is forgiven.
 pub(crate) const DEBT_TIME_SHARE: u32 = 20;
 /// Actors whose debt is remembered; those that owe nothing are not among them.

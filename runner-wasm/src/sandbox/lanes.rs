@@ -47,7 +47,8 @@ impl Lanes {
         }
         let account = lock(&self.debtors).get(&actor).cloned();
         let is_aside = account.as_ref().is_some_and(|account| account.debt(Instant::now()) > DEBT_MAX);
-        Task { actor, life: Some(Box::pin(life)), lanes: Arc::clone(self), account, is_aside: false }.go(is_aside);
+        Task { actor, life: Some(Box::pin(life)), lanes: Arc::clone(self), account, is_watched: is_aside, is_aside: false }
+            .go(is_aside);
     }
 
     /// The account of an actor that is in debt for the first time, or again.
@@ -119,6 +120,8 @@ struct Task {
     lanes: Arc<Lanes>,
     /// None while it owes nothing.
     account: Option<Arc<Account>>,
+    /// Its last stretch was long.
+    is_watched: bool,
     is_aside: bool,
 }
 
@@ -132,7 +135,7 @@ impl Task {
     /// The task goes on elsewhere, where it is polled again: nobody who has meanwhile woken this one is forgotten.
     fn leave(&mut self, is_aside: bool) -> Poll<()> {
         let (lanes, account) = (Arc::clone(&self.lanes), self.account.take());
-        Task { actor: self.actor, life: self.life.take(), lanes, account, is_aside }.go(is_aside);
+        Task { actor: self.actor, life: self.life.take(), lanes, account, is_watched: is_aside, is_aside }.go(is_aside);
         Poll::Ready(())
     }
 }
@@ -143,7 +146,9 @@ impl Future for Task {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let task = self.get_mut();
         let began = Instant::now();
-        if let Some(account) = &task.account
+        // Of those that never rest, the time until now was that of others in line before them.
+        if !task.is_watched
+            && let Some(account) = &task.account
             && account.debt(began).is_zero()
         {
             task.lanes.close(task.actor);
@@ -153,11 +158,12 @@ impl Future for Task {
             }
         }
         // On a busy machine a clock on the wall would charge it for others; but the other one is a system call.
-        let began_on_thread = task.account.as_ref().map(|_| thread_time());
+        let began_on_thread = (task.is_watched || task.account.is_some()).then(thread_time);
         let Some(life) = &mut task.life else { return Poll::Ready(()) };
         let polled = life.as_mut().poll(cx);
         let now = Instant::now();
-        if now - began < STRETCH_MAX {
+        task.is_watched = now - began >= STRETCH_MAX;
+        if !task.is_watched {
             return polled;
         }
         // The first one is charged as the shortest that is long, and those after it are measured.
@@ -227,6 +233,21 @@ mod tests {
         let one = Builder::new_current_thread().enable_all().build().expect("a runtime");
         let lanes = Lanes::start(one.handle().clone()).expect("no threads");
         check(&one, &lanes, actor(1), ms(3), 8, [false, false]);
+    }
+
+    #[test]
+    fn so_do_many_at_one_time() {
+        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
+        let lanes = Lanes::start(runtime.handle().clone()).expect("threads");
+        let (tell, told) = mpsc::channel();
+        // While one waits for the others, its debt shrinks.
+        const MANY: u8 = 40;
+        for number in 0..MANY {
+            lanes.spawn(Id::new([number; 16], 1), life(Duration::from_millis(10), 3, tell.clone()));
+        }
+        let seen: Vec<[bool; 2]> =
+            (0..MANY).map(|_| told.recv_timeout(Duration::from_secs(60)).expect("all of them end")).collect();
+        assert_eq!(seen, vec![[true, false]; usize::from(MANY)]);
     }
 
     #[test]
