@@ -42,7 +42,7 @@ async function measure(call) {
 		await call(n);
 		times.push(now() - began);
 	}
-	const cpu = () => [engine, app].map((server) => cpuMs(server.process.pid));
+	const cpu = () => [engine.process, app].map((server) => cpuMs(server.pid));
 	const [began, before] = [now(), cpu()];
 	let calls = 0;
 	await Promise.all(Array.from({ length: WIDTH }, async (_, caller) => {
