@@ -42,10 +42,14 @@ impl Engine {
 
     /// The version, as the API says it.
     pub fn deploy(&self, guest: &str) -> String {
+        self.deploy_as(guest, guest)
+    }
+
+    pub fn deploy_as(&self, name: &str, guest: &str) -> String {
         let file = guests().join(format!("{guest}.wasm"));
         let bytes = std::fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}; run scripts/guests first", file.display()));
         let mut request =
-            format!("PUT /deployments/{guest}?namespace=default&pool=default HTTP/1.1\r\nhost: bench\r\ncontent-type: application/wasm\r\ncontent-length: {}\r\n\r\n", bytes.len())
+            format!("PUT /deployments/{name}?namespace=default&pool=default HTTP/1.1\r\nhost: bench\r\ncontent-type: application/wasm\r\ncontent-length: {}\r\n\r\n", bytes.len())
                 .into_bytes();
         request.extend(bytes);
         let answer = Connection::open(self.address).ask(&request);
@@ -151,6 +155,15 @@ impl Engine {
         Memory { resident: field("VmRSS:"), anonymous: field("RssAnon:") }
     }
 
+    /// How many descriptors (`fd`) or threads (`task`) it has.
+    pub fn entries(&self, of: &str) -> usize {
+        std::fs::read_dir(format!("/proc/{}/{of}", self.process.id())).expect("the process runs").count()
+    }
+
+    pub fn mappings(&self) -> usize {
+        std::fs::read_to_string(format!("/proc/{}/maps", self.process.id())).expect("the process runs").lines().count()
+    }
+
     /// Processor time since the start.
     pub fn cpu(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).expect("the process runs");
@@ -177,8 +190,12 @@ pub fn by_key_of(name: &str, key: &str, path: &str) -> String {
 }
 
 fn create(connection: &mut Connection, key: Option<&str>) -> String {
+    create_of(connection, "counter", key)
+}
+
+pub fn create_of(connection: &mut Connection, name: &str, key: Option<&str>) -> String {
     let key = key.map_or("null".to_string(), |key| format!("\"{key}\""));
-    let body = format!(r#"{{"name":"counter","key":{key},"runner_name_selector":"default","crash_policy":"sleep"}}"#);
+    let body = format!(r#"{{"name":"{name}","key":{key},"runner_name_selector":"default","crash_policy":"sleep"}}"#);
     let answer = connection.ask(
         format!(
             "POST /actors?namespace=default HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",

@@ -1,15 +1,17 @@
 //! How fast the whole engine is: the real binary, over real sockets, with a real disk, beside what it is measured against.
 //!
 //! ```text
-//! cargo bench -p rivet-tests --bench load             # all tables but the last
+//! cargo bench -p rivet-tests --bench load             # all tables but the last two
 //! cargo bench -p rivet-tests --bench load -- requests wake memory
 //! cargo bench -p rivet-tests --bench load -- million  # takes some minutes, and 1 GB of disk
+//! cargo bench -p rivet-tests --bench load -- endurance minutes=60
 //! ```
 //!
 //! Load and engine share the machine, so the figures are for comparing, not for quoting: every table has its own yardstick in it,
 //! measured in the same run. Needs the guests (`scripts/guests`) and the engine built for release.
 
 mod client;
+mod endurance;
 mod engine;
 mod languages;
 mod neighbours;
@@ -56,6 +58,10 @@ fn main() {
     if asked.iter().any(|name| name == "million") {
         println!("## a million\n");
         asleep(1_000_000);
+    }
+    if asked.iter().any(|name| name == "endurance") {
+        let minutes = asked.iter().find_map(|arg| arg.strip_prefix("minutes="));
+        endurance::table(minutes.map(|number| number.parse().expect("minutes are a whole number")));
     }
 }
 
