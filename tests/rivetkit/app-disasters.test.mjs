@@ -15,6 +15,7 @@ survive(test, [
 	{
 		name: "kill -9 of the app",
 		to: "app",
+		cuts: true,
 		kills: true,
 		endsStreams: true,
 		async strike({ app, launch }) {
@@ -34,6 +35,7 @@ survive(test, [
 	{
 		name: "an app that freezes for 20 s",
 		to: "app",
+		cuts: true,
 		async strike({ app }) {
 			app.freeze();
 			await pause(20_000);
@@ -43,6 +45,7 @@ survive(test, [
 	{
 		name: "an app whose network is reset",
 		to: "app",
+		cuts: true,
 		async strike({ wire }) {
 			wire.cut();
 		},
@@ -50,6 +53,7 @@ survive(test, [
 	{
 		name: "an app whose network swallows everything for 20 s",
 		to: "app",
+		cuts: true,
 		swallows: true,
 		async strike({ wire }) {
 			wire.hold();

@@ -15,6 +15,7 @@ survive(test, [
 	{
 		name: "kill -9 of the engine",
 		to: "engine",
+		cuts: true,
 		endsStreams: true,
 		strike: ({ engine }) => engine.crashAndRestart(),
 	},
