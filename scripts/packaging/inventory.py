@@ -88,6 +88,16 @@ def licence_texts(folder):
             yield path.name, path.read_text(errors="replace").strip().replace("\r\n", "\n")
 
 
+def siblings_texts(package, packages):
+    """Those of a package of the same version, repository and licence, for one that was published without them."""
+    same = ("version", "license", "repository")
+    for other in packages:
+        if package["repository"] and all(other[field] == package[field] for field in same):
+            if found := list(licence_texts(Path(other["manifest_path"]).parent)):
+                return found
+    return []
+
+
 def toolchain():
     rust = re.search(r"rustc (\S+)", output(os.environ.get("RUSTC", "rustc"), "--version")).group(1)
     gcc = output(os.environ.get("CXX", "g++"), "-dumpfullversion").strip()
@@ -134,7 +144,7 @@ def main():
         components.append(component)
         if not checksums[key]:
             continue  # A part of this project.
-        found = list(licence_texts(folder))
+        found = list(licence_texts(folder)) or siblings_texts(package, packages.values())
         for _, text in found:
             texts.setdefault(text, []).append(f"{name} {version}")
         if not found:
