@@ -112,7 +112,12 @@ impl Loaded {
 pub struct Certificates {
     pairs: Vec<Pair>,
     loaded: Mutex<Arc<Loaded>>,
+    /// Of the files before they were first read.
+    first: Fingerprint,
 }
+
+/// What changes with the files, also when only their mode does, or a link is pointed elsewhere.
+type Fingerprint = Vec<Option<(SystemTime, u64, (i64, i64))>>;
 
 impl fmt::Debug for Certificates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -128,8 +133,9 @@ impl ResolvesServerCert for Certificates {
 
 impl Certificates {
     pub fn open(pairs: Vec<Pair>) -> Result<Certificates, String> {
+        let first = fingerprint(&pairs);
         let loaded = Mutex::new(Arc::new(load(&pairs)?));
-        Ok(Certificates { pairs, loaded })
+        Ok(Certificates { pairs, loaded, first })
     }
 
     pub fn now(&self) -> Arc<Loaded> {
@@ -146,7 +152,8 @@ impl Certificates {
 
     /// Until the task is dropped: reads the files again when they have changed, and warns of certificates that end.
     pub async fn watch(&self, now_ms: impl Fn() -> u64) {
-        let mut seen = self.fingerprint();
+        let mut seen = self.first.clone();
+        let mut failed = None;
         let mut warn_at_ms = now_ms();
         loop {
             if now_ms() >= warn_at_ms {
@@ -156,27 +163,45 @@ impl Certificates {
                 }
             }
             tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
-            let found = self.fingerprint();
-            if found == seen {
+            let found = fingerprint(&self.pairs);
+            // What could not be used is tried again: it may have been read while it was written.
+            if found == seen && failed.is_none() {
                 continue;
             }
             seen = found;
             match load(&self.pairs) {
                 Ok(loaded) => {
                     *lock(&self.loaded) = Arc::new(loaded);
+                    failed = None;
                     warn_at_ms = now_ms();
                     tracing::info!("the certificates have changed; new connections get the new ones");
                 }
-                Err(error) => tracing::error!(%error, "the certificates have changed and cannot be used; the ones before are kept"),
+                Err(error) => {
+                    if failed.as_ref() != Some(&error) {
+                        tracing::error!(%error, "the certificates have changed and cannot be used; the ones before are kept");
+                    }
+                    failed = Some(error);
+                }
             }
         }
     }
+}
 
-    /// What changes with the files, also when a link is pointed elsewhere.
-    fn fingerprint(&self) -> Vec<Option<(SystemTime, u64)>> {
-        let files = self.pairs.iter().flat_map(|pair| [&pair.certificate, &pair.key]);
-        files.map(|path| fs::metadata(path).ok().and_then(|file| Some((file.modified().ok()?, file.len())))).collect()
-    }
+fn fingerprint(pairs: &[Pair]) -> Fingerprint {
+    let files = pairs.iter().flat_map(|pair| [&pair.certificate, &pair.key]);
+    files.map(|path| fs::metadata(path).ok().and_then(|file| Some((file.modified().ok()?, file.len(), changed(&file))))).collect()
+}
+
+/// When the file or what is said of it has changed: seconds and nanoseconds since 1970.
+#[cfg(unix)]
+fn changed(file: &fs::Metadata) -> (i64, i64) {
+    use std::os::unix::fs::MetadataExt;
+    (file.ctime(), file.ctime_nsec())
+}
+
+#[cfg(not(unix))]
+fn changed(_: &fs::Metadata) -> (i64, i64) {
+    (0, 0)
 }
 
 /// When a certificate ends: the one thing of X.509 that is not rustls's to know.

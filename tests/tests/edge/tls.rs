@@ -160,6 +160,26 @@ async fn files_that_change_are_read_again_unless_they_cannot_be_used() {
     }
 }
 
+/// As when a file was not readable, and its mode is set right.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_mended_without_a_trace_is_read_again() {
+    let stage = Stage::start().await;
+    let renewed = pair(&stage.authority, &stage.folder, "renewed", &["api.example"], 2_036);
+    let good = fs::read_to_string(stage.path("renewed.pem")).expect("a file");
+    fs::write(stage.path("api.pem"), good.replace("BEGIN", "XXXXX")).expect("a file");
+    fs::copy(stage.path("renewed.key"), stage.path("api.key")).expect("a file");
+    let written = fs::metadata(stage.path("api.pem")).and_then(|file| file.modified()).expect("a time");
+    until("the engine says so", async || stage.engine.log().contains("cannot be used").then_some(()).ok_or("nothing".to_string()))
+        .await;
+    fs::write(stage.path("api.pem"), good).expect("a file");
+    fs::File::options().write(true).open(stage.path("api.pem")).and_then(|file| file.set_modified(written)).expect("a time");
+    until("the new certificate is shown", async || {
+        (stage.shown("api.example").await == renewed).then_some(()).ok_or("the old one".to_string())
+    })
+    .await;
+    assert_eq!(stage.engine.log().matches("cannot be used").count(), 1, "the same trouble is told once");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_speaks_something_else_is_told() {
     let stage = Stage::start().await;

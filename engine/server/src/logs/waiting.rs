@@ -14,6 +14,8 @@ use protocol::message::{LogLevel, LogLine};
 pub const WAITING_ACTOR_BYTES_MAX: usize = 512 * KIB;
 /// Lines of all actors that may wait.
 pub const WAITING_BYTES_MAX: usize = 16 * MIB;
+/// What an actor's page takes beyond its lines; also when all of them had to go, and only their number waits to be told.
+const PAGE_OVERHEAD_BYTES: usize = 256;
 /// What is taken at one time: at most so much, and what one actor has.
 pub const GROUP_BYTES_MAX: usize = 2 * MIB;
 const _: () = assert!(LOG_LINE_BYTES_MAX < WAITING_ACTOR_BYTES_MAX && WAITING_ACTOR_BYTES_MAX <= WAITING_BYTES_MAX);
@@ -76,6 +78,7 @@ impl Waiting {
             self.last += 1;
             let page = self.pages.entry(actor).or_insert_with(|| {
                 self.turns.push_back(actor);
+                self.bytes += PAGE_OVERHEAD_BYTES;
                 Page::default()
             });
             let entry = LogEntry { number: self.last, source, level, time_ms, text };
@@ -92,12 +95,14 @@ impl Waiting {
                 let is_greedy = self.pages.get(&actor).is_some_and(|page| page.bytes > part);
                 let from = if is_greedy { Some(&actor) } else { self.turns.front() };
                 let Some(page) = from.and_then(|from| self.pages.get_mut(from)) else { break };
-                let freed = page.drop_oldest();
-                match freed {
-                    0 => self.turns.rotate_left(1),
-                    _ => dropped += 1,
+                match page.drop_oldest() {
+                    // Nothing but a number is left of the one whose turn it is: that goes as well.
+                    0 => self.forget_first(),
+                    freed => {
+                        dropped += 1;
+                        self.bytes -= freed;
+                    }
                 }
-                self.bytes -= freed;
             }
         }
         dropped
@@ -110,7 +115,7 @@ impl Waiting {
         while bytes < GROUP_BYTES_MAX {
             let Some(actor) = self.turns.pop_front() else { break };
             let Some(mut page) = self.pages.remove(&actor) else { continue };
-            bytes += page.bytes;
+            bytes += page.bytes + PAGE_OVERHEAD_BYTES;
             if page.dropped > 0 {
                 let text = format!("{} lines were dropped here: they came faster than the disk takes them", page.dropped);
                 let (number, time_ms) = page.gap;
@@ -123,6 +128,12 @@ impl Waiting {
         self.taken.clone()
     }
 
+    fn forget_first(&mut self) {
+        if self.turns.pop_front().and_then(|first| self.pages.remove(&first)).is_some() {
+            self.bytes -= PAGE_OVERHEAD_BYTES;
+        }
+    }
+
     pub fn written(&mut self) {
         self.taken = Arc::default();
     }
@@ -130,7 +141,7 @@ impl Waiting {
     pub fn remove(&mut self, actors: &[ActorId]) {
         for actor in actors {
             if let Some(page) = self.pages.remove(actor) {
-                self.bytes -= page.bytes;
+                self.bytes -= page.bytes + PAGE_OVERHEAD_BYTES;
                 self.turns.retain(|other| other != actor);
             }
         }
@@ -183,4 +194,31 @@ impl Page {
 
 fn size(entry: &LogEntry) -> usize {
     entry.text.len() + LINE_OVERHEAD_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::id::Id;
+
+    use super::*;
+
+    /// While nothing can be written, whoever comes by leaves no more than there is room for.
+    #[test]
+    fn actors_without_lines_are_not_kept_for_ever() {
+        const LINE_BYTES: usize = 100;
+        let mut waiting = Waiting::new(u64::MAX);
+        let (mut dropped, actors) = (0, 4 * WAITING_BYTES_MAX / (LINE_BYTES + PAGE_OVERHEAD_BYTES));
+        for number in 0..actors {
+            let line = LogLine { time_ms: 1, level: LogLevel::Info, text: "l".repeat(LINE_BYTES) };
+            dropped += waiting.push(Id::new((number as u128).to_le_bytes(), 0), LogSource::Engine, vec![line]);
+        }
+        let kept: usize = waiting.pages.values().map(|page| page.lines.len()).sum();
+        assert_eq!(kept as u64 + dropped, actors as u64, "each line is kept or counted");
+        assert_eq!((waiting.pages.len(), waiting.pages.is_empty()), (waiting.turns.len(), false));
+        assert!(waiting.pages.len() * PAGE_OVERHEAD_BYTES < WAITING_BYTES_MAX, "{} pages", waiting.pages.len());
+        while !waiting.is_empty() {
+            waiting.take();
+        }
+        assert_eq!(waiting.bytes, 0);
+    }
 }
