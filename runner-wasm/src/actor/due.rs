@@ -7,7 +7,7 @@
 use protocol::component::Handler;
 use protocol::message::{Failure, FailureKind, LogLevel};
 
-use super::{Actor, Fired, Held, Instance, lock, traced};
+use super::{Actor, Fired, Held, Instance, lock};
 use crate::agenda::records::QueueMessage;
 use crate::agenda::{Agenda, Alarm, Item};
 use crate::bindings::exports::rivet::actor::action_handler::{Origin, Scheduled};
@@ -106,7 +106,7 @@ impl Instance {
         let span = fired.is_none().then(|| self.actor.follow_queued(number, attempt));
         let handed = self.hand_over(number, message, attempt, fired).await;
         if let Some(span) = span {
-            traced::leave(span, handed.as_ref().map(drop));
+            self.actor.leave(span, handed.as_ref().map(drop));
         }
         handed
     }

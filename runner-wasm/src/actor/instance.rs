@@ -12,7 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::Store;
 
 use super::calls::{deadline, guarded};
-use super::{Actor, Mail, Request, traced, trap};
+use super::{Actor, Mail, Request, trap};
 use crate::bindings::exports::rivet::actor::{start_handler, stop_handler};
 use crate::component::Prepared;
 use crate::component::handlers::Bound;
@@ -55,7 +55,7 @@ impl Instance {
     pub async fn take(&mut self, mail: Mail) -> Result<Turn, Failure> {
         let span = self.actor.follow(&mail);
         let taken = self.handle(mail).await;
-        traced::leave(span, taken.as_ref().map(drop));
+        self.actor.leave(span, taken.as_ref().map(drop));
         taken
     }
 

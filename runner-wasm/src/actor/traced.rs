@@ -85,6 +85,16 @@ impl Actor {
         }
     }
 
+    /// A message is over, as it ended; nothing follows its actor any more.
+    pub(super) fn leave(&self, mut span: Span, ended: Result<(), &Failure>) {
+        if let Err(failure) = ended {
+            span.fail(|| format!("{:?}", failure.kind));
+            tracing::debug!(actor = %self.id, kind = ?failure.kind, "a message has ended its actor's guest");
+        }
+        drop(span);
+        trace::replace(Followed::default());
+    }
+
     fn root(&self, name: &'static str) -> Span {
         let Some(spans) = &self.shared.spans else { return Span::none() };
         let mut span = Span::root(spans, name, Kind::Consumer);
@@ -101,15 +111,6 @@ impl Actor {
             span.set("rivet.deployment.version", || u64::from(deployed.version));
         }
     }
-}
-
-/// A message is over, as it ended; nothing follows its actor any more.
-pub(super) fn leave(mut span: Span, ended: Result<(), &Failure>) {
-    if let Err(failure) = ended {
-        span.fail(|| format!("{:?}", failure.kind));
-    }
-    drop(span);
-    trace::replace(Followed::default());
 }
 
 impl Books {

@@ -13,6 +13,7 @@ mod client;
 mod engine;
 mod languages;
 mod neighbours;
+mod traced;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -52,6 +53,9 @@ fn main() {
     }
     if wants("neighbours") {
         neighbours::table();
+    }
+    if wants("traced") {
+        traced::table();
     }
     if asked.iter().any(|name| name == "million") {
         println!("## a million\n");

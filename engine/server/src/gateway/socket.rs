@@ -8,7 +8,7 @@ use std::sync::Arc;
 use engine_core::Input;
 use engine_core::input::RequestKind;
 use http::request::Parts;
-use http::{HeaderValue, Response};
+use http::{HeaderValue, Response, StatusCode};
 use protocol::id::NamespaceId;
 use protocol::trace::{self, Followed, Span};
 
@@ -53,7 +53,8 @@ async fn go_on(engine: &Arc<Engine>, socket: WebSocket, routed: Result<Route, Ap
     let error = match routed {
         Ok(Route::Actor(mut to)) => match entry::admit(engine, &mut to, &mut parts.headers, true) {
             Ok(within) => {
-                let span = super::span(engine, "gateway.socket", &to, &parts, &ray);
+                let mut span = super::span(engine, "gateway.socket", &to, &parts, &ray);
+                span.set("http.response.status_code", || u64::from(StatusCode::SWITCHING_PROTOCOLS.as_u16()));
                 if !span.is_none() {
                     trace::replace(Followed::inside(&span));
                 }
