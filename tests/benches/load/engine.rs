@@ -34,7 +34,7 @@ impl Engine {
 
     /// With these variables in its environment.
     pub fn start_in(variables: &[(&str, &str)]) -> Engine {
-        let variables = variables.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let variables: Vec<_> = variables.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
         let data = tempfile::tempdir().expect("a temporary directory");
         let address = free_address();
         let (process, healthy_after) = spawn(&data, address, &variables);
