@@ -18,6 +18,7 @@ use std::sync::Arc;
 use crate::component::{ComponentHash, ComponentInfo, ComponentRefusal, Settings};
 use crate::database::{DatabaseAnswer, DatabaseError, DatabaseQuestion, Page};
 use crate::id::{ActorId, Generation, NamespaceId, RequestId};
+use crate::trace::Carried;
 
 /// How a runner introduces itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -90,6 +91,8 @@ pub enum ToRunner {
         index: u16,
         data: Bytes,
         binary: bool,
+        /// *Ours.*
+        trace: Carried,
     },
     SocketClose {
         request: RequestId,
@@ -250,6 +253,8 @@ pub enum FromRunner {
         target: CallTarget,
         ask: Ask,
         timeout_ms: u64,
+        /// Of the message that the caller works on.
+        trace: Carried,
     },
     /// *Ours.* The runner needs the bytes of a component.
     GetComponent {

@@ -2,9 +2,10 @@
 //!
 //! Both belong to the task that works on the request, and are found there by whatever is called ([`current`]): so a host function
 //! needs no parameter for them. Between tasks they travel in the request's own headers, `x-rivet-ray-id` and `traceparent` (W3C Trace
-//! Context), so that no message knows of them.
+//! Context); a message that has no headers [carries](Carried) both.
 //!
-//! A span exists only for a request that is sampled. For all others there is nothing: no allocation, no time taken.
+//! A span exists only for what is sampled. For all else there is nothing: no allocation, no time taken. Nor for what a trace has too
+//! much of: whoever gives spans their numbers says when it is enough.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -18,6 +19,8 @@ use http::{HeaderName, HeaderValue};
 use pin_project_lite::pin_project;
 
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// What others add to a `traceparent`: worth nothing without it.
+pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 /// Of a span; one that would have more keeps the first.
 pub const ATTRIBUTES_MAX: usize = 16;
 /// `00-` trace `-` span `-` flags.
@@ -71,6 +74,8 @@ pub enum Kind {
     Server,
     Client,
     Internal,
+    /// Works on a message that nobody waits for.
+    Consumer,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -104,6 +109,8 @@ pub struct Finished {
     pub parent: Option<u64>,
     /// The parent is in another process.
     pub parent_is_remote: bool,
+    /// What it goes back to, in another trace.
+    pub link: Option<SpanContext>,
     pub kind: Kind,
     pub name: &'static str,
     pub began: SystemTime,
@@ -114,11 +121,13 @@ pub struct Finished {
     pub error: Option<String>,
 }
 
-/// Where spans go when they are over, and where their numbers come from. Neither waits.
+/// Where spans go when they are over, and where their numbers come from. Nothing of it waits.
 pub trait Spans: Send + Sync {
     fn finished(&self, span: Finished);
-    /// Random, and not 0.
-    fn span_id(&self) -> u64;
+    /// The number of one more span of this trace: random, and not 0. None: the trace has as many as it may.
+    fn begin(&self, trace_id: u128) -> Option<u64>;
+    /// The number of a new trace, if it is sampled: of what begins here, and was caused by no request.
+    fn sample(&self) -> Option<u128>;
 }
 
 /// What a child needs of its parent.
@@ -132,8 +141,12 @@ pub struct Parent {
 impl Parent {
     /// Of a request that came with this header; none unless it is sampled.
     pub fn remote(spans: &Arc<dyn Spans>, header: &HeaderValue) -> Option<Parent> {
-        let context = SpanContext::parse(header).filter(|context| context.is_sampled)?;
-        Some(Parent { spans: spans.clone(), context, is_remote: true })
+        Parent::of(spans, SpanContext::parse(header)?)
+    }
+
+    /// A span that somebody else measures; none unless it is sampled.
+    pub fn of(spans: &Arc<dyn Spans>, context: SpanContext) -> Option<Parent> {
+        context.is_sampled.then(|| Parent { spans: spans.clone(), context, is_remote: true })
     }
 
     pub fn context(&self) -> SpanContext {
@@ -163,11 +176,13 @@ impl Span {
 
     /// The first of a trace, in this process or anywhere. `parent`: its number, and whether it is in another process.
     pub fn begin(spans: Arc<dyn Spans>, trace_id: u128, parent: Option<(u64, bool)>, name: &'static str, kind: Kind) -> Span {
-        let context = SpanContext { trace_id, span_id: spans.span_id(), is_sampled: true };
+        let Some(span_id) = spans.begin(trace_id) else { return Span::none() };
+        let context = SpanContext { trace_id, span_id, is_sampled: true };
         let so_far = Finished {
             context,
             parent: parent.map(|(id, _)| id),
             parent_is_remote: parent.is_some_and(|(_, is_remote)| is_remote),
+            link: None,
             kind,
             name,
             began: SystemTime::now(),
@@ -176,6 +191,11 @@ impl Span {
             error: None,
         };
         Span(Some(Box::new(Open { spans, since: Instant::now(), so_far })))
+    }
+
+    /// The first of a trace of its own, if that is sampled.
+    pub fn root(spans: &Arc<dyn Spans>, name: &'static str, kind: Kind) -> Span {
+        spans.sample().map_or(Span::none(), |trace_id| Span::begin(spans.clone(), trace_id, None, name, kind))
     }
 
     pub fn is_none(&self) -> bool {
@@ -201,6 +221,13 @@ impl Span {
             && open.so_far.attributes.len() < ATTRIBUTES_MAX
         {
             open.so_far.attributes.push((name, value().into()));
+        }
+    }
+
+    /// What it goes back to, if that is in a trace too.
+    pub fn link(&mut self, to: Option<SpanContext>) {
+        if let Some(open) = &mut self.0 {
+            open.so_far.link = to;
         }
     }
 
@@ -235,6 +262,27 @@ impl Followed {
     }
 }
 
+/// The same on its way to another task or process, with a message that has no headers.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Carried {
+    pub ray: Option<HeaderValue>,
+    /// Of the span that the message belongs to.
+    pub context: Option<SpanContext>,
+}
+
+impl Carried {
+    /// What follows the current request.
+    pub fn current() -> Carried {
+        current(|followed| Carried { ray: followed.ray.clone(), context: followed.parent.as_ref().map(Parent::context) })
+    }
+
+    /// Where it has arrived.
+    pub fn followed(self, spans: Option<&Arc<dyn Spans>>) -> Followed {
+        let parent = spans.zip(self.context).and_then(|(spans, context)| Parent::of(spans, context));
+        Followed { ray: self.ray, parent }
+    }
+}
+
 thread_local! {
     static CURRENT: RefCell<Followed> = const { RefCell::new(Followed { ray: None, parent: None }) };
 }
@@ -257,6 +305,12 @@ pub fn child(name: &'static str, kind: Kind) -> Span {
 /// From now on this follows what the task works on; [`follow`] keeps it between polls.
 pub fn replace(followed: Followed) -> Followed {
     CURRENT.with(|current| current.replace(followed))
+}
+
+/// What is done here is followed by this, and by nothing else.
+pub fn within<R>(mut followed: Followed, work: impl FnOnce() -> R) -> R {
+    let _entered = Entered::new(&mut followed);
+    work()
 }
 
 /// Runs this with something that follows it, wherever it is polled.
@@ -322,10 +376,17 @@ mod tests {
             self.0.lock().expect("no panic").push(span);
         }
 
-        fn span_id(&self) -> u64 {
-            7
+        fn begin(&self, trace_id: u128) -> Option<u64> {
+            (trace_id != FULL).then_some(7)
+        }
+
+        fn sample(&self) -> Option<u128> {
+            Some(9)
         }
     }
+
+    /// A trace that has as many spans as it may.
+    const FULL: u128 = 13;
 
     #[test]
     fn what_callers_send() {
@@ -363,6 +424,7 @@ mod tests {
         root.fail(|| "why".to_string());
         drop(root.child("child", Kind::Internal));
         drop(root);
+        assert!(Span::begin(kept.clone(), FULL, None, "one more", Kind::Server).is_none());
         let mut none = Span::none();
         none.set("n", || -> u64 { panic!("nobody sees it") });
         assert!(none.child("x", Kind::Internal).is_none());
@@ -372,6 +434,32 @@ mod tests {
             spans.iter().map(|span| (span.name, span.parent, span.parent_is_remote, span.error.as_deref())).collect();
         assert_eq!(seen, [("child", Some(7), false, None), ("root", None, false, Some("why"))]);
         assert_eq!(spans[1].attributes, [("n", Value::Whole(3))]);
+    }
+
+    #[test]
+    fn what_is_carried_goes_on_where_it_arrives() {
+        let kept = Arc::new(Kept::default());
+        let spans: Arc<dyn Spans> = kept.clone();
+        let ray = Some(HeaderValue::from_static("a"));
+        let sent = Span::root(&spans, "sent", Kind::Client);
+        let from = Followed { ray: ray.clone(), parent: sent.as_parent() };
+        let carried = within(from, Carried::current);
+        assert_eq!((&carried.ray, carried.context), (&ray, sent.context()));
+        assert_eq!(Carried::current(), Carried::default(), "and nothing is left behind");
+        let mut linked = Span::root(&spans, "linked", Kind::Consumer);
+        linked.link(carried.context);
+        drop(linked);
+        // Whoever has nowhere to send spans keeps the id alone.
+        assert!(carried.clone().followed(None).parent.is_none());
+        let unsampled = SpanContext { is_sampled: false, ..carried.context.expect("it was sampled") };
+        let unsampled = Carried { context: Some(unsampled), ..carried.clone() };
+        assert!(unsampled.followed(Some(&spans)).parent.is_none());
+        let arrived = carried.clone().followed(Some(&spans));
+        assert_eq!(arrived.ray, ray);
+        within(arrived, || drop(child("arrived", Kind::Server)));
+        let spans = kept.0.lock().expect("no panic");
+        let seen: Vec<_> = spans.iter().map(|span| (span.name, span.parent, span.parent_is_remote, span.link)).collect();
+        assert_eq!(seen, [("linked", None, false, carried.context), ("arrived", Some(7), true, None)]);
     }
 
     #[test]

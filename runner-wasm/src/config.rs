@@ -93,6 +93,8 @@ pub(crate) const OWN_WRITE_BYTES_MAX: usize = 4 * MIB;
 pub(crate) const OWN_WRITE_CHANGES_MAX: usize = 16_384;
 /// Messages of sockets that stand in line. The engine keeps their bytes until they are acked, and bounds those.
 pub(crate) const SOCKET_MAIL_MAX: usize = 131_072;
+/// Messages of one actor's queue of which is known in which span they were sent.
+pub(crate) const QUEUED_TRACES_MAX: usize = 256;
 /// A message of a client, unless its deployment says otherwise; and one to it.
 pub(crate) const INCOMING_BYTES_MAX: usize = MIB;
 pub(crate) const OUTGOING_BYTES_MAX: usize = MIB;
@@ -195,6 +197,8 @@ pub struct Config {
     pub clock: Option<Arc<dyn Clock>>,
     /// Where spans go, if requests are traced.
     pub spans: Option<Arc<dyn Spans>>,
+    /// Whether guests' requests to elsewhere say which trace they belong to.
+    pub sends_traceparent: bool,
     /// For trying a component: nothing may leave.
     pub isolated: Option<Isolated>,
 }
@@ -224,6 +228,7 @@ impl Config {
             clock: None,
             isolated: None,
             spans: None,
+            sends_traceparent: false,
         }
     }
 }

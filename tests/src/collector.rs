@@ -11,6 +11,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::metrics::v1::Metric;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use tokio::net::TcpListener;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
@@ -25,11 +26,16 @@ pub struct Span {
     pub id: String,
     /// Empty if it has none.
     pub parent: String,
+    /// The spans that it goes back to, in other traces.
+    pub links: Vec<String>,
     pub name: String,
+    pub kind: SpanKind,
     pub service: String,
     pub attributes: BTreeMap<String, String>,
     /// What went wrong.
     pub error: Option<String>,
+    /// Since 1970.
+    pub began_nanos: u64,
     pub nanos: u64,
 }
 
@@ -38,11 +44,14 @@ pub struct Collector {
     taken: Arc<Mutex<Taken>>,
     /// Before it answers.
     pause: Duration,
+    /// Spans are counted, and not kept.
+    only_counts: bool,
 }
 
 #[derive(Default)]
 struct Taken {
     spans: Vec<Span>,
+    count: usize,
     metrics: Vec<Metric>,
 }
 
@@ -55,6 +64,11 @@ impl Collector {
     /// One that takes so long to answer.
     pub async fn start_slow(pause: Duration) -> (Collector, String) {
         Collector { pause, ..Collector::default() }.serve().await
+    }
+
+    /// One for many spans, which it only [counts](Collector::count).
+    pub async fn start_counting() -> (Collector, String) {
+        Collector { only_counts: true, ..Collector::default() }.serve().await
     }
 
     async fn serve(self) -> (Collector, String) {
@@ -70,10 +84,20 @@ impl Collector {
         self.taken.lock().expect("no panic").spans.clone()
     }
 
+    /// How many have come.
+    pub fn count(&self) -> usize {
+        self.taken.lock().expect("no panic").count
+    }
+
     /// Waits until there are as many with this name.
     pub async fn named(&self, name: &str, count: usize) -> Vec<Span> {
+        self.named_in("", name, count).await
+    }
+
+    /// The same in the trace whose id begins so.
+    pub async fn named_in(&self, trace: &str, name: &str, count: usize) -> Vec<Span> {
         until(&format!("{count} spans {name}"), async || {
-            let spans = self.spans();
+            let spans: Vec<Span> = self.spans().into_iter().filter(|span| span.trace.starts_with(trace)).collect();
             let found: Vec<_> = spans.iter().filter(|span| span.name == name).cloned().collect();
             let names = || spans.iter().map(|span| span.name.as_str()).collect::<Vec<_>>();
             (found.len() >= count).then_some(found).ok_or_else(|| format!("{:?}", names()))
@@ -96,14 +120,21 @@ impl TraceService for Collector {
         for resource in request.into_inner().resource_spans {
             let about = resource.resource.map(|resource| texts(&resource.attributes)).unwrap_or_default();
             for span in resource.scope_spans.into_iter().flat_map(|scope| scope.spans) {
+                taken.count += 1;
+                if self.only_counts {
+                    continue;
+                }
                 taken.spans.push(Span {
                     trace: hex(&span.trace_id),
                     id: hex(&span.span_id),
                     parent: hex(&span.parent_span_id),
+                    links: span.links.iter().map(|link| hex(&link.span_id)).collect(),
+                    kind: SpanKind::try_from(span.kind).expect("a kind of span"),
                     name: span.name,
                     service: about.get("service.name").cloned().unwrap_or_default(),
                     attributes: texts(&span.attributes),
                     error: span.status.filter(|status| status.code == 2).map(|status| status.message),
+                    began_nanos: span.start_time_unix_nano,
                     nanos: span.end_time_unix_nano - span.start_time_unix_nano,
                 });
             }

@@ -115,16 +115,25 @@ async fn a_trace_follows_a_request_from_the_gateway_to_its_commit() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trace_leaves_with_an_actors_own_requests() {
     let (collector, url) = Collector::start().await;
-    let engine = Engine::start_in(&on(&url, "1"), &[]).await;
-    let port = mirror().await;
+    for (count, sends) in [(1, "1"), (2, "0")] {
+        let engine = Engine::start_in(&[on(&url, "1"), vec![("RIVET_OTEL_SEND_TRACEPARENT", sends)]].concat(), &[]).await;
+        let port = mirror().await;
+        fetches(&collector, &engine, port, count, sends == "1").await;
+    }
+}
+
+/// The spans of one more request to elsewhere, which `says` where it comes from.
+async fn fetches(collector: &Collector, engine: &Engine, port: u16, count: usize, says: bool) {
     let settings = json!({ "outbound": [format!("127.0.0.1:{port}")] }).to_string();
     let deploy = Call::put("/deployments/standard?namespace=default").header("x-rivet-settings", settings);
     engine.send(deploy.body(rivet_tests::guest::bytes("standard"))).await.expect_ok("a deploy");
     let answer = engine.get(by_key("standard", "a", &format!("/fetch/127.0.0.1:{port}"))).await.expect_ok("a request").text();
-    let fetched = collector.named("http.request", 1).await.remove(0);
-    assert!(answer.contains(&format!("traceparent: 00-{}-{}-01", fetched.trace, fetched.id)), "{fetched:?} in {answer}");
+    let fetched = collector.named("http.request", count).await.remove(count - 1);
+    let is_said = answer.contains(&format!("traceparent: 00-{}-{}-01", fetched.trace, fetched.id));
+    assert_eq!((is_said, answer.contains("traceparent")), (says, says), "{fetched:?} in {answer}");
+    assert_eq!(fetched.attributes.get("http.response.status_code").map(String::as_str), Some("200"));
     assert_eq!(fetched.attributes.get("server.address").map(String::as_str), Some("127.0.0.1"));
-    let actor = collector.named("actor.request", 1).await.remove(0);
+    let actor = collector.named("actor.request", count).await.remove(count - 1);
     assert_eq!(fetched.parent, actor.id);
 }
 
@@ -435,6 +444,56 @@ async fn the_page_the_dashboard_the_document_and_the_collector_have_the_same_met
             assert_eq!(point.bucket_counts.iter().sum::<u64>(), point.count);
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runner_elsewhere_tells_its_metrics_and_takes_levels() {
+    let (collector, url) = Collector::start().await;
+    let engine = Engine::start_alone(&["--no-wasm-runner"]).await;
+    let port = free_port().to_string();
+    let mut runner = Runner::new("told", &[]);
+    let own = [("RIVET__RUNNER__METRICS__PORT", port.as_str()), ("RIVET_TOKEN", "s3cret-token")];
+    runner.set(&[on(&url, "0"), own.to_vec()].concat());
+    runner.restart(engine.url()).await;
+    engine.deploy("counter", "counter").await;
+    engine.increment("counter", "a").await;
+    let at = format!("http://127.0.0.1:{port}");
+    let client = reqwest::Client::builder().no_proxy().build().expect("a client without TLS");
+    let page = async || parse(&client.get(format!("{at}/metrics")).send().await.expect("an answer").text().await.expect("text"));
+    let value = |families: &BTreeMap<String, Family>, of: &str| families[of].samples.last().expect("a sample").2;
+    let families = page().await;
+    for (name, family) in &families {
+        check_conventions(name, family);
+    }
+    assert_eq!((value(&families, "rivet_ready"), value(&families, "rivet_wasm_actors")), (1.0, 1.0));
+    assert!(value(&families, "rivet_wasm_message_run_seconds") >= 1.0 && families.contains_key("rivet_otel_spans_sent_total"));
+    // The same reach the collector.
+    let known: BTreeSet<String> = families.keys().cloned().collect();
+    until("metrics arrive", async || {
+        let sent: BTreeSet<String> = collector.metrics().keys().cloned().collect();
+        (sent == known).then_some(()).ok_or(format!("{sent:?}"))
+    })
+    .await;
+
+    for (token, code, words) in [(None, Some(1), "api.forbidden"), (Some("wrong"), Some(1), "api.forbidden")] {
+        let token: Vec<_> = token.iter().map(|token| ("RIVET_TOKEN", *token)).collect();
+        let done = run_with(&["tracing", "config", "--engine", &at, "-f", "trace"], &token).await;
+        assert_eq!((done.code, done.err.contains(words)), (code, true), "{}", done.err);
+    }
+    let set = ["tracing", "config", "--engine", &at, "-f", "info,rivet_engine=debug", "-s", "1", "--json"];
+    let done = run_with(&set, &[("RIVET_TOKEN", "s3cret-token")]).await;
+    let config: Value = serde_json::from_str(&done.out).unwrap_or_else(|error| panic!("{error}: {} {}", done.out, done.err));
+    assert_eq!(config, json!({ "filter": "info,rivet_engine=debug", "sampler_ratio": 1.0 }));
+    assert!(runner.process().log().contains("the levels of log lines are changed"), "{}", runner.process().log());
+    let wrong = client.put(format!("{at}/tracing/config")).bearer_auth("s3cret-token").json(&json!({ "sampler_ratio": 2 }));
+    assert_eq!(wrong.send().await.expect("an answer").status(), 400);
+    drop(engine);
+    until("it is not connected", async || {
+        let families = page().await;
+        let seen = (value(&families, "rivet_ready"), value(&families, "rivet_wasm_actors"));
+        (seen == (0.0, 0.0)).then_some(()).ok_or(format!("{seen:?}"))
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

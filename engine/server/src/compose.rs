@@ -19,7 +19,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -55,8 +55,9 @@ use crate::error::ApiError;
 use crate::http::Doors;
 use crate::inbox::Inbox;
 use crate::links::RunnerDoor;
+use crate::lock::lock;
 use crate::logs::{self, LogBook};
-use crate::metrics::{Metrics, RunnerFigures};
+use crate::metrics::{self, Metrics, RunnerFigures};
 use crate::notify::Manager;
 use crate::ports::{self, Port, Process};
 use crate::readers::Readers;
@@ -70,6 +71,7 @@ use crate::serverless::{Serverless, poll};
 use crate::sockets::Sockets;
 use crate::standalone::{self, Hosted, Said};
 use crate::telemetry::Telemetry;
+use crate::telemetry::port::RunnerPort;
 use crate::tls::Certificates;
 use crate::trust::{self, TrustError};
 use crate::{api, http, random, supervise};
@@ -255,7 +257,11 @@ pub async fn run(
         tokio::spawn(async move { certificates.watch(|| clock.clock.now_ms()).await });
     }
     process.engine.get_or_init(|| engine.clone());
-    telemetry.send_figures(&engine);
+    let counted = Arc::downgrade(&engine);
+    telemetry.send_figures(move || {
+        let engine = counted.upgrade();
+        async move { Some(metrics::page(Some(&*engine?)).await) }
+    });
     tokio::spawn(supervise::watch(manager.clone(), engine.clone()));
     let serve = async {
         make_default_namespace(&engine).await?;
@@ -347,15 +353,29 @@ pub async fn run_runner(
     config: standalone::Config,
     wasm: WasmConfig,
     telemetry: Option<TelemetryConfig>,
+    asked: Option<Listen>,
     cache_dir: PathBuf,
     say: impl Fn(&Said<'_>),
     stop: impl Future<Output = ()>,
 ) -> Result<(), String> {
-    let telemetry = Telemetry::start(telemetry.as_ref())?;
+    let telemetry = Arc::new(Telemetry::start(telemetry.as_ref())?);
+    // Of the connection that there is; no runner outlives its own.
+    let current = Arc::new(Mutex::new(Weak::<runner_wasm::Runner>::new()));
+    let counted = current.clone();
+    let figures = Arc::new(move || lock(&counted).upgrade().map(|runner| runner_figures(&runner.metrics())));
+    if let Some(wanted) = &asked {
+        let listener = listen(wanted).await.map_err(|error| format!("runner.metrics: {error}"))?;
+        let port = RunnerPort::new(telemetry.clone(), figures.clone(), config.token.clone());
+        // It ends with the process.
+        tokio::spawn(port.serve(listener));
+    }
+    let sent = telemetry.clone();
+    telemetry.send_figures(move || std::future::ready(Some(metrics::runner_page(figures().as_ref(), &sent))));
     let start = |uplink| {
         let cache_dir = open_compiled(&cache_dir).map_err(|error| error.to_string())?;
         let config = runner_config(cache_dir, &wasm, config.tls.clone(), &telemetry);
         let runner = runner_wasm::Runner::new(config, uplink).map_err(|error| error.to_string())?;
+        *lock(&current) = Arc::downgrade(&runner);
         let counted = runner.clone();
         let in_use = move || {
             let metrics = counted.metrics();
@@ -390,18 +410,21 @@ pub fn join_own_runner(
     let profile = runner.profile();
     let counted = Arc::downgrade(&runner);
     engine.metrics.count_own_runner(move || {
-        let metrics = counted.upgrade().map(|runner| runner.metrics());
-        metrics.map_or_else(RunnerFigures::default, |metrics| RunnerFigures {
-            actors: metrics.actors,
-            memory_bytes: metrics.memory_bytes,
-            slept_for_room: metrics.slept_for_room,
-            mailbox_waits: metrics.mailbox_waits,
-            message_runs: metrics.message_runs,
-        })
+        counted.upgrade().map_or_else(RunnerFigures::default, |runner| runner_figures(&runner.metrics()))
     });
     engine.runners.join(OWN_RUNNER, runner);
     engine.inbox.push(Input::RunnerJoined { runner: OWN_RUNNER, profile });
     Ok(())
+}
+
+fn runner_figures(metrics: &runner_wasm::Metrics) -> RunnerFigures {
+    RunnerFigures {
+        actors: metrics.actors,
+        memory_bytes: metrics.memory_bytes,
+        slept_for_room: metrics.slept_for_room,
+        mailbox_waits: metrics.mailbox_waits,
+        message_runs: metrics.message_runs,
+    }
 }
 
 /// What guests of a runner have used.
@@ -460,6 +483,7 @@ fn runner_config(
         read_only: dir.read_only,
     };
     config.spans = telemetry.spans();
+    config.sends_traceparent = telemetry.sends_traceparent();
     config.grants = wasm.dirs.iter().map(grant).collect();
     config
 }

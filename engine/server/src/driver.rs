@@ -15,7 +15,8 @@ use engine_core::record::Change;
 use engine_core::{Core, Input};
 use engine_store::{State, StoreError, Writer};
 use protocol::id::{ActorId, Generation, RequestId, RunnerId};
-use protocol::message::{Command, Event, FromRunner, ToRunner};
+use protocol::message::{Checkpoint, Command, Event, FromRunner, Start, StartReason, ToRunner};
+use protocol::trace::{Kind, Span};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 
@@ -39,8 +40,8 @@ pub struct Driver {
     engine: Arc<Engine>,
     writer: Writer,
     commits_waiting: Arc<AtomicUsize>,
-    /// Actors that were told to start, and when.
-    starting: HashMap<ActorId, Instant>,
+    /// Actors that were told to start, and when; with its span, if that is sampled.
+    starting: HashMap<ActorId, (Instant, Span)>,
 }
 
 impl Driver {
@@ -118,7 +119,7 @@ impl Driver {
             Action::ToRunner { runner, message } => {
                 match &message {
                     ToRunner::Database { actor, call, result } => engine.databases.answered(*actor, *call, result),
-                    ToRunner::Command(checkpoint, Command::Start(_)) => self.is_starting(checkpoint.actor),
+                    ToRunner::Command(checkpoint, Command::Start(start)) => self.is_starting(checkpoint, start),
                     ToRunner::Command(checkpoint, Command::Stop(_)) => drop(self.starting.remove(&checkpoint.actor)),
                     _ => {}
                 }
@@ -157,22 +158,37 @@ impl Driver {
         }
     }
 
-    fn is_starting(&mut self, actor: ActorId) {
+    /// Why an actor starts is no request's alone, and often nobody's: so it is a trace of its own.
+    fn is_starting(&mut self, checkpoint: &Checkpoint, start: &Start) {
         if self.starting.len() >= STARTING_MAX {
             self.starting.clear();
         }
-        self.starting.insert(actor, Instant::now());
+        let mut span = self.engine.telemetry.root("actor.start", Kind::Internal);
+        span.set("rivet.actor.id", || checkpoint.actor.to_string());
+        span.set("rivet.actor.name", || start.name.as_str());
+        span.set("rivet.actor.generation", || u64::from(checkpoint.generation));
+        span.set("rivet.start.reason", || match start.reason {
+            StartReason::Created => "created",
+            StartReason::Woken => "woken",
+            StartReason::Restarted => "restarted",
+            StartReason::Upgraded => "upgraded",
+        });
+        self.starting.insert(checkpoint.actor, (Instant::now(), span));
     }
 
     /// How long it took, if it has; and if it has not, nobody waits for it any more.
     fn has_started(&mut self, actor: ActorId, event: &Event) {
         match event {
             Event::Running => {
-                if let Some(since) = self.starting.remove(&actor) {
+                if let Some((since, _)) = self.starting.remove(&actor) {
                     self.engine.metrics.wakes.count(since.elapsed());
                 }
             }
-            Event::Stopped(_) => drop(self.starting.remove(&actor)),
+            Event::Stopped(_) => {
+                if let Some((_, mut span)) = self.starting.remove(&actor) {
+                    span.fail(|| "it stopped before it ran".to_string());
+                }
+            }
             _ => {}
         }
     }

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use engine_core::Input;
 use engine_core::action::Answer;
+use engine_core::audit::Act;
 use engine_core::input::Operation;
 use engine_store::StoreError;
 use protocol::id::{ActorId, Id, RequestId, RunnerId};
 use protocol::message::ToRunner;
+use protocol::trace::{self, Kind};
 
 use crate::actor_calls::ActorCalls;
 use crate::auth::{Auth, caller};
@@ -83,6 +85,13 @@ pub type StoreFailed = Box<dyn Fn(&StoreError) + Send + Sync>;
 impl Engine {
     pub async fn call(&self, operation: Operation) -> Result<Answer, ApiError> {
         self.room.for_operation(&operation)?;
+        // Until the core has decided, and what it has decided is durable.
+        let mut span = trace::child("core.call", Kind::Internal);
+        if !span.is_none()
+            && let Some(act) = Act::of(&operation)
+        {
+            span.set("rivet.operation", || act.act);
+        }
         self.calls.call(&self.inbox, operation, caller::by()).await
     }
 

@@ -62,7 +62,7 @@ const STREAMS_MAX: u32 = 200;
 const PING_MS: u64 = 30_000;
 const PONG_MS_MAX: u64 = 20_000;
 /// What probes ask for: answered however often, to whoever asks.
-const PROBES: &[&str] = &["/health", "/ready"];
+pub const PROBES: &[&str] = &["/health", "/ready"];
 
 /// Where clients come in.
 pub struct Doors {
@@ -239,6 +239,7 @@ impl Server {
         let ray = ray::of(request.headers());
         let remote = visit.peer.as_ref().map(|peer| self.engine.edge.who(peer, request.headers()));
         request.extensions_mut().insert(Origin { remote, ray: Some(ray.clone()) });
+        self.engine.telemetry.admit(request.headers_mut());
         let followed = Followed { ray: Some(ray.clone()), parent: None };
         let answered = async {
             let (method, began) = (known(request.method()), Instant::now());
@@ -299,7 +300,7 @@ impl Server {
             }
             Ok(Route::Actor(to)) => {
                 let (parts, body) = request.into_parts();
-                let mut span = gateway::span(&self.engine, &to, &parts, ray);
+                let mut span = gateway::span(&self.engine, "gateway.request", &to, &parts, ray);
                 if !span.is_none() {
                     trace::replace(Followed::inside(&span));
                 }

@@ -112,8 +112,8 @@ impl FromRunnerLink for RunnerDoor {
                     engine.runners.send(runner, ToRunner::Component { component, bytes });
                 });
             }
-            FromRunner::CallActor { actor, generation, call, target, ask, timeout_ms } => {
-                actor_calls::begin(&self.engine, self.runner, Call { actor, generation, call, target, ask, timeout_ms });
+            FromRunner::CallActor { actor, generation, call, target, ask, timeout_ms, trace } => {
+                actor_calls::begin(&self.engine, self.runner, Call { actor, generation, call, target, ask, timeout_ms, trace });
             }
             FromRunner::Log { actor, lines } => self.engine.logs.write(actor, lines),
         }

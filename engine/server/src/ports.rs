@@ -33,8 +33,8 @@ const CONNECTIONS_MAX: usize = 64;
 const HEAD_MS_MAX: u64 = 10_000;
 /// How long to wait when the system has no more room for a connection.
 const ACCEPT_PAUSE_MS: u64 = 100;
-const METRICS_TYPE: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub const METRICS_TYPE: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Port {
@@ -52,6 +52,18 @@ pub struct Process {
 
 /// Until the task is dropped.
 pub async fn serve(port: Port, listener: TcpListener, process: Arc<Process>) -> Infallible {
+    accept(listener, move |request| {
+        let process = process.clone();
+        async move { answer(port, &process, &request).await }
+    })
+    .await
+}
+
+/// The same with other answers.
+pub async fn accept<F>(listener: TcpListener, answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static) -> Infallible
+where
+    F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+{
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     sockets::watch_peers(&listener);
     loop {
@@ -64,14 +76,19 @@ pub async fn serve(port: Port, listener: TcpListener, process: Arc<Process>) -> 
                 continue;
             }
         };
-        let process = process.clone();
+        let answer = answer.clone();
         tokio::spawn(async move {
             let begun = Begun::default();
             let marked = begun.clone();
             let service = service_fn(move |request: Request<Incoming>| {
                 marked.mark();
-                let process = process.clone();
-                async move { Ok::<_, Infallible>(answer(port, &process, &request).await) }
+                let ray = ray::of(request.headers());
+                let answered = answer(request);
+                async move {
+                    let mut response = answered.await;
+                    response.headers_mut().insert(X_RIVET_RAY_ID, ray);
+                    Ok::<_, Infallible>(response)
+                }
             });
             let mut builder = auto::Builder::new(TokioExecutor::new());
             builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_millis(HEAD_MS_MAX));
@@ -86,7 +103,7 @@ pub async fn serve(port: Port, listener: TcpListener, process: Arc<Process>) -> 
 }
 
 async fn answer(port: Port, process: &Process, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-    let mut response = match port {
+    match port {
         Port::Metrics => {
             let page = metrics::page(process.engine.get().map(|engine| &**engine)).await;
             whole(StatusCode::OK, METRICS_TYPE, page.text())
@@ -108,12 +125,10 @@ async fn answer(port: Port, process: &Process, request: &Request<Incoming>) -> R
                 whole(error.status(Face::Api), JSON, error.body())
             }
         },
-    };
-    response.headers_mut().insert(X_RIVET_RAY_ID, ray::of(request.headers()));
-    response
+    }
 }
 
-fn whole(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+pub fn whole(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, content_type);

@@ -13,12 +13,14 @@ const RAY_ID_BYTES_MAX: usize = 30;
 /// The caller's ray id, or a fresh one.
 pub fn of(headers: &HeaderMap) -> HeaderValue {
     match headers.get(X_RIVET_RAY_ID) {
-        Some(brought) if acceptable(brought.as_bytes()) => brought.clone(),
+        Some(brought) if is_acceptable(brought) => brought.clone(),
         _ => mint(),
     }
 }
 
-fn acceptable(id: &[u8]) -> bool {
+/// Whether it can go into log lines and headers.
+pub fn is_acceptable(ray: &HeaderValue) -> bool {
+    let id = ray.as_bytes();
     (1..=RAY_ID_BYTES_MAX).contains(&id.len()) && id.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
@@ -54,7 +56,7 @@ mod tests {
             headers.insert(X_RIVET_RAY_ID, HeaderValue::from_bytes(brought.as_bytes()).expect("a header value"));
             let ray = of(&headers);
             assert_eq!(ray == brought, adopted, "{brought:?}");
-            assert!(acceptable(ray.as_bytes()), "{ray:?}");
+            assert!(is_acceptable(&ray), "{ray:?}");
         }
         assert_eq!(of(&HeaderMap::new()).len(), 30);
         assert_ne!(of(&HeaderMap::new()), of(&HeaderMap::new()));

@@ -56,10 +56,14 @@ pub struct ComponentsVersion(u16);
 
 impl ComponentsVersion {
     pub const OLDEST: ComponentsVersion = ComponentsVersion(2);
-    pub const NEWEST: ComponentsVersion = ComponentsVersion(2);
+    pub const NEWEST: ComponentsVersion = ComponentsVersion(3);
 
     pub fn new(number: u16) -> Option<ComponentsVersion> {
         (Self::OLDEST.0..=Self::NEWEST.0).contains(&number).then_some(ComponentsVersion(number))
+    }
+
+    pub fn all() -> impl DoubleEndedIterator<Item = ComponentsVersion> {
+        (Self::OLDEST.0..=Self::NEWEST.0).map(ComponentsVersion)
     }
 
     pub fn number(self) -> u16 {
@@ -133,12 +137,17 @@ pub(super) enum Feature {
     CheckpointGeneration,
     /// A runner is told how long an actor may take to stop, and a serverless one how long it may drain.
     RunnerThresholds,
+    /// A message of a socket and a call of an actor carry what follows them.
+    Carried,
 }
 
 impl Language {
     /// Our own protocol has none of what differs between those of Rivet: it has messages of its own.
     pub(super) fn has(self, feature: Feature) -> bool {
-        matches!(self, Language::Rivet(dialect) if dialect.has(feature))
+        match self {
+            Language::Rivet(dialect) => dialect.has(feature),
+            Language::Components(version) => feature == Feature::Carried && version.0 >= 3,
+        }
     }
 }
 
@@ -156,6 +165,7 @@ impl Dialect {
             Feature::KvDeleteRange => (3, 7),
             Feature::CheckpointGeneration => (3, 5),
             Feature::RunnerThresholds => (NEVER, 6),
+            Feature::Carried => (NEVER, NEVER),
         };
         match self {
             Dialect::Envoy(version) => version.0 >= envoy,

@@ -6,6 +6,7 @@ use protocol::limits::{FAILURE_TEXT_BYTES_MAX, KV_LIST_ENTRIES_MAX, cut};
 use protocol::message::{
     Ask, CallError, CallTarget, DatabaseCommit, Failure, FailureKind, FromRunner, KvAnswer, KvChange, KvQuestion, KvRange, KvSpace,
 };
+use protocol::trace::Carried;
 
 use super::Actor;
 use super::questions::Answer;
@@ -110,8 +111,8 @@ impl Actor {
     /// Calls another actor, once what this one has committed is durable: what it hears must not be lost.
     pub async fn call(&self, target: CallTarget, ask: Ask, timeout_ms: u64) -> Result<String, CallError> {
         self.durable().await;
-        let (actor, generation) = (self.id, self.generation);
-        match self.question(|call| FromRunner::CallActor { actor, generation, call, target, ask, timeout_ms }).await.1 {
+        let (actor, generation, trace) = (self.id, self.generation, Carried::current());
+        match self.question(|call| FromRunner::CallActor { actor, generation, call, target, ask, timeout_ms, trace }).await.1 {
             Some(Answer::Call(answer)) => answer,
             _ => Err(CallError {
                 group: "core".to_string(),

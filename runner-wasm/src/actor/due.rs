@@ -8,6 +8,7 @@ use protocol::component::Handler;
 use protocol::message::{Failure, FailureKind, LogLevel};
 
 use super::{Actor, Fired, Held, Instance, lock};
+use crate::agenda::records::QueueMessage;
 use crate::agenda::{Agenda, Alarm, Item};
 use crate::bindings::exports::rivet::actor::action_handler::{Origin, Scheduled};
 use crate::bindings::exports::rivet::actor::queue_handler::Queued;
@@ -101,6 +102,16 @@ impl Instance {
             return self.again(&Item::Queue, fired, Ok(())).await;
         }
         let attempt = failures.saturating_add(1);
+        // What an alarm has woken is followed already.
+        let span = fired.is_none().then(|| self.actor.follow_queued(number, attempt));
+        let handed = self.hand_over(number, message, attempt, fired).await;
+        if let Some(span) = span {
+            self.actor.leave(span, handed.as_ref().map(drop));
+        }
+        handed
+    }
+
+    async fn hand_over(&mut self, number: u64, message: QueueMessage, attempt: u32, fired: Option<Fired>) -> Result<(), Failure> {
         let bytes = message.bytes();
         let refused = format!("the queue handler refused message {number} of {}, attempt {attempt}", message.name);
         let queued = Queued { id: number, name: message.name, body: message.body, queued_at: message.queued_ms, attempt };

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use protocol::component::Handler;
 use protocol::limits::{FAILURE_TEXT_BYTES_MAX, cut};
 use protocol::message::{Failure, FailureKind, LogLevel, StartReason, StopReason};
-use protocol::trace::{self, Followed};
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::Store;
 
@@ -54,13 +53,9 @@ impl Instance {
     }
 
     pub async fn take(&mut self, mail: Mail) -> Result<Turn, Failure> {
-        let mut span = self.actor.follow(&mail);
+        let span = self.actor.follow(&mail);
         let taken = self.handle(mail).await;
-        if let Err(failure) = &taken {
-            span.fail(|| format!("{:?}", failure.kind));
-        }
-        drop(span);
-        trace::replace(Followed::default());
+        self.actor.leave(span, taken.as_ref().map(drop));
         taken
     }
 

@@ -38,7 +38,7 @@ use protocol::component::Settings;
 use protocol::id::{ActorId, Generation, RequestId};
 use protocol::limits::{COMMITS_IN_FLIGHT_PER_ACTOR_MAX, SOCKET_MESSAGE_BYTES_MAX, SOCKETS_PER_ACTOR_MAX};
 use protocol::message::{Checkpoint, Commit, DatabaseCommit, Event, Failure, FailureKind, FromRunner, LogLevel, Start, StopReason};
-use protocol::trace::Span;
+use protocol::trace::{Span, SpanContext};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 pub use self::asking::no_database_answer;
@@ -94,6 +94,8 @@ pub struct Actor {
     log: Mutex<LogBuffer>,
     /// Who waits for what becomes of a message of the queue, by its number.
     completions: Mutex<BTreeMap<u64, oneshot::Sender<Option<String>>>>,
+    /// The spans that messages of the queue were sent in, by their numbers.
+    queued: Mutex<BTreeMap<u64, SpanContext>>,
     events: AtomicU64,
     wants_sleep: AtomicBool,
     wants_end: AtomicBool,
@@ -167,6 +169,7 @@ impl Actor {
             lost: Notify::new(),
             log: Mutex::default(),
             completions: Mutex::default(),
+            queued: Mutex::default(),
             limits,
             events: AtomicU64::new(0),
             wants_sleep: AtomicBool::new(false),

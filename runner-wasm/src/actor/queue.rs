@@ -41,6 +41,8 @@ impl Actor {
         books.state.write_own(records::queue_message(number), Some(records::encode(&message)))?;
         books.state.write_own(records::QUEUE_ENDS.to_vec(), Some(records::encode(&ends)))?;
         books.state.agenda_mut().set_queue(false, message.queued_ms);
+        drop(books);
+        self.has_queued(number);
         Ok(number)
     }
 

@@ -16,13 +16,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Uri;
 use http::uri::Scheme;
+use http::{HeaderMap, Uri};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
 use protocol::message::LogLevel;
-use protocol::trace::{self, Kind, TRACEPARENT};
+use protocol::trace::{self, Kind, SpanContext, TRACEPARENT, TRACESTATE};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -82,13 +82,13 @@ impl WasiHttpHooks for Outgoing {
         let (actor, granted) = (Arc::clone(&self.actor), self.granted());
         let mut span = trace::child("http.request", Kind::Client);
         if let Some(context) = span.context() {
-            // What the guest says itself about traces would contradict it.
-            request.headers_mut().insert(TRACEPARENT, context.header());
+            if actor.shared.sends_traceparent {
+                tell(context, request.headers_mut());
+            }
             span.set("server.address", || request.uri().host().unwrap_or_default());
             span.set("http.request.method", || request.method().as_str());
         }
-        Box::new(async move {
-            let _until_it_has_begun = span;
+        let sent = async move {
             let limits = Times::new(options.unwrap_or_default());
             let Ok(permit) = Arc::clone(&granted.at_once).try_acquire_owned() else {
                 actor.log(LogLevel::Warn, format!("{OUTBOUND_AT_ONCE_MAX} outgoing requests are under way, as many as may be"));
@@ -124,12 +124,37 @@ impl WasiHttpHooks for Outgoing {
                 }
                 false => exchange(stream, request, limits, permit).await,
             }
+        };
+        Box::new(async move {
+            let answered = sent.await;
+            match &answered {
+                Ok((response, _)) => span.set("http.response.status_code", || u64::from(response.status().as_u16())),
+                Err(error) => span.fail(|| name(error)),
+            }
+            // Its response has begun.
+            drop(span);
+            answered
         })
     }
 
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
         protocol::limits::BODY_CHUNK_BYTES_MAX
     }
+}
+
+/// Which trace a request belongs to: what the guest says itself about that would contradict it.
+fn tell(context: SpanContext, headers: &mut HeaderMap) {
+    let named = headers.get(TRACEPARENT).and_then(SpanContext::parse);
+    if named.is_none_or(|named| named.trace_id != context.trace_id) {
+        headers.remove(TRACESTATE);
+    }
+    headers.insert(TRACEPARENT, context.header());
+}
+
+/// Without what it is about.
+fn name(error: &Error) -> String {
+    let text = format!("{error:?}");
+    text.split(|char: char| !char.is_ascii_alphanumeric()).next().unwrap_or_default().to_string()
 }
 
 /// How long each step may take: what the guest asks for, and never longer than ours.

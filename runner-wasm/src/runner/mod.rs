@@ -61,6 +61,8 @@ pub struct Shared {
     pub limits: Limits,
     /// Where spans go, if requests are traced.
     pub spans: Option<Arc<dyn Spans>>,
+    /// Guests' requests to elsewhere say which trace they belong to.
+    pub sends_traceparent: bool,
     /// How long messages stood in line, and how long their guests ran.
     pub mailbox_waits: Histogram,
     pub message_runs: Histogram,
@@ -128,6 +130,7 @@ impl Runner {
                 idle_before_sleep_ms: config.idle_before_sleep_ms,
             },
             spans: config.spans,
+            sends_traceparent: config.sends_traceparent,
             mailbox_waits: Histogram::default(),
             message_runs: Histogram::default(),
             sockets: Sharded::default(),
@@ -183,8 +186,8 @@ impl ToRunnerLink for Runner {
                 }
             }
             ToRunner::SocketOpen(open) => shared.socket_open(open),
-            ToRunner::SocketMessage { request, index, data, binary } => {
-                shared.on_socket(request, || Mail::SocketMessage(Box::new(Received { request, index, data, binary })));
+            ToRunner::SocketMessage { request, index, data, binary, trace } => {
+                shared.on_socket(request, || Mail::SocketMessage(Box::new(Received { request, index, data, binary, trace })));
             }
             ToRunner::SocketClose { request, code, reason, .. } => {
                 shared.on_socket(request, || Mail::SocketEnded(Ended { request, code, reason }));

@@ -10,6 +10,7 @@ use protocol::component::Handler;
 use protocol::id::RequestId;
 use protocol::limits::{FAILURE_TEXT_BYTES_MAX, cut};
 use protocol::message::{Failure, FailureKind, FromRunner, KvRange, KvSpace, LogLevel, SocketOpen, StartReason};
+use protocol::trace::Carried;
 
 use super::record;
 use super::table::{Connection, Ended, Kind, Meta, Said, Table};
@@ -33,6 +34,7 @@ pub struct Received {
     pub index: u16,
     pub data: Bytes,
     pub binary: bool,
+    pub trace: Carried,
 }
 
 /// An action that a client waits for.

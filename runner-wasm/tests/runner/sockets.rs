@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use protocol::component::{ActorLimits, Settings};
 use protocol::id::RequestId;
 use protocol::message::*;
+use protocol::trace::Carried;
 
 use crate::engine::{Answer, At, World};
 
@@ -148,7 +149,7 @@ impl Script<'_> {
     }
 
     fn send(&self, request: RequestId, index: u16, data: Bytes) {
-        self.world.engine.say(ToRunner::SocketMessage { request, index, data, binary: false });
+        self.world.engine.say(ToRunner::SocketMessage { request, index, data, binary: false, trace: Carried::default() });
     }
 
     /// The message was acked, or the socket is over.
@@ -599,9 +600,21 @@ fn nothing_is_said_before_it_is_durable() {
     };
     world.engine.hold();
     world.engine.say(ToRunner::SocketOpen(open));
-    world.engine.say(ToRunner::SocketMessage { request, index: 1, data: Bytes::from_static(b"hi"), binary: false });
+    world.engine.say(ToRunner::SocketMessage {
+        request,
+        index: 1,
+        data: Bytes::from_static(b"hi"),
+        binary: false,
+        trace: Carried::default(),
+    });
     // It writes nothing, and waits for what was written before it.
-    world.engine.say(ToRunner::SocketMessage { request, index: 2, data: Bytes::from_static(b"read"), binary: false });
+    world.engine.say(ToRunner::SocketMessage {
+        request,
+        index: 2,
+        data: Bytes::from_static(b"read"),
+        binary: false,
+        trace: Carried::default(),
+    });
     world.engine.wait("two commits", |seen| (seen.commits.len() == 2).then_some(()));
     std::thread::sleep(std::time::Duration::from_millis(50));
     assert!(world.engine.seen().said.is_empty());

@@ -17,6 +17,7 @@ pub struct Engine {
     pub address: SocketAddr,
     pub healthy_after: Duration,
     data: tempfile::TempDir,
+    variables: Vec<(String, String)>,
 }
 
 #[derive(Clone, Copy)]
@@ -28,16 +29,22 @@ pub struct Memory {
 
 impl Engine {
     pub fn start() -> Engine {
+        Engine::start_in(&[])
+    }
+
+    /// With these variables in its environment.
+    pub fn start_in(variables: &[(&str, &str)]) -> Engine {
+        let variables: Vec<_> = variables.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
         let data = tempfile::tempdir().expect("a temporary directory");
         let address = free_address();
-        let (process, healthy_after) = spawn(&data, address);
-        Engine { process, address, healthy_after, data }
+        let (process, healthy_after) = spawn(&data, address, &variables);
+        Engine { process, address, healthy_after, data, variables }
     }
 
     pub fn kill_and_restart(&mut self) {
         self.process.kill().expect("it runs");
         self.process.wait().expect("it has ended");
-        (self.process, self.healthy_after) = spawn(&self.data, self.address);
+        (self.process, self.healthy_after) = spawn(&self.data, self.address, &self.variables);
     }
 
     /// The version, as the API says it.
@@ -219,7 +226,7 @@ fn wait_asleep(connection: &mut Connection, actor: &str) {
     }
 }
 
-fn spawn(data: &tempfile::TempDir, address: SocketAddr) -> (Child, Duration) {
+fn spawn(data: &tempfile::TempDir, address: SocketAddr, variables: &[(String, String)]) -> (Child, Duration) {
     let binary = binary();
     let began = Instant::now();
     let process = Command::new(&binary)
@@ -227,6 +234,7 @@ fn spawn(data: &tempfile::TempDir, address: SocketAddr) -> (Child, Duration) {
         .arg("--data-dir")
         .arg(data.path())
         .env("RUST_LOG", "error")
+        .envs(variables.iter().map(|(name, value)| (name, value)))
         .stdout(Stdio::null())
         .spawn()
         .unwrap_or_else(|error| panic!("{}: {error}; run cargo build --release first", binary.display()));

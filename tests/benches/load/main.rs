@@ -15,6 +15,7 @@ mod endurance;
 mod engine;
 mod languages;
 mod neighbours;
+mod traced;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -54,6 +55,9 @@ fn main() {
     }
     if wants("neighbours") {
         neighbours::table();
+    }
+    if wants("traced") {
+        traced::table();
     }
     if asked.iter().any(|name| name == "million") {
         println!("## a million\n");

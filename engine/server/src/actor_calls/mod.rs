@@ -25,7 +25,8 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use protocol::id::{ActorId, Generation, RunnerId};
 use protocol::limits::MIB;
 use protocol::message::{Ask, CallError, CallTarget, ToRunner};
-use protocol::{key, limits, trace};
+use protocol::trace::{self, Carried, TRACEPARENT};
+use protocol::{key, limits};
 use tokio::sync::oneshot;
 
 use crate::body::{Body, Client, Streamed};
@@ -67,6 +68,8 @@ pub struct Call {
     pub target: CallTarget,
     pub ask: Ask,
     pub timeout_ms: u64,
+    /// Of the message that the caller works on.
+    pub trace: Carried,
 }
 
 /// One of those that are under way.
@@ -82,16 +85,20 @@ pub fn begin(engine: &Arc<Engine>, runner: RunnerId, asked: Call) {
         engine.runners.send(runner, ToRunner::CallAnswer { actor, generation, call, result });
     };
     let timeout_ms = asked.timeout_ms.clamp(1, CALL_MS_MAX);
+    let mut followed = asked.trace.clone().followed(engine.telemetry.spans().as_ref());
+    // It may come from elsewhere.
+    followed.ray = followed.ray.filter(ray::is_acceptable);
     // At once, so that the core hears it in the order in which the runner has said it.
-    let (room, opened) = match Room::take(engine, runner).and_then(|room| Ok((room, open(engine, runner, asked)?))) {
+    let begun = trace::within(followed.clone(), || Ok((Room::take(engine, runner)?, open(engine, runner, asked)?)));
+    let (room, opened) = match begun {
         Ok(begun) => begun,
-        Err(error) => return answer(engine, Err(error.into())),
+        Err(error) => return answer(engine, Err(ApiError::into(error))),
     };
-    tokio::spawn(async move {
+    tokio::spawn(trace::follow(followed, async move {
         let answered = tokio::time::timeout(Duration::from_millis(timeout_ms), opened.answer()).await;
         let result = answered.unwrap_or_else(|_| Err(timed_out(timeout_ms).into()));
         answer(&room.engine, result);
-    });
+    }));
 }
 
 /// A request of an actor. If it is dropped before its end, whoever handles it is told, and the core.
@@ -102,11 +109,16 @@ struct Opened {
 }
 
 fn open(engine: &Arc<Engine>, runner: RunnerId, asked: Call) -> Result<Opened, ApiError> {
-    let Call { actor, generation, target, ask, .. } = asked;
+    let Call { actor, generation, target, ask, trace, .. } = asked;
     let callee = callee(target)?;
     let (path, body) = words::request(&ask)?;
     let room = Some(engine.requests.body_room(body.len())?);
-    let head = Head { method: Method::POST, path, headers: headers(actor, body.len()), body, room };
+    let mut headers = headers(actor, body.len());
+    if let Some(context) = trace.context {
+        // If this process goes on with it, by its own span.
+        headers.insert(TRACEPARENT, context.header());
+    }
+    let head = Head { method: Method::POST, path, headers, body, room };
     let (request, reply) = engine.requests.open(head, None)?;
     engine.inbox.push(Input::ActorCalls { request, runner, actor, generation, callee });
     Ok(Opened { client: Client { engine: engine.clone(), request, link: None }, reply, ask })
@@ -158,7 +170,6 @@ fn headers(caller: ActorId, body_bytes: usize) -> HeaderMap {
         (CONTENT_LENGTH, HeaderValue::from(body_bytes)),
         (X_RIVET_ENCODING, HeaderValue::from_static("json")),
         (X_RIVET_CALLER, caller),
-        // One in this process calls from inside of the request that it works on.
         (X_RIVET_RAY_ID, trace::current(|followed| followed.ray.clone()).unwrap_or_else(|| ray::of(&HeaderMap::new()))),
     ])
 }

@@ -14,6 +14,7 @@ use protocol::component::{ComponentHash, ComponentInfo, Handler};
 use protocol::id::RequestId;
 use protocol::link::{FromRunnerLink, ToRunnerLink};
 use protocol::message::{Checkpoint, Command, Event, FromRunner, Outcome, RequestStart, RunnerProfile, RunnerProtocol, Serves};
+use protocol::trace::Carried;
 
 use super::*;
 use crate::links::RunnerDoor;
@@ -120,7 +121,15 @@ impl Fake {
                     _ => "b",
                 };
                 let ask = Ask::Action { name: next.into(), args: args() };
-                self.door.send(FromRunner::CallActor { actor, generation, call, target, ask, timeout_ms: 60_000 });
+                self.door.send(FromRunner::CallActor {
+                    actor,
+                    generation,
+                    call,
+                    target,
+                    ask,
+                    timeout_ms: 60_000,
+                    trace: Carried::default(),
+                });
             }
             other => panic!("{other:?}"),
         }
@@ -197,7 +206,15 @@ impl World {
         let call = inner.calls;
         drop(inner);
         let Checkpoint { actor, generation, .. } = from;
-        self.runner.door.send(FromRunner::CallActor { actor, generation, call, target, ask, timeout_ms });
+        self.runner.door.send(FromRunner::CallActor {
+            actor,
+            generation,
+            call,
+            target,
+            ask,
+            timeout_ms,
+            trace: Carried::default(),
+        });
         call
     }
 

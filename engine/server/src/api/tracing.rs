@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use crate::api::extract::{self, Token};
 use crate::engine::Engine;
 use crate::error::ApiError;
-use crate::telemetry::lines;
+use crate::telemetry::{Telemetry, lines};
 
 /// What counts now.
 #[derive(Serialize, ToSchema)]
@@ -27,8 +27,8 @@ pub struct Config {
 }
 
 impl Config {
-    fn now(engine: &Engine) -> Json<Config> {
-        Json(Config { filter: lines::filter(), sampler_ratio: engine.telemetry.ratio() })
+    pub fn now(telemetry: &Telemetry) -> Config {
+        Config { filter: lines::filter(), sampler_ratio: telemetry.ratio() }
     }
 }
 
@@ -36,7 +36,7 @@ impl Config {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = TracingConfigBody)]
-struct Change {
+pub struct Change {
     filter: Option<String>,
     sampler_ratio: Option<f64>,
 }
@@ -50,7 +50,7 @@ struct Change {
 )]
 pub async fn get(State(engine): State<Arc<Engine>>, token: Token) -> Result<Json<Config>, ApiError> {
     token.check(&engine)?;
-    Ok(Config::now(&engine))
+    Ok(Json(Config::now(&engine.telemetry)))
 }
 
 #[utoipa::path(
@@ -62,24 +62,33 @@ pub async fn get(State(engine): State<Arc<Engine>>, token: Token) -> Result<Json
     security(("admin_token" = []))
 )]
 pub async fn put(State(engine): State<Arc<Engine>>, token: Token, request: Request) -> Result<Json<Config>, ApiError> {
-    let Change { filter, sampler_ratio } = extract::json(request).await?;
+    let change: Change = extract::json(request).await?;
     token.check(&engine)?;
-    // Both are looked at before one of them is changed.
-    if let Some(ratio) = sampler_ratio {
-        if !(0.0..=1.0).contains(&ratio) {
-            return Err(ApiError::bad_request(format!("sampler_ratio is {ratio}; a number from 0 (none) to 1 (all) is expected")));
+    change.make(&engine.telemetry).map(Json)
+}
+
+impl Change {
+    /// What counts then. Both are looked at before one of them is changed.
+    pub fn make(self, telemetry: &Telemetry) -> Result<Config, ApiError> {
+        let Change { filter, sampler_ratio } = self;
+        if let Some(ratio) = sampler_ratio {
+            if !(0.0..=1.0).contains(&ratio) {
+                return Err(ApiError::bad_request(format!(
+                    "sampler_ratio is {ratio}; a number from 0 (none) to 1 (all) is expected"
+                )));
+            }
+            if telemetry.ratio().is_none() {
+                return Err(ApiError::bad_request("nothing is traced; start this process with RIVET_OTEL_ENABLED=1"));
+            }
         }
-        if engine.telemetry.ratio().is_none() {
-            return Err(ApiError::bad_request("nothing is traced; start the engine with RIVET_OTEL_ENABLED=1"));
+        if let Some(filter) = filter {
+            lines::change_filter(&filter).map_err(ApiError::bad_request)?;
+            tracing::info!(filter, "the levels of log lines are changed until this process ends");
         }
+        if let Some(ratio) = sampler_ratio {
+            telemetry.change_ratio(ratio);
+            tracing::info!(ratio, "the share of traced requests is changed until this process ends");
+        }
+        Ok(Config::now(telemetry))
     }
-    if let Some(filter) = filter {
-        lines::change_filter(&filter).map_err(ApiError::bad_request)?;
-        tracing::info!(filter, "the levels of log lines are changed until the engine ends");
-    }
-    if let Some(ratio) = sampler_ratio {
-        engine.telemetry.change_ratio(ratio);
-        tracing::info!(ratio, "the share of traced requests is changed until the engine ends");
-    }
-    Ok(Config::now(&engine))
 }

@@ -82,7 +82,7 @@ pub async fn layer(State(engine): State<Arc<Engine>>, mut request: Request, next
 }
 
 /// The token of an API request, if it brings one in the one way there is.
-fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+pub fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     headers.get(AUTHORIZATION)?.as_bytes().strip_prefix(BEARER)
 }
 

@@ -57,6 +57,10 @@ pub struct RunnerArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = GRACE_SECONDS)]
     grace: u64,
 
+    /// Port that answers with the runner's metrics for Prometheus, and to `rivet-engine tracing config`; 0: off [default: off]
+    #[arg(long, value_name = "PORT")]
+    metrics_port: Option<u16>,
+
     #[command(flatten)]
     wasm: WasmArgs,
 
@@ -66,9 +70,9 @@ pub struct RunnerArgs {
 }
 
 pub fn run(args: RunnerArgs, files: &[PathBuf]) -> Outcome {
-    let RunnerArgs { endpoint, token, ca, key, cache_dir, grace, wasm, log_format } = args;
-    let said = config::all(StartArgs::of_runner(wasm, log_format), files).map_err(|error| error.to_string())?;
-    let RunnerConfig { wasm, token: configured, log_format, ca_file, telemetry } =
+    let RunnerArgs { endpoint, token, ca, key, cache_dir, grace, metrics_port, wasm, log_format } = args;
+    let said = config::all(StartArgs::of_runner(wasm, log_format, metrics_port), files).map_err(|error| error.to_string())?;
+    let RunnerConfig { wasm, token: configured, log_format, ca_file, telemetry, metrics } =
         RunnerConfig::new(&said).map_err(|error| error.to_string())?;
     let endpoint = endpoint.or_else(|| variable("RIVET_ENDPOINT")).unwrap_or_else(|| ENGINE_DEFAULT.to_string());
     let Endpoint { base, token, .. } = Endpoint::new(&endpoint, None, token.or_else(|| variable("RIVET_TOKEN")))?;
@@ -84,7 +88,7 @@ pub fn run(args: RunnerArgs, files: &[PathBuf]) -> Outcome {
     let key = key.map_or_else(|| kept_key(&cache_dir).map_err(unusable), Ok)?;
     let tls = trusted(ca, ca_file)?;
     let config = Config { engine: base, token: token.or(configured), key, grace: Duration::from_secs(grace), tls };
-    run_process(None, |stop| compose::run_runner(config, wasm, telemetry, cache_dir, say, stop))
+    run_process(None, |stop| compose::run_runner(config, wasm, telemetry, metrics, cache_dir, say, stop))
 }
 
 /// For people and for scripts that wait for it.

@@ -26,6 +26,10 @@ pub struct StartArgs {
     #[arg(long, value_name = "PORT")]
     metrics_port: Option<u16>,
 
+    /// That of a runner on its own.
+    #[arg(skip)]
+    runner_metrics_port: Option<u16>,
+
     /// What an acknowledged write has survived: `sync` the loss of power; `batch` or `batch:MS` the end of the engine, and the
     /// loss of power so many milliseconds later (100 if not said); `relaxed` the end of the engine [default: sync]
     #[arg(long, value_name = "MODE", value_parser = durability)]
@@ -66,8 +70,8 @@ pub struct WasmArgs {
 
 impl StartArgs {
     /// Of a runner on its own, which is configured by the same keys.
-    pub fn of_runner(wasm: WasmArgs, log_format: Option<String>) -> StartArgs {
-        StartArgs { wasm, log_format, ..StartArgs::default() }
+    pub fn of_runner(wasm: WasmArgs, log_format: Option<String>, metrics_port: Option<u16>) -> StartArgs {
+        StartArgs { wasm, log_format, runner_metrics_port: metrics_port, ..StartArgs::default() }
     }
 
     pub fn tell(self, sources: &mut Sources) {
@@ -77,6 +81,7 @@ impl StartArgs {
         sources.flag("guard.port", "--port", self.port);
         sources.flag("api_peer.port", "--api-peer-port", self.api_peer_port);
         sources.flag("metrics.port", "--metrics-port", self.metrics_port);
+        sources.flag("runner.metrics.port", "--metrics-port", self.runner_metrics_port);
         sources.flag("durability", "--durability", self.durability);
         sources.flag("logs.format", "--log-format", self.log_format);
         sources.flag("wasm.enabled", "--no-wasm-runner", self.no_wasm_runner.then_some(false));

@@ -210,6 +210,8 @@ pub const KEYS: &[Key] = &[
     key("api_peer.port", PORT, "guard.port + 1; 0: off").says("port that answers GET /health and GET /ready, and nothing else"),
     key("metrics.host", Kind::Text, "guard.host").says("address of the port for Prometheus").like(HOST),
     key("metrics.port", PORT, "guard.port + 10; 0: off").says("port that answers with metrics, on every path"),
+    key("runner.metrics.host", Kind::Text, "127.0.0.1").says("address of the port of `rivet-engine runner`").like(HOST),
+    key("runner.metrics.port", PORT, "0: off").says("port of `rivet-engine runner` that answers with its metrics, and to /tracing/config"),
     key("file_system.path", Kind::Text, "~/.local/share/rivet-engine/db")
         .says("folder of everything durable; made if it is absent"),
     same("database.file_system.path", Kind::Text, "file_system.path"),

@@ -222,6 +222,8 @@ pub struct RunnerConfig {
     pub log_format: LogFormat,
     pub ca_file: Option<PathBuf>,
     pub telemetry: Option<TelemetryConfig>,
+    /// Where it tells its metrics; none: nowhere.
+    pub metrics: Option<Listen>,
 }
 
 impl RunnerConfig {
@@ -232,6 +234,7 @@ impl RunnerConfig {
             log_format: log_format(said)?,
             ca_file: ca_file(said),
             telemetry: telemetry::telemetry(|name| env::var(name).ok())?,
+            metrics: runner_metrics(said)?,
         })
     }
 }
@@ -314,6 +317,12 @@ fn beside(said: &All, guard: &Listen, [host_key, port_key]: [&str; 2], distance:
     let host = host(said, host_key)?.unwrap_or_else(|| guard.host.clone());
     let near = guard.port.checked_add(distance).filter(|_| guard.port != 0);
     let port = said.whole(port_key).or(near).filter(|port| *port != 0);
+    Ok(port.map(|port| Listen { host, port }))
+}
+
+fn runner_metrics(said: &All) -> Result<Option<Listen>, ConfigError> {
+    let host = host(said, "runner.metrics.host")?.unwrap_or_else(|| HOST_DEFAULT.to_string());
+    let port = said.whole("runner.metrics.port").filter(|port| *port != 0);
     Ok(port.map(|port| Listen { host, port }))
 }
 

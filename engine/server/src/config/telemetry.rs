@@ -24,16 +24,24 @@ pub struct TelemetryConfig {
     /// The share of the requests that bring no decision of their own.
     pub ratio: f64,
     pub service: String,
+    /// Callers decide whether what they ask for is traced.
+    pub accept_traceparent: bool,
+    /// Others are told which trace a guest's request belongs to.
+    pub send_traceparent: bool,
     pub metrics_every: Duration,
 }
 
 /// None unless it is turned on: then nothing leaves.
 pub fn telemetry(variable: impl Fn(&str) -> Option<String>) -> Result<Option<TelemetryConfig>, ConfigError> {
     let said = |name: &str| variable(name).filter(|text| !text.is_empty());
-    match said("RIVET_OTEL_ENABLED").as_deref() {
-        Some("1" | "true") => {}
-        None | Some("0" | "false") => return Ok(None),
-        Some(other) => return Err(ConfigError(format!("RIVET_OTEL_ENABLED: {other:?}: 1 or 0 is expected"))),
+    let flag = |name: &str| match said(name).as_deref() {
+        Some("1" | "true") => Ok(Some(true)),
+        Some("0" | "false") => Ok(Some(false)),
+        None => Ok(None),
+        Some(other) => Err(ConfigError(format!("{name}: {other:?}: 1 or 0 is expected"))),
+    };
+    if flag("RIVET_OTEL_ENABLED")? != Some(true) {
+        return Ok(None);
     }
     let endpoint = said("RIVET_OTEL_GRPC_ENDPOINT").unwrap_or_else(|| ENDPOINT_DEFAULT.to_string());
     let url = Url::parse(&endpoint).ok().filter(|url| url.scheme() == "http" && url.host_str().is_some());
@@ -53,7 +61,14 @@ pub fn telemetry(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Tel
         let expected = format!("{METRICS_MS_MIN} to {METRICS_MS_MAX} milliseconds are possible");
         ms.ok_or_else(|| ConfigError(format!("{METRICS_INTERVAL}: {text:?}: {expected}")))
     })?;
-    Ok(Some(TelemetryConfig { endpoint, ratio, service, metrics_every: Duration::from_millis(ms) }))
+    Ok(Some(TelemetryConfig {
+        endpoint,
+        ratio,
+        service,
+        accept_traceparent: flag("RIVET_OTEL_ACCEPT_TRACEPARENT")?.unwrap_or(true),
+        send_traceparent: flag("RIVET_OTEL_SEND_TRACEPARENT")?.unwrap_or(false),
+        metrics_every: Duration::from_millis(ms),
+    }))
 }
 
 pub fn parse_ratio(text: &str) -> Result<f64, String> {
@@ -71,13 +86,24 @@ mod tests {
             telemetry(|name| said.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string()))
         };
         let on = ("RIVET_OTEL_ENABLED", "1");
-        let rows: [(&[(&str, &str)], &str); 12] = [
+        let rows: [(&[(&str, &str)], &str); 14] = [
             (&[], "off"),
             (&[("RIVET_OTEL_GRPC_ENDPOINT", "http://x")], "off"),
             (&[("RIVET_OTEL_ENABLED", "0"), ("RIVET_OTEL_SAMPLER_RATIO", "x")], "off"),
-            (&[on], "http://localhost:4317 0.001 rivet 60s"),
-            (&[on, ("RIVET_OTEL_SAMPLER_RATIO", "1"), ("RIVET_SERVICE_NAME", "shop")], "http://localhost:4317 1 shop 60s"),
-            (&[on, ("RIVET_OTEL_GRPC_ENDPOINT", "http://otel:9"), (METRICS_INTERVAL, "500")], "http://otel:9 0.001 rivet 500ms"),
+            (&[on], "http://localhost:4317 0.001 rivet 60s true false"),
+            (
+                &[on, ("RIVET_OTEL_SAMPLER_RATIO", "1"), ("RIVET_SERVICE_NAME", "shop")],
+                "http://localhost:4317 1 shop 60s true false",
+            ),
+            (
+                &[on, ("RIVET_OTEL_ACCEPT_TRACEPARENT", "0"), ("RIVET_OTEL_SEND_TRACEPARENT", "true")],
+                "http://localhost:4317 0.001 rivet 60s false true",
+            ),
+            (&[on, ("RIVET_OTEL_SEND_TRACEPARENT", "yes")], "RIVET_OTEL_SEND_TRACEPARENT"),
+            (
+                &[on, ("RIVET_OTEL_GRPC_ENDPOINT", "http://otel:9"), (METRICS_INTERVAL, "500")],
+                "http://otel:9 0.001 rivet 500ms true false",
+            ),
             (&[on, ("RIVET_OTEL_GRPC_ENDPOINT", "https://otel:9")], "RIVET_OTEL_GRPC_ENDPOINT"),
             (&[on, ("RIVET_OTEL_GRPC_ENDPOINT", "otel")], "RIVET_OTEL_GRPC_ENDPOINT"),
             (&[on, ("RIVET_OTEL_SAMPLER_RATIO", "1.1")], "RIVET_OTEL_SAMPLER_RATIO"),
@@ -89,8 +115,8 @@ mod tests {
             let seen = match read(said) {
                 Ok(None) => "off".to_string(),
                 Ok(Some(config)) => {
-                    let TelemetryConfig { endpoint, ratio, service, metrics_every } = config;
-                    format!("{endpoint} {ratio} {service} {metrics_every:?}")
+                    let TelemetryConfig { endpoint, ratio, service, metrics_every, accept_traceparent, send_traceparent } = config;
+                    format!("{endpoint} {ratio} {service} {metrics_every:?} {accept_traceparent} {send_traceparent}")
                 }
                 Err(ConfigError(sentence)) => sentence.split(':').next().unwrap_or_default().to_string(),
             };

@@ -35,8 +35,8 @@ const X_RIVET_ERROR: HeaderName = HeaderName::from_static("x-rivet-error");
 
 /// The span of a request to an actor, if it is sampled. It says whom the request is for, and nothing that the client has made up: paths
 /// may hold tokens, and keys are the client's own.
-pub fn span(engine: &Engine, to: &ToActor, parts: &Parts, ray: &HeaderValue) -> Span {
-    let mut span = engine.telemetry.request(&parts.headers, "gateway.request");
+pub fn span(engine: &Engine, name: &'static str, to: &ToActor, parts: &Parts, ray: &HeaderValue) -> Span {
+    let mut span = engine.telemetry.request(&parts.headers, name);
     if span.is_none() {
         return span;
     }

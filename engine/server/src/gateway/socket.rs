@@ -8,9 +8,9 @@ use std::sync::Arc;
 use engine_core::Input;
 use engine_core::input::RequestKind;
 use http::request::Parts;
-use http::{HeaderValue, Response};
+use http::{HeaderValue, Response, StatusCode};
 use protocol::id::NamespaceId;
-use protocol::trace;
+use protocol::trace::{self, Followed, Span};
 
 use crate::body::Body;
 use crate::edge::Slot;
@@ -52,7 +52,14 @@ pub fn answer(
 async fn go_on(engine: &Arc<Engine>, socket: WebSocket, routed: Result<Route, ApiError>, mut parts: Parts, ray: HeaderValue) {
     let error = match routed {
         Ok(Route::Actor(mut to)) => match entry::admit(engine, &mut to, &mut parts.headers, true) {
-            Ok(within) => return open(engine, socket, to, within, parts, ray).await,
+            Ok(within) => {
+                let mut span = super::span(engine, "gateway.socket", &to, &parts, &ray);
+                span.set("http.response.status_code", || u64::from(StatusCode::SWITCHING_PROTOCOLS.as_u16()));
+                if !span.is_none() {
+                    trace::replace(Followed::inside(&span));
+                }
+                return open(engine, socket, Admitted { to, within, span }, parts, ray).await;
+            }
             Err(error) => error,
         },
         Ok(Route::Api | Route::Preflight | Route::Connect(_)) => websocket_not_supported(),
@@ -62,10 +69,19 @@ async fn go_on(engine: &Arc<Engine>, socket: WebSocket, routed: Result<Route, Ap
     websocket::close(socket, Close::error(error.group, error.code, &ray)).await;
 }
 
-async fn open(engine: &Arc<Engine>, socket: WebSocket, to: ToActor, within: Option<NamespaceId>, parts: Parts, ray: HeaderValue) {
+/// A socket that its client may have.
+struct Admitted {
+    to: ToActor,
+    within: Option<NamespaceId>,
+    /// Until the actor takes it.
+    span: Span,
+}
+
+async fn open(engine: &Arc<Engine>, socket: WebSocket, admitted: Admitted, parts: Parts, ray: HeaderValue) {
+    let Admitted { to, within, span } = admitted;
     let authority = parts.uri.authority().map(|authority| authority.as_str());
     let head = Head { path: to.path, headers: forward::request_headers(parts.headers, authority, &ray) };
-    let session = Session::new(engine, head, ray);
+    let session = Session::new(engine, head, ray, span);
     let (request, target) = (session.request(), forward::target(to.wanted, within));
     engine.inbox.push(Input::Request { request, target, kind: RequestKind::Socket, skip_ready_wait: to.skip_ready_wait });
     session.run(socket).await;

@@ -21,11 +21,14 @@ use engine_core::record::NamespaceRecord;
 use engine_store::{Figures, State};
 use http::Method;
 use protocol::histogram::{Counted, Histogram};
+use protocol::trace::{self, Followed, Span};
 use tokio::sync::oneshot;
 
 use crate::engine::Engine;
+use crate::http::PROBES;
 use crate::lock::lock;
 use crate::metrics::page::{Kind, Page};
+use crate::telemetry::Telemetry;
 
 /// The driver is busy for longer only if something is wrong; then the rest is told without it.
 const DRIVER_ANSWERS_MS_MAX: u64 = 1_000;
@@ -140,13 +143,41 @@ impl Metrics {
     }
 }
 
-/// A layer over the API's router.
+/// A layer over the API's router; it measures those that are sampled, too.
 pub async fn count(extract::State(engine): extract::State<std::sync::Arc<Engine>>, request: Request, next: Next) -> Response {
     let began = Instant::now();
     let (path, method) = (request.extensions().get::<MatchedPath>().cloned(), request.method().clone());
-    let response = next.run(request).await;
-    engine.metrics.api_answered(path.as_ref(), &method, response.status().as_u16(), began.elapsed());
+    let mut span = span(&engine, path.as_ref(), &request);
+    let response = match span.is_none() {
+        true => next.run(request).await,
+        false => trace::follow(Followed::inside(&span), next.run(request)).await,
+    };
+    let status = response.status().as_u16();
+    span.set("http.response.status_code", || u64::from(status));
+    if status >= 500 {
+        span.fail(|| format!("answered with {status}"));
+    }
+    engine.metrics.api_answered(path.as_ref(), &method, status, began.elapsed());
     response
+}
+
+/// Of a request to the API. It says the route, and nothing that its client has made up.
+fn span(engine: &Engine, path: Option<&MatchedPath>, request: &Request) -> Span {
+    // Probes come all the time and tell nothing.
+    if PROBES.contains(&request.uri().path()) {
+        return Span::none();
+    }
+    let mut span = engine.telemetry.request(request.headers(), "api.request");
+    if !span.is_none() {
+        span.set("http.request.method", || known(request.method()));
+        if let Some(path) = path {
+            span.set("http.route", || path.as_str());
+        }
+        if let Some(ray) = trace::current(|followed| followed.ray.clone()) {
+            span.set("rivet.ray_id", || ray.to_str().unwrap_or_default());
+        }
+    }
+    span
 }
 
 /// Methods come from outside; a label must not.
@@ -164,19 +195,30 @@ pub fn known(method: &Method) -> &'static str {
 
 /// Everything. Before there is an engine, what concerns the process.
 pub async fn page(engine: Option<&Engine>) -> Page {
-    let mut page = Page::default();
-    page.family("rivet_build_info", Kind::Gauge, "What runs.");
-    let build = [("version", env!("CARGO_PKG_VERSION")), ("git_sha", env!("BUILD_GIT_SHA"))];
-    page.row(build.map(|(name, value)| (name, value.to_string())).to_vec(), 1_u64);
-    page.gauge(
-        "rivet_ready",
-        "Whether the engine wants requests: 1, or 0.",
-        u64::from(engine.is_some_and(|engine| engine.readiness.is_ready())),
-    );
+    let mut page = begun(engine.is_some_and(|engine| engine.readiness.is_ready()));
     if let Some(engine) = engine {
         of_engine(&mut page, engine).await;
     }
     process::process(&mut page);
+    page
+}
+
+/// The same of a runner elsewhere. None: it has no connection, and so no actors.
+pub fn runner_page(figures: Option<&RunnerFigures>, telemetry: &Telemetry) -> Page {
+    let mut page = begun(figures.is_some());
+    own_runner(&mut page, figures.unwrap_or(&RunnerFigures::default()));
+    telemetry.figures(&mut page);
+    process::process(&mut page);
+    page
+}
+
+fn begun(is_ready: bool) -> Page {
+    let mut page = Page::default();
+    page.family("rivet_build_info", Kind::Gauge, "What runs.");
+    let build = [("version", env!("CARGO_PKG_VERSION")), ("git_sha", env!("BUILD_GIT_SHA"))];
+    page.row(build.map(|(name, value)| (name, value.to_string())).to_vec(), 1_u64);
+    let help = "Whether the engine wants requests, or a runner elsewhere is connected: 1, or 0.";
+    page.gauge("rivet_ready", help, u64::from(is_ready));
     page
 }
 

@@ -6,6 +6,7 @@ use futures_util::{SinkExt, StreamExt};
 use http::{HeaderMap, HeaderValue, Method};
 use protocol::link::ToRunnerLink;
 use protocol::message::{Checkpoint, Command, KvAnswer, RequestStart, RunnerProfile, StopReason};
+use protocol::trace::Carried;
 use protocol::wire::actor::CommandWrapper;
 use protocol::wire::envoy::{ToEnvoy, ToRivet, decode_to_envoy, encode_to_rivet};
 use protocol::wire::kv::{KvRequestData, KvResponseData};
@@ -318,7 +319,13 @@ async fn a_peer_that_does_not_read_is_closed() {
     let (connection, _) = remote.attach(&inbox, arrival(b"")).expect("it is not forgotten");
     let data = Bytes::from(vec![0; 20 << 20]);
     for index in 0..4 {
-        remote.send(ToRunner::SocketMessage { request: RequestId(1), index, data: data.clone(), binary: true });
+        remote.send(ToRunner::SocketMessage {
+            request: RequestId(1),
+            index,
+            data: data.clone(),
+            binary: true,
+            trace: Carried::default(),
+        });
     }
     assert_eq!(connection.ended().await, Ending::TooSlow);
 }

@@ -41,7 +41,8 @@ pub fn say(message: ToRunner, stamp: Option<Stamp>, now_ms: u64) -> Option<ToEnv
             tunnel(request, stamp?, ToEnvoyTunnel::ResponseBodyWindowUpdate { consumed_bytes })
         }
         ToRunner::SocketOpen(open) => tunnel(open.request, stamp?, socket_open(open)),
-        ToRunner::SocketMessage { request, index, data, binary } => Some(ToEnvoy::Tunnel {
+        // Its messages have no place for what follows it.
+        ToRunner::SocketMessage { request, index, data, binary, trace: _ } => Some(ToEnvoy::Tunnel {
             message_id: MessageId { stream: stream(request), index },
             message: ToEnvoyTunnel::WebSocketMessage { data, binary },
         }),

@@ -5,11 +5,13 @@
 //! - [`line`]: what one socket has yet to be told, bounded.
 //! - [`session`]: the task of one socket; the only one that speaks to its client and, about it, to runners and to the core.
 //! - [`state`]: what becomes of a socket, decided without touching anything. [`kept`]: messages that an actor may not have yet.
+//! - [`traced`]: the spans about it.
 
 pub mod kept;
 pub mod line;
 pub mod session;
 pub mod state;
+pub mod traced;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

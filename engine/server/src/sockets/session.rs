@@ -16,14 +16,17 @@ use http::{HeaderMap, HeaderValue};
 use protocol::id::RequestId;
 use protocol::limits::MIB;
 use protocol::message::{SocketOpen, ToRunner};
+use protocol::trace::Span;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
 
 use crate::engine::Engine;
 use crate::requests::Place;
+use crate::sockets::kept::Indexed;
 use crate::sockets::line::{Line, Word, cost};
-use crate::sockets::state::{Act, Event, Machine, Word as ToCore};
+use crate::sockets::state::{Act, Event, Machine, Said, Word as ToCore};
+use crate::sockets::traced::Traced;
 use crate::websocket::{self, Close, WebSocket};
 
 /// A client that says nothing is pinged so often: if it has vanished, the connection fails in the end.
@@ -48,6 +51,7 @@ pub struct Session {
     /// Until the actor has it.
     head: Option<Head>,
     machine: Machine,
+    traced: Traced,
     place: Option<Place>,
     outgoing: VecDeque<Message>,
     /// Something was written and not flushed.
@@ -81,13 +85,15 @@ enum Client {
 }
 
 impl Session {
-    pub fn new(engine: &Arc<Engine>, head: Head, ray: HeaderValue) -> Session {
+    /// `opening`: the span until its actor has taken it.
+    pub fn new(engine: &Arc<Engine>, head: Head, ray: HeaderValue, opening: Span) -> Session {
         let request = engine.requests.next_id();
         let began = Instant::now();
         Session {
             engine: engine.clone(),
             request,
             line: engine.sockets.open(request),
+            traced: Traced::new(&engine.telemetry, &head.headers, opening, ray.clone()),
             head: Some(head),
             machine: Machine::new(ray),
             place: None,
@@ -201,6 +207,7 @@ impl Session {
             }
             Word::HoldsBack => self.handle(Event::HoldsBack),
             Word::Hibernates => {
+                self.traced.loses_actor();
                 self.handle(Event::Hibernates);
                 self.place = None;
             }
@@ -210,6 +217,12 @@ impl Session {
             }
             Word::Runner(runner, said) => {
                 self.line.give_back(said.bytes());
+                match &said {
+                    _ if self.place.as_ref().is_none_or(|place| place.runner != runner) => {}
+                    Said::Opened { can_hibernate } => self.traced.opens(*can_hibernate),
+                    Said::Ack(index) => self.traced.acks(*index),
+                    Said::Message(_) | Said::NoText | Said::Close { .. } => {}
+                }
                 self.handle(Event::Runner(runner, said));
             }
             Word::Ends(group, code) => self.handle(Event::Fails(group, code)),
@@ -260,13 +273,16 @@ impl Session {
                 // Sockets that sleep are many and should be small.
                 Act::ForgetHead => self.head = None,
                 Act::ToActor(message) => {
-                    let (index, data, binary) = (message.index, message.data, message.binary);
-                    self.to_runner(ToRunner::SocketMessage { request, index, data, binary });
+                    let Some(place) = &self.place else { continue };
+                    let trace = self.traced.message(&self.engine, place, &message);
+                    let Indexed { index, data, binary } = message;
+                    place.link.send(ToRunner::SocketMessage { request, index, data, binary, trace });
                 }
                 Act::CloseActor { index, code, reason } => self.to_runner(ToRunner::SocketClose { request, index, code, reason }),
                 Act::ToClient(message) => self.send(message),
                 Act::CloseClient(close) => {
                     tracing::debug!(request = request.0, code = close.code, reason = close.reason, "a client's socket is closed");
+                    self.traced.closes(close.code);
                     self.close = Some(close);
                 }
                 Act::TellCore(word) => self.tell_core(word),
@@ -283,14 +299,16 @@ impl Session {
         });
     }
 
-    fn open_actor(&self) {
+    fn open_actor(&mut self) {
         let (Some(place), Some(head)) = (&self.place, &self.head) else { return };
+        let mut headers = head.headers.clone();
+        self.traced.headers(&self.engine, place, &mut headers);
         place.link.send(ToRunner::SocketOpen(SocketOpen {
             request: self.request,
             actor: place.actor,
             generation: place.generation,
             path: head.path.clone(),
-            headers: head.headers.clone(),
+            headers,
         }));
     }
 
@@ -349,5 +367,6 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.line.held().sub(self.held_bytes);
         self.engine.sockets.close(self.request);
+        self.traced.ends(&self.engine, self.began.elapsed().as_secs());
     }
 }

@@ -114,9 +114,9 @@ mod tests {
     #[test]
     fn what_is_asked_for() {
         let rows = [
-            ("http://a", "ws://a/runners/components/connect?protocol_version=2&runner_key=k+1&version=3", "a"),
-            ("http://a:1/b/", "ws://a:1/b/runners/components/connect?protocol_version=2&runner_key=k+1&version=3", "a:1"),
-            ("https://[::1]:7", "wss://[::1]:7/runners/components/connect?protocol_version=2&runner_key=k+1&version=3", "[::1]:7"),
+            ("http://a", "ws://a/runners/components/connect?protocol_version=3&runner_key=k+1&version=3", "a"),
+            ("http://a:1/b/", "ws://a:1/b/runners/components/connect?protocol_version=3&runner_key=k+1&version=3", "a:1"),
+            ("https://[::1]:7", "wss://[::1]:7/runners/components/connect?protocol_version=3&runner_key=k+1&version=3", "[::1]:7"),
         ];
         for (engine, expected, host) in rows {
             let engine = Url::parse(engine).expect("a URL");

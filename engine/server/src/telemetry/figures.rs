@@ -3,7 +3,6 @@
 //! The SDK's own meters would count everything a second time, and differ from the page. Sums and histograms are cumulative, since the
 //! process began.
 
-use std::sync::Weak;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -22,21 +21,19 @@ use tokio::sync::watch;
 use tonic::transport::Endpoint;
 
 use crate::config::telemetry::TelemetryConfig;
-use crate::engine::Engine;
-use crate::metrics;
 use crate::metrics::page::{Family, Kind, Page, Row, Value};
 
 /// How long the collector may take to answer, and to be reached.
 const SEND_MS_MAX: u64 = 5_000;
 const SCOPE: &str = "rivet-engine";
 
-/// Until the process ends, with the last figures then.
-pub fn run(
-    engine: Weak<Engine>,
+/// Until the process ends, with the last figures then, or there is nothing any more that could be counted.
+pub fn run<P: Fn() -> F + Send, F: Future<Output = Option<Page>> + Send>(
+    figures: P,
     config: &TelemetryConfig,
     resource: &Resource,
     mut is_ending: watch::Receiver<bool>,
-) -> impl Future<Output = ()> + Send + use<> {
+) -> impl Future<Output = ()> + Send + use<P, F> {
     let (endpoint, every, began) = (config.endpoint.clone(), config.metrics_every, SystemTime::now());
     let attributes = resource.iter().map(|(name, value)| text(name.as_str(), value.as_str().into_owned())).collect();
     let resource = Described { attributes, ..Described::default() };
@@ -53,9 +50,7 @@ pub fn run(
                 () = tokio::time::sleep(every) => false,
                 _ = is_ending.changed() => true,
             };
-            let Some(engine) = engine.upgrade() else { return };
-            let page = metrics::page(Some(&engine)).await;
-            drop(engine);
+            let Some(page) = figures().await else { return };
             match client.export(message(&page, began, &resource)).await {
                 Ok(_) => was_refused = false,
                 Err(error) if !std::mem::replace(&mut was_refused, true) => {

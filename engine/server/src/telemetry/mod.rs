@@ -3,24 +3,25 @@
 //! Without one nothing leaves and nothing is measured: a request finds that there is no [`Otel`] and goes on. With one, a request is
 //! sampled when it comes in, by its caller's decision or by chance; only then are there spans.
 //!
-//! In reading order: this, whether a request is sampled; [`spans`], how spans leave; [`figures`], how metrics do; [`lines`], log lines.
+//! In reading order: this, whether a request is sampled; [`spans`], how spans leave, and [`bounds`], how many; [`figures`], how metrics
+//! do; [`lines`], log lines; [`port`], where a runner elsewhere is asked.
 
+mod bounds;
 mod figures;
 pub mod lines;
+pub mod port;
 mod spans;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use http::HeaderMap;
 use opentelemetry_sdk::Resource;
-use protocol::trace::{Kind, Span, SpanContext, Spans, TRACEPARENT};
+use protocol::trace::{Kind, Span, SpanContext, Spans, TRACEPARENT, TRACESTATE};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::config::telemetry::TelemetryConfig;
-use crate::engine::Engine;
 use crate::lock::lock;
 use crate::metrics::page::Page;
 use crate::random;
@@ -38,10 +39,17 @@ struct Otel {
     exporter: Arc<spans::Exporter>,
     config: TelemetryConfig,
     resource: Resource,
-    /// The bits of a number from 0 to 1.
-    ratio: AtomicU64,
     ending: watch::Sender<bool>,
     tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What a caller has decided about a request and all that comes of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Decided {
+    Traced(SpanContext),
+    NotTraced,
+    /// Nothing: chance decides, about each message of a socket anew.
+    Nothing,
 }
 
 impl Telemetry {
@@ -54,38 +62,71 @@ impl Telemetry {
         let attributes = attributes.map(|(name, value)| opentelemetry::KeyValue::new(name, value));
         let resource = Resource::builder_empty().with_service_name(config.service.clone()).with_attributes(attributes).build();
         let (ending, is_ending) = watch::channel(false);
-        let (exporter, task) = spans::Exporter::start(&config.endpoint, &resource, is_ending)
+        let (exporter, task) = spans::Exporter::start(&config.endpoint, &resource, config.ratio, is_ending)
             .map_err(|error| format!("traces cannot be sent to RIVET_OTEL_GRPC_ENDPOINT, {}: {error}", config.endpoint))?;
         tracing::info!(endpoint = config.endpoint, ratio = config.ratio, "traces and metrics are sent to a collector");
-        let ratio = AtomicU64::new(config.ratio.to_bits());
         let tasks = std::sync::Mutex::new(vec![task]);
-        Ok(Telemetry { otel: Some(Arc::new(Otel { exporter, config, resource, ratio, ending, tasks })) })
+        Ok(Telemetry { otel: Some(Arc::new(Otel { exporter, config, resource, ending, tasks })) })
     }
 
-    /// From now on the metrics leave too.
-    pub fn send_figures(&self, engine: &Arc<Engine>) {
+    /// From now on the metrics leave too, as long as there is a page.
+    pub fn send_figures<F: Future<Output = Option<Page>> + Send + 'static>(&self, page: impl Fn() -> F + Send + 'static) {
         if let Some(otel) = &self.otel {
-            let task = figures::run(Arc::downgrade(engine), &otel.config, &otel.resource, otel.ending.subscribe());
+            let task = figures::run(page, &otel.config, &otel.resource, otel.ending.subscribe());
             lock(&otel.tasks).push(tokio::spawn(task));
+        }
+    }
+
+    /// Of a request that has just come: what its sender says about traces goes no further if callers do not decide here.
+    pub fn admit(&self, headers: &mut HeaderMap) {
+        if self.otel.as_ref().is_some_and(|otel| !otel.config.accept_traceparent) {
+            headers.remove(TRACEPARENT);
+            headers.remove(TRACESTATE);
+        }
+    }
+
+    /// What the sender of an admitted request says.
+    pub fn decided(&self, headers: &HeaderMap) -> Decided {
+        match headers.get(TRACEPARENT).filter(|_| self.otel.is_some()).and_then(SpanContext::parse) {
+            Some(caller) if caller.is_sampled => Decided::Traced(caller),
+            Some(_) => Decided::NotTraced,
+            None => Decided::Nothing,
         }
     }
 
     /// The span of a request that came in, if it is sampled: its caller's decision, else by chance.
     pub fn request(&self, headers: &HeaderMap, name: &'static str) -> Span {
         let Some(otel) = &self.otel else { return Span::none() };
-        let caller = headers.get(TRACEPARENT).and_then(SpanContext::parse);
-        let (trace_id, parent) = match caller {
-            Some(caller) if caller.is_sampled => (caller.trace_id, Some((caller.span_id, true))),
-            Some(_) => return Span::none(),
-            None => {
-                let trace_id = u128::from_le_bytes(random::bytes());
-                if !is_sampled(trace_id, otel.ratio()) {
-                    return Span::none();
-                }
-                (trace_id, None)
+        match self.decided(headers) {
+            Decided::Traced(SpanContext { trace_id, span_id, .. }) => {
+                otel.span(trace_id, Some((span_id, true)), name, Kind::Server)
             }
-        };
-        Span::begin(otel.exporter.clone(), trace_id, parent, name, Kind::Server)
+            Decided::NotTraced => Span::none(),
+            Decided::Nothing => self.root(name, Kind::Server),
+        }
+    }
+
+    /// The first span of a trace of its own, if chance wants it.
+    pub fn root(&self, name: &'static str, kind: Kind) -> Span {
+        let Some(otel) = &self.otel else { return Span::none() };
+        otel.exporter.sample().map_or(Span::none(), |trace_id| otel.span(trace_id, None, name, kind))
+    }
+
+    /// The same in any case: it belongs to what is traced already.
+    pub fn root_of_traced(&self, name: &'static str, kind: Kind) -> Span {
+        let Some(otel) = &self.otel else { return Span::none() };
+        otel.span(u128::from_le_bytes(random::bytes()).max(1), None, name, kind)
+    }
+
+    /// What comes later in the trace of a span that is over.
+    pub fn later(&self, than: SpanContext, name: &'static str) -> Span {
+        let Some(otel) = &self.otel else { return Span::none() };
+        otel.span(than.trace_id, Some((than.span_id, false)), name, Kind::Internal)
+    }
+
+    /// Whether requests of guests to elsewhere say which trace they belong to.
+    pub fn sends_traceparent(&self) -> bool {
+        self.otel.as_ref().is_some_and(|otel| otel.config.send_traceparent)
     }
 
     /// Where a runner's spans go.
@@ -94,13 +135,13 @@ impl Telemetry {
     }
 
     pub fn ratio(&self) -> Option<f64> {
-        self.otel.as_ref().map(|otel| otel.ratio())
+        self.otel.as_ref().map(|otel| otel.exporter.ratio())
     }
 
     /// Until the process ends, or it is changed again. False: nothing is traced.
     pub fn change_ratio(&self, ratio: f64) -> bool {
         let Some(otel) = &self.otel else { return false };
-        otel.ratio.store(ratio.to_bits(), Relaxed);
+        otel.exporter.change_ratio(ratio);
         true
     }
 
@@ -123,27 +164,7 @@ impl Telemetry {
 }
 
 impl Otel {
-    fn ratio(&self) -> f64 {
-        f64::from_bits(self.ratio.load(Relaxed))
-    }
-}
-
-/// By the trace's number, so that everybody with the same ratio decides the same: as OpenTelemetry's own sampler does.
-fn is_sampled(trace_id: u128, ratio: f64) -> bool {
-    const SPAN: u64 = 1 << 63;
-    trace_id != 0 && (ratio >= 1.0 || (trace_id as u64 >> 1) < (ratio * SPAN as f64) as u64)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_share_of_all_requests() {
-        for (ratio, least, most) in [(0.0, 0, 0), (0.25, 2_200, 2_800), (1.0, 10_000, 10_000)] {
-            let sampled = (0..10_000).filter(|_| is_sampled(u128::from_le_bytes(random::bytes()), ratio)).count();
-            assert!((least..=most).contains(&sampled), "{ratio}: {sampled}");
-        }
-        assert!(!is_sampled(0, 1.0), "0 is no number of a trace");
+    fn span(&self, trace_id: u128, parent: Option<(u64, bool)>, name: &'static str, kind: Kind) -> Span {
+        Span::begin(self.exporter.clone(), trace_id, parent, name, kind)
     }
 }

@@ -14,7 +14,9 @@ use crate::component::{ComponentHash, ComponentRefusal};
 use crate::database::DatabaseError;
 use crate::id::{Id, RequestId};
 use crate::message::CallError;
+use crate::trace::{Carried, SpanContext};
 use crate::wire::bare::{DecodeError, Problem, Reader, Wire, Writer};
+use crate::wire::version::Feature;
 
 /// Every group and code that an error of a database may have, by the number that stands for it. The last is what all others
 /// become, with their own in the text.
@@ -162,6 +164,52 @@ impl Wire for ComponentHash {
 
     fn write(&self, w: &mut Writer) {
         self.0.write(w);
+    }
+}
+
+/// Nothing in versions that do not know it: whoever hears those begins anew.
+impl Wire for Carried {
+    fn read(r: &mut Reader) -> Result<Self, DecodeError> {
+        if !r.has(Feature::Carried) {
+            return Ok(Carried::default());
+        }
+        Ok(Carried { ray: Wire::read(r)?, context: Wire::read(r)? })
+    }
+
+    fn write(&self, w: &mut Writer) {
+        if w.has(Feature::Carried) {
+            self.ray.write(w);
+            self.context.write(w);
+        }
+    }
+}
+
+/// As in W3C Trace Context: no number is 0.
+impl Wire for SpanContext {
+    fn read(r: &mut Reader) -> Result<Self, DecodeError> {
+        let at = r.at();
+        let (trace_id, span_id) = (u128::from_be_bytes(r.array()?), u64::from_be_bytes(r.array()?));
+        if trace_id == 0 || span_id == 0 {
+            return Err(r.error(at, Problem::Not("the number of a span")));
+        }
+        Ok(SpanContext { trace_id, span_id, is_sampled: Wire::read(r)? })
+    }
+
+    fn write(&self, w: &mut Writer) {
+        self.trace_id.to_be_bytes().write(w);
+        self.span_id.to_be_bytes().write(w);
+        self.is_sampled.write(w);
+    }
+}
+
+impl Wire for HeaderValue {
+    fn read(r: &mut Reader) -> Result<Self, DecodeError> {
+        let at = r.at();
+        HeaderValue::from_maybe_shared(Bytes::read(r)?).map_err(|_| r.error(at, Problem::Not("a header's value")))
+    }
+
+    fn write(&self, w: &mut Writer) {
+        w.data(self.as_bytes());
     }
 }
 

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use crate::component::ComponentHash;
 use crate::database::DatabaseError;
 use crate::id::{Id, RequestId};
+use crate::trace::{Carried, SpanContext};
 
 pub trait Generate: Sized {
     fn generate(random: &mut Rng) -> Self;
@@ -50,6 +51,18 @@ generated! {
             true => DatabaseError { group: "depot", code: "quota_exceeded", message },
             false => DatabaseError { group: "core", code: "internal_error", message },
         }
+    };
+    HeaderValue = |random| {
+        let value: Vec<u8> = (0..random.usize(..9)).map(|_| random.u8(b' '..=b'~')).collect();
+        HeaderValue::from_bytes(&value).expect("visible characters")
+    };
+    SpanContext = |random| {
+        SpanContext { trace_id: random.u128(1..), span_id: random.u64(1..), is_sampled: random.bool() }
+    };
+    // By numbers of its own, so that the messages of a version without it stay what they were.
+    Carried = |random| {
+        let own = &mut random.clone();
+        Carried { ray: Generate::generate(own), context: Generate::generate(own) }
     };
     HeaderMap = |random| {
         let mut headers = HeaderMap::new();

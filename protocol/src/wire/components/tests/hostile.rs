@@ -20,7 +20,7 @@ fn what_is_no_message_is_refused_with_its_place() {
     let request = "0000000000000000";
     let rows = [
         (String::new(), "byte 0: 1 bytes should follow, 0 do"),
-        ("14".to_string(), "byte 0: FromRunner has no member 20 in components protocol 2"),
+        ("14".to_string(), "byte 0: FromRunner has no member 20 in components protocol 3"),
         ("0100".to_string(), "byte 1: the message is complete, and 1 bytes follow"),
         (format!("00 02{}", "00".repeat(18)), "byte 1: this is not an id"),
         (format!("02 {request} 6300 00 00 00"), "byte 9: this is not a status"),

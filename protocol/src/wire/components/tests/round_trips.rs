@@ -40,19 +40,38 @@ fn what_is_said_is_what_is_heard() {
 }
 
 #[test]
+fn what_an_older_version_does_not_know_is_left_out() {
+    use crate::trace::{Carried, SpanContext};
+    let ray = Some(http::HeaderValue::from_static("ray"));
+    let trace = Carried { ray, context: Some(SpanContext { trace_id: 1, span_id: 2, is_sampled: true }) };
+    for version in ComponentsVersion::all() {
+        let data = Bytes::from_static(b"hi");
+        let said = ToRunner::SocketMessage { request: RequestId(1), index: 2, data, binary: false, trace: trace.clone() };
+        let frame = encode_to_components(version, &ToComponents::Say(said)).expect("it can be said");
+        match decode_to_components(version, frame) {
+            Ok(ToComponents::Say(ToRunner::SocketMessage { data, trace: heard, .. })) => {
+                assert_eq!(&data[..], b"hi");
+                assert_eq!(heard == trace, version >= ComponentsVersion::NEWEST, "{version:?}: {heard:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
 fn what_no_runner_of_components_says_cannot_be_said() {
     let checkpoint = Checkpoint { actor: Id::new([1; 16], 1), generation: 1, index: 1 };
     let rows: [(FromRunner, &str); 3] = [
-        (FromRunner::Names(vec![]), "components protocol 2 has no FromRunner::Names"),
-        (FromRunner::AckCommands(vec![checkpoint]), "components protocol 2 has no FromRunner::AckCommands"),
-        (FromRunner::Event(checkpoint, Event::SetAlarm(None)), "components protocol 2 has no Event::SetAlarm"),
+        (FromRunner::Names(vec![]), "components protocol 3 has no FromRunner::Names"),
+        (FromRunner::AckCommands(vec![checkpoint]), "components protocol 3 has no FromRunner::AckCommands"),
+        (FromRunner::Event(checkpoint, Event::SetAlarm(None)), "components protocol 3 has no Event::SetAlarm"),
     ];
     for (message, error) in rows {
         assert_eq!(encode_from_components(VERSION, &message).map_err(|error| error.to_string()), Err(error.to_string()));
     }
     let component = ToRunner::Component { component: ComponentHash([0; 32]), bytes: Ok(Bytes::new()) };
     let error = encode_to_components(VERSION, &ToComponents::Say(component)).expect_err("it goes in pieces");
-    assert_eq!(error.to_string(), "components protocol 2 has no ToRunner::Component");
+    assert_eq!(error.to_string(), "components protocol 3 has no ToRunner::Component");
 }
 
 #[test]
