@@ -73,7 +73,7 @@ fn a_directory_in_use_is_locked() {
 #[test]
 fn a_newer_format_is_refused_and_a_damaged_one_is_named() {
     let rows: [(&[u8], &str); 6] = [
-        (b"\x03\x40", "has format 3, and this engine knows formats up to 2; use the engine that wrote it"),
+        (b"\x04\x40", "has format 4, and this engine knows formats up to 3; use the engine that wrote it"),
         (b"\xff", "has format 255"),
         (b"", "the format of the data directory: it is empty"),
         (b"\x00\x40", "there never was a version 0"),
