@@ -73,14 +73,17 @@ pub struct Settings {
     /// Where outgoing requests may go: `host`, `host:port`, `*.host`, an address or a range of addresses. Nowhere by default.
     pub outbound: Vec<String>,
     pub limits: ActorLimits,
+    /// How many requests of each actor the engine records; none: as many as it does by itself. Not said to runners.
+    pub record_requests: Option<u32>,
 }
 
 /// Secrets are not for logs: of these the names.
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Settings { config, secrets, outbound, limits } = self;
+        let Settings { config, secrets, outbound, limits, record_requests } = self;
         let secrets: Vec<&String> = secrets.keys().collect();
-        write!(f, "Settings {{ config: {config:?}, secrets: {secrets:?}, outbound: {outbound:?}, limits: {limits:?} }}")
+        write!(f, "Settings {{ config: {config:?}, secrets: {secrets:?}, outbound: {outbound:?}, limits: {limits:?}, ")?;
+        write!(f, "record_requests: {record_requests:?} }}")
     }
 }
 

@@ -146,7 +146,8 @@ async fn each_actor_shows_what_would_change_and_is_as_it_was() {
     assert_eq!(standing(&engine, &actors).await, before, "a check changes nothing");
 
     let failed = rows.iter().filter(|row| row.2 != "ok").count();
-    let summary = json!({ "tried": rows.len(), "ok": rows.len() - failed, "failed": failed, "not_tried": 0 });
+    let summary =
+        json!({ "tried": rows.len(), "ok": rows.len() - failed, "failed": failed, "not_tried": 0, "calls": 0, "differing": 0 });
     assert_eq!((&checked["summary"], &checked["version"], &checked["live_version"]), (&summary, &json!(2), &json!(1)), "{checked}");
     for (number, (migrates, _, outcome, expected)) in rows.iter().enumerate() {
         let found = checked["actors"].as_array().into_iter().flatten().find(|found| found["actor_id"] == actors[number]);
@@ -380,7 +381,7 @@ async fn the_command() {
         "asked     act [\"get a\"]: 200",
         "asked     POST /request/: 200",
         "today     200 {\"output\":[\"Some(\\\"1\\\")\"]}",
-        "it went well on 1 actor; nothing was deployed",
+        "it went well on 1 actor, and 1 of 2 requests otherwise than today; nothing was deployed",
     ];
     for part in parts {
         assert!(done.out.contains(part), "{part:?} expected, seen:\n{}{}", done.out, done.err);

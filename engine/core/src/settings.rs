@@ -15,6 +15,8 @@ pub const SETTINGS_BYTES_MAX: usize = 64 * KIB;
 pub const SETTING_NAME_BYTES_MAX: usize = 128;
 /// Places that outgoing requests may go to.
 pub const OUTBOUND_MAX: usize = 256;
+/// Requests of one actor that may be recorded.
+pub const RECORD_REQUESTS_MAX: u32 = 100;
 /// Of a host that is wrong so much is repeated.
 const HOST_BYTES_SHOWN: usize = 64;
 
@@ -29,14 +31,17 @@ pub struct SettingsPatch {
     pub outbound: Option<Vec<String>>,
     /// None: the runner's own.
     pub limits: BTreeMap<LimitName, Option<u64>>,
+    /// How many requests of each actor are recorded. None in it: as many as the engine does by itself.
+    pub record_requests: Option<Option<u64>>,
 }
 
 /// Values may be secret.
 impl fmt::Debug for SettingsPatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let secrets: Vec<&String> = self.secrets.keys().collect();
-        let SettingsPatch { config, outbound, limits, .. } = self;
-        write!(f, "SettingsPatch {{ config: {config:?}, secrets: {secrets:?}, outbound: {outbound:?}, limits: {limits:?} }}")
+        let SettingsPatch { config, outbound, limits, record_requests, .. } = self;
+        write!(f, "SettingsPatch {{ config: {config:?}, secrets: {secrets:?}, outbound: {outbound:?}, limits: {limits:?}, ")?;
+        write!(f, "record_requests: {record_requests:?} }}")
     }
 }
 
@@ -82,6 +87,9 @@ impl SettingsPatch {
         }
         for (name, value) in &self.limits {
             set_limit(&mut settings.limits, *name, *value)?;
+        }
+        if let Some(count) = self.record_requests {
+            settings.record_requests = count.map(checked_record_requests).transpose()?;
         }
         let values = settings.config.iter().chain(&settings.secrets).map(|(name, value)| name.len() + value.len());
         let bytes = values.chain(settings.outbound.iter().map(String::len)).sum::<usize>();
@@ -129,6 +137,13 @@ fn set_limit(limits: &mut ActorLimits, name: LimitName, value: Option<u64>) -> R
         LimitName::Awake => limits.awake = small()?,
     }
     Ok(())
+}
+
+fn checked_record_requests(count: u64) -> Result<u32, String> {
+    let fits = u32::try_from(count).ok().filter(|count| *count <= RECORD_REQUESTS_MAX);
+    fits.ok_or_else(|| {
+        format!("record_requests is {count}; 0 to {RECORD_REQUESTS_MAX} requests of each actor can be recorded, and 0 records none")
+    })
 }
 
 /// Sorted, each once.
@@ -185,6 +200,7 @@ mod tests {
         let config = |name: &str, value: &str| SettingsPatch { config: named(name, Some(value)), ..SettingsPatch::default() };
         let secret = |name: &str| SettingsPatch { secrets: named(name, Some("s")), ..SettingsPatch::default() };
         let limit = |name, value| SettingsPatch { limits: BTreeMap::from([(name, Some(value))]), ..SettingsPatch::default() };
+        let record = |count| SettingsPatch { record_requests: Some(Some(count)), ..SettingsPatch::default() };
         let outbound = |hosts: Vec<String>| SettingsPatch { outbound: Some(hosts), ..SettingsPatch::default() };
         let rows = [
             (config("", "x"), "has 0 bytes; 1 to 128"),
@@ -199,6 +215,8 @@ mod tests {
             (limit(LimitName::Sockets, u64::MAX), "at most 4294967295 can be said"),
             (outbound(vec!["a".to_string(), "http://a".to_string()]), "\"http://a\" is none of"),
             (outbound(vec!["a".to_string(); 257]), "257 outbound hosts are given; at most 256"),
+            (record(101), "record_requests is 101; 0 to 100"),
+            (record(1 << 32), "record_requests is 4294967296"),
         ];
         for (patch, sentence) in rows {
             let why = refused(patch);
@@ -213,6 +231,7 @@ mod tests {
             secrets: named("S", Some("hush")),
             outbound: Some(vec!["b".to_string(), "a".to_string(), "b".to_string()]),
             limits: BTreeMap::from([(LimitName::CpuMs, Some(5)), (LimitName::Mailbox, Some(7))]),
+            record_requests: Some(Some(0)),
         };
         let settings = first.apply(&Settings::default()).expect("it is good");
         assert_eq!(settings.outbound, ["a", "b"]);
@@ -222,11 +241,15 @@ mod tests {
             secrets: BTreeMap::new(),
             outbound: None,
             limits: BTreeMap::from([(LimitName::CpuMs, None)]),
+            record_requests: None,
         };
         let after = second.apply(&settings).expect("it is good");
         assert_eq!(after.config, BTreeMap::from([("B".to_string(), "2".to_string())]));
         assert_eq!((&after.secrets, &after.outbound), (&settings.secrets, &settings.outbound));
         assert_eq!(after.limits, ActorLimits { mailbox: Some(7), ..ActorLimits::default() });
+        assert_eq!((settings.record_requests, after.record_requests), (Some(0), Some(0)));
+        let unsaid = SettingsPatch { record_requests: Some(None), ..SettingsPatch::default() };
+        assert_eq!(unsaid.apply(&after).map(|settings| settings.record_requests), Ok(None));
         assert_eq!(SettingsPatch::default().apply(&after).as_ref(), Ok(&after));
         // What goes from one may come to the other in the same step.
         let moved = SettingsPatch { config: named("S", Some("open")), secrets: named("S", None), ..SettingsPatch::default() };

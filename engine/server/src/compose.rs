@@ -62,6 +62,7 @@ use crate::notify::Manager;
 use crate::ports::{self, Port, Process};
 use crate::readers::Readers;
 use crate::readiness::Reason;
+use crate::recordings::Recorder;
 use crate::requests::Requests;
 use crate::room::Room;
 use crate::runners::Runners;
@@ -203,6 +204,9 @@ pub async fn run(
     let clock = Clock::default();
     let place = logs::Place::Folder(config.data_dir.join("logs"));
     let logs = LogBook::start(place, config.actor_logs, clock.clone()).map_err(EngineError::Readers)?;
+    let folder = config.data_dir.join("recordings");
+    let recorder = Recorder::start(folder, config.recordings, clock.clone(), state.clone(), &boot.deployments);
+    let recorder = Arc::new(recorder.map_err(EngineError::Readers)?);
     let databases = Databases::start(state, processors() + SQL_THREADS_EXTRA, clock.clone()).map_err(EngineError::Readers)?;
 
     let engine = Arc::new(Engine {
@@ -210,7 +214,7 @@ pub async fn run(
         clock,
         inbox: Inbox::default(),
         calls: Calls::default(),
-        requests: Requests::default(),
+        requests: Requests::recorded_by(recorder.clone()),
         actor_calls: ActorCalls::default(),
         runners: Runners::default(),
         sockets: Sockets::default(),
@@ -221,6 +225,7 @@ pub async fn run(
         backups: Backups::new(&config.storage, store.clone(), config.data_dir.clone()),
         room: Room::of(store.space()),
         logs,
+        recorder,
         metrics: Metrics::default(),
         edge: Edge::new(config.edge.clone()),
         outbound: Arc::new(Client::new(config.outbound.clone(), tls.clone())),
@@ -335,6 +340,7 @@ fn close(writer: Writer, engine: &Engine, store: Arc<Rocks>) {
     engine.readers.stop();
     engine.databases.stop();
     engine.logs.close();
+    engine.recorder.close();
     let Some(store) = Arc::into_inner(store) else { return };
     if let Err(error) = store.close() {
         tracing::warn!(%error, "the store could not be written out; the next start reads its log instead");

@@ -119,7 +119,10 @@ impl Driver {
             Action::ToRunner { runner, message } => {
                 match &message {
                     ToRunner::Database { actor, call, result } => engine.databases.answered(*actor, *call, result),
-                    ToRunner::Command(checkpoint, Command::Start(start)) => self.is_starting(checkpoint, start),
+                    ToRunner::Command(checkpoint, Command::Start(start)) => {
+                        engine.recorder.starts(&engine.directory, checkpoint.actor, start);
+                        self.is_starting(checkpoint, start);
+                    }
                     ToRunner::Command(checkpoint, Command::Stop(_)) => drop(self.starting.remove(&checkpoint.actor)),
                     _ => {}
                 }
@@ -137,6 +140,7 @@ impl Driver {
             Action::EndSql { actor, generation } => engine.databases.end(actor, generation),
             Action::Abandon { request } => engine.abandon(request),
             Action::NoteEnd { actor, generation, end } => {
+                engine.recorder.ended(actor);
                 let (level, text) = ends::line(generation, &end);
                 engine.logs.note(actor, level, text);
             }
@@ -194,7 +198,7 @@ impl Driver {
     }
 
     fn commit(&mut self, commit: CommitId, changes: &[Change]) {
-        let news = News::of(changes);
+        let (news, recorded) = (News::of(changes), self.engine.recorder.news(changes));
         let forgotten: Vec<ActorId> = changes.iter().flat_map(forgotten_by).collect();
         let batch = State::batch(changes);
         let (engine, commits_waiting) = (self.engine.clone(), self.commits_waiting.clone());
@@ -207,6 +211,7 @@ impl Driver {
                 Ok(()) => {
                     let components_may_go = news.takes_deployments();
                     engine.directory.enter(news);
+                    engine.recorder.learn(recorded);
                     if components_may_go {
                         remove_unused_components(&engine);
                     }

@@ -36,6 +36,7 @@ use crate::logs::{self, LogBook};
 use crate::metrics::Metrics;
 use crate::readers::Readers;
 use crate::readiness::{Readiness, Reason};
+use crate::recordings::Recorder;
 use crate::requests::Requests;
 use crate::runners::Runners;
 use crate::serverless::Serverless;
@@ -153,6 +154,7 @@ pub(crate) fn engine_with(
         backups: Default::default(),
         room: Default::default(),
         logs: LogBook::start(logs::Place::Memory, logs::LIMITS_IN_MEMORY, clock.clone()).map_err(EngineError::Readers)?,
+        recorder: Arc::new(Recorder::none()),
         clock,
         metrics: Metrics::default(),
         edge: Edge::new(EdgeConfig::default()),

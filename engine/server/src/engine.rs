@@ -30,6 +30,7 @@ use crate::logs::LogBook;
 use crate::metrics::Metrics;
 use crate::readers::Readers;
 use crate::readiness::Readiness;
+use crate::recordings::Recorder;
 use crate::requests::Requests;
 use crate::room::Room;
 use crate::runners::Runners;
@@ -61,6 +62,7 @@ pub struct Engine {
     pub backups: Backups,
     pub room: Room,
     pub logs: LogBook,
+    pub recorder: Arc<Recorder>,
     pub metrics: Metrics,
     pub readiness: Arc<Readiness>,
     pub telemetry: Arc<Telemetry>,

@@ -69,6 +69,7 @@ mod random;
 mod ray;
 mod readers;
 mod readiness;
+mod recordings;
 mod requests;
 mod room;
 mod runners;

@@ -26,6 +26,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use crate::error::ApiError;
 use crate::lock::lock;
 use crate::random;
+use crate::recordings::Recorder;
+use crate::recordings::underway::{Ended, Underway};
 use crate::window::{Credit, Drain, Feed, stream};
 
 /// Requests to actors that may be in flight at one time, on the whole server.
@@ -40,6 +42,7 @@ pub struct Requests {
     in_flight: AtomicUsize,
     body_room: Arc<Semaphore>,
     shards: [Mutex<HashMap<RequestId, Entry>>; SHARDS],
+    recorder: Arc<Recorder>,
 }
 
 /// What the actor will see of a request.
@@ -96,6 +99,10 @@ struct Entry {
     reply: Option<oneshot::Sender<Reply>>,
     /// Once it streams.
     response: Option<Feed>,
+    /// When it came, while anything is recorded.
+    arrived_ms: Option<u64>,
+    /// From its first dispatch on, if its actor is recorded.
+    recorded: Option<Box<Underway>>,
 }
 
 /// The beginning of a response, or all of it.
@@ -127,11 +134,17 @@ impl Default for Requests {
             in_flight: AtomicUsize::new(0),
             body_room: Arc::new(Semaphore::new(REQUEST_BODIES_BYTES_MAX)),
             shards: Default::default(),
+            recorder: Arc::new(Recorder::none()),
         }
     }
 }
 
 impl Requests {
+    /// That are recorded where somebody wants it.
+    pub fn recorded_by(recorder: Arc<Recorder>) -> Requests {
+        Requests { recorder, ..Requests::default() }
+    }
+
     /// Room to hold a body of that many bytes, if there is any.
     pub fn body_room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
         self.body_room.clone().try_acquire_many_owned(bytes as u32).map_err(|_| {
@@ -154,7 +167,9 @@ impl Requests {
         let parent = trace::parent();
         let wait = parent.as_ref().map_or(Span::none(), |parent| parent.child("actor.wait", Kind::Internal));
         let trace = parent.map(|parent| parent.context().header());
-        let entry = Entry { head: Some(head), trace, wait, upload, place: None, reply: Some(reply), response: None };
+        let arrived_ms = self.recorder.is_on().then(|| self.recorder.now_ms());
+        let (head, reply) = (Some(head), Some(reply));
+        let entry = Entry { head, trace, wait, upload, place: None, reply, response: None, arrived_ms, recorded: None };
         self.shard(request).insert(request, entry);
         Ok((request, waiter))
     }
@@ -186,6 +201,9 @@ impl Requests {
         wait.set("rivet.actor.id", || place.actor.to_string());
         wait.set("rivet.actor.generation", || u64::from(place.generation));
         entry.place = Some(place.clone());
+        if let Some(arrived_ms) = entry.arrived_ms.take() {
+            entry.recorded = self.recorder.begin(place.actor, arrived_ms);
+        }
         let upload = entry.upload.as_ref().map(|upload| upload.dispatched.clone());
         // A client that leaves between these lines is told to the runner before the request itself is: the actor then
         // handles a request that nobody reads the answer of, which is what happens whenever a client leaves a little later.
@@ -207,7 +225,8 @@ impl Requests {
 
     /// The core, or the gateway itself, answers with an error. False if nobody waits any more.
     pub fn refuse(&self, request: RequestId, error: ApiError) -> bool {
-        let Some(entry) = self.remove(request) else { return false };
+        let failed = || Ended::Failed(format!("{}.{}", error.group, error.code));
+        let Some(entry) = self.remove(request, failed) else { return false };
         match (entry.reply, entry.response) {
             (Some(reply), _) => drop(reply.send(Reply::Refused(error))),
             (None, Some(response)) => response.cut(format!("{}.{}: {}", error.group, error.code, error.message)),
@@ -226,7 +245,9 @@ impl Requests {
     pub fn response_start(&self, runner: RunnerId, request: RequestId, response: ResponseStart) -> Heard {
         let ResponseStart { status, headers, body, stream: streamed } = response;
         if !streamed {
-            let Some(entry) = self.remove_given_to(runner, request) else { return Heard::Unknown };
+            let Some(entry) = self.remove_given_to(runner, request, || Ended::Whole(status, body.clone())) else {
+                return Heard::Unknown;
+            };
             let Some(reply) = entry.reply else { return Heard::Broken };
             if let Some(upload) = &entry.upload {
                 upload.credit.answered();
@@ -240,12 +261,17 @@ impl Requests {
         let window_bytes = entry.place.as_ref().map_or(BODY_WINDOW_BYTES, |place| place.link.response_window_bytes());
         let (mut feed, drain) = stream(window_bytes);
         let reply = entry.reply.take();
+        let begun = body.clone();
         if reply.is_none() || feed.push(body).is_err() {
             drop(shard);
-            self.remove(request);
+            self.remove(request, || Ended::Left);
             return Heard::Broken;
         }
-        entry.head = None;
+        let head = entry.head.take();
+        if let Some(recorded) = &mut entry.recorded {
+            recorded.begins(head, entry.upload.is_some(), status);
+            recorded.part(&begun);
+        }
         entry.response = Some(feed);
         if let Some(upload) = &entry.upload {
             upload.credit.begin();
@@ -260,12 +286,16 @@ impl Requests {
     pub fn response_chunk(&self, runner: RunnerId, request: RequestId, body: Bytes, finish: bool) -> Heard {
         let mut shard = self.shard(request);
         let Some(entry) = given_to(&mut shard, runner, request) else { return Heard::Unknown };
+        if let Some(recorded) = &mut entry.recorded {
+            recorded.part(&body);
+        }
         let fits = entry.response.as_mut().is_some_and(|response| response.push(body).is_ok());
         if fits && !finish {
             return Heard::Continues;
         }
         drop(shard);
-        let Some(entry) = self.remove(request) else { return Heard::Unknown };
+        let ended = || if fits { Ended::Streamed } else { Ended::Left };
+        let Some(entry) = self.remove(request, ended) else { return Heard::Unknown };
         match entry.response {
             Some(response) if fits => {
                 response.finish();
@@ -311,7 +341,7 @@ impl Requests {
 
     /// The client has left. Where the request was, if it was still going on.
     pub fn abandon(&self, request: RequestId) -> Option<Option<Place>> {
-        self.remove(request).map(|entry| entry.place)
+        self.remove(request, || Ended::Left).map(|entry| entry.place)
     }
 
     #[cfg(test)]
@@ -319,15 +349,19 @@ impl Requests {
         self.in_flight.load(Ordering::Acquire)
     }
 
-    fn remove(&self, request: RequestId) -> Option<Entry> {
-        let entry = self.shard(request).remove(&request)?;
+    /// `ended` says how, if it is recorded.
+    fn remove(&self, request: RequestId, ended: impl FnOnce() -> Ended) -> Option<Entry> {
+        let mut entry = self.shard(request).remove(&request)?;
         self.in_flight.fetch_sub(1, Ordering::AcqRel);
+        if let Some(recorded) = entry.recorded.take() {
+            recorded.ends(entry.head.take(), entry.upload.is_some(), ended());
+        }
         Some(entry)
     }
 
-    fn remove_given_to(&self, runner: RunnerId, request: RequestId) -> Option<Entry> {
+    fn remove_given_to(&self, runner: RunnerId, request: RequestId, ended: impl FnOnce() -> Ended) -> Option<Entry> {
         given_to(&mut self.shard(request), runner, request)?;
-        self.remove(request)
+        self.remove(request, ended)
     }
 
     fn shard(&self, request: RequestId) -> MutexGuard<'_, HashMap<RequestId, Entry>> {

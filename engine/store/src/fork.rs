@@ -5,6 +5,7 @@
 //! lives in memory, up to a bound, and is gone when it is dropped; there is no sync and no loss of power.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -39,6 +40,14 @@ struct Above {
     seen: BTreeMap<Bytes, Option<Bytes>>,
     bytes: usize,
     poison: Option<String>,
+    /// Batches since the last [`Fork::mark`], and those before it; none: they are not kept, or were too many.
+    journal: Option<Journal>,
+}
+
+#[derive(Default)]
+struct Journal {
+    steps: Vec<Batch>,
+    bytes: usize,
 }
 
 /// What is different in one of an actor's two maps.
@@ -51,9 +60,11 @@ pub struct Differences {
     pub first: Vec<(Bytes, Difference)>,
     /// Not all were counted.
     pub more: bool,
+    /// The same for the same differences: keys, and values after. To compare within one process.
+    pub digest: u64,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Difference {
     Added,
     Changed,
@@ -64,6 +75,11 @@ impl Fork {
     /// Shows everything.
     pub fn whole(below: Arc<dyn Snapshot>) -> Fork {
         Fork::new(below, [(Bytes::new(), None)], usize::MAX)
+    }
+
+    /// For another fork to stand on, as long as nobody writes to this one.
+    pub fn ground(self: &Arc<Fork>) -> Arc<dyn Snapshot> {
+        Arc::new(Ground(self.clone()))
     }
 
     /// Shows an actor's input, both of its maps and its database, and nothing else: its record is the caller's to write. Writes of
@@ -82,8 +98,25 @@ impl Fork {
 
     /// The ranges must be apart from each other.
     fn new(below: Arc<dyn Snapshot>, seen: impl IntoIterator<Item = (Bytes, Option<Bytes>)>, bytes_max: usize) -> Fork {
-        let above = Above { entries: BTreeMap::new(), seen: seen.into_iter().collect(), bytes: 0, poison: None };
+        let above = Above { entries: BTreeMap::new(), seen: seen.into_iter().collect(), bytes: 0, poison: None, journal: None };
         Fork { below, above: Mutex::new(above), bytes_max }
+    }
+
+    /// Keeps from now on what is written between one mark and the next.
+    pub fn keep_journal(&self) {
+        self.lock().journal = Some(Journal { steps: vec![Batch::new()], bytes: 0 });
+    }
+
+    /// What is written from now on is another step.
+    pub fn mark(&self) {
+        if let Some(journal) = &mut self.lock().journal {
+            journal.steps.push(Batch::new());
+        }
+    }
+
+    /// What was written in each step. None: it was more than a fork may write, what was overwritten included.
+    pub fn take_journal(&self) -> Option<Vec<Batch>> {
+        self.lock().journal.take().map(|journal| journal.steps)
     }
 
     /// How an actor's map differs from the snapshot. That an entry was written again with the value that it had makes no difference.
@@ -96,16 +129,19 @@ impl Fork {
             (entries.collect::<BTreeMap<_, _>>(), above.gone(&start, &end))
         };
         let mut found = Differences::default();
+        let mut digest = DefaultHasher::new();
         let value = |value: &Bytes| records::parse_kv(value).map(|(value, _)| value);
         for (key, after) in &entries {
             let before = self.below.get(key)?.as_ref().map(value).transpose()?;
             let after = after.as_ref().map(value).transpose()?;
-            let difference = match (before, after) {
+            let difference = match (before, &after) {
                 (None, Some(_)) => Difference::Added,
                 (Some(_), None) => Difference::Removed,
-                (Some(before), Some(after)) if before != after => Difference::Changed,
+                (Some(before), Some(after)) if before != *after => Difference::Changed,
                 _ => continue,
             };
+            (key, difference, &after).hash(&mut digest);
+            found.digest = digest.finish();
             if !found.note(key, difference, first_max) {
                 return Ok(found);
             }
@@ -113,7 +149,12 @@ impl Fork {
         for (start, end) in gone {
             let mut pages = Pages::new(&*self.below, VecDeque::from([(start, Some(end))]), false, true);
             while let Some(pair) = pages.next()? {
-                if !entries.contains_key(&pair.key) && !found.note(&pair.key, Difference::Removed, first_max) {
+                if entries.contains_key(&pair.key) {
+                    continue;
+                }
+                (&pair.key, Difference::Removed).hash(&mut digest);
+                found.digest = digest.finish();
+                if !found.note(&pair.key, Difference::Removed, first_max) {
                     return Ok(found);
                 }
             }
@@ -223,6 +264,15 @@ impl Above {
         }
     }
 
+    fn write_down(&mut self, batch: &Batch, bytes_max: usize) {
+        let Some(journal) = &mut self.journal else { return };
+        journal.bytes += batch.bytes();
+        match journal.steps.last_mut() {
+            Some(step) if journal.bytes <= bytes_max => batch.ops().iter().for_each(|op| step.push(op.clone())),
+            _ => self.journal = None,
+        }
+    }
+
     fn apply(&mut self, op: &Op) {
         match op {
             Op::Put { key, value } => self.put(key, Some(value.clone())),
@@ -286,6 +336,19 @@ impl Fork {
     }
 }
 
+/// A fork that another one stands on.
+struct Ground(Arc<Fork>);
+
+impl Snapshot for Ground {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        Store::get(&*self.0, key)
+    }
+
+    fn scan(&self, scan: Scan<'_>) -> Result<Vec<Pair>, StoreError> {
+        Store::scan(&*self.0, scan)
+    }
+}
+
 impl Store for Fork {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         self.read(&self.lock(), key)
@@ -321,6 +384,7 @@ impl Store for Fork {
         refuse_if_poisoned(&above)?;
         first_conflict(batch.checks(), |key| self.read(&above, key))?;
         batch.ops().iter().for_each(|op| above.apply(op));
+        above.write_down(batch, self.bytes_max);
         if above.bytes > self.bytes_max {
             let cause = format!("more than {} bytes were written to a fork", self.bytes_max);
             above.poison = Some(cause.clone());

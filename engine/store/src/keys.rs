@@ -137,7 +137,7 @@ pub fn actor_of(key: &[u8]) -> Result<ActorId, StoreError> {
     id_at(key, PARTITION_PREFIX_BYTES).ok_or_else(|| damaged("what belongs to an actor", key))
 }
 
-const ID_BYTES: usize = 19;
+pub(crate) const ID_BYTES: usize = 19;
 const MS_BYTES: usize = 8;
 const LENGTH_BYTES: usize = 4;
 /// `p`, partition, kind.

@@ -26,7 +26,8 @@
 //! - [`changes`]: the one place that maps the core's changes to keys.
 //! - [`counts`]: what actors have stored, where nobody has counted it yet.
 //! - [`state`]: what the server reads, typed. [`merge`]: reads many partitions as one list.
-//! - [`actor_logs`]: what actors have logged, in a store of its own, with other promises.
+//! - [`actor_logs`]: what actors have logged, in a store of its own, with other promises. [`recordings`]: the last requests of actors,
+//!   in another.
 
 pub mod actor_logs;
 pub mod changes;
@@ -40,6 +41,7 @@ pub mod keys;
 pub mod memory;
 pub mod merge;
 mod older;
+pub mod recordings;
 pub mod records;
 pub mod rocks;
 pub mod snapshot;
@@ -52,6 +54,7 @@ pub use actor_logs::ActorLogs;
 pub use error::StoreError;
 pub use fork::Fork;
 pub use memory::Memory;
+pub use recordings::Recordings;
 pub use rocks::Rocks;
 pub use snapshot::Snapshot;
 pub use state::State;

@@ -205,13 +205,72 @@ impl From<SettingsV1> for Settings {
     fn from(old: SettingsV1) -> Settings {
         let ActorLimitsV1 { cpu_ms, memory_bytes, message_bytes, mailbox, sockets } = old.limits;
         let limits = ActorLimits { cpu_ms, memory_bytes, message_bytes, mailbox, sockets, ..ActorLimits::default() };
-        Settings { config: old.config, secrets: old.secrets, outbound: old.outbound, limits }
+        Settings { config: old.config, secrets: old.secrets, outbound: old.outbound, limits, record_requests: None }
     }
 }
 
 impl From<DeploymentRecordV2> for DeploymentRecord {
     fn from(old: DeploymentRecordV2) -> DeploymentRecord {
         let version = |old: VersionRecordV2| VersionRecord {
+            number: old.number,
+            component: old.component,
+            info: old.info,
+            deploy_ms: old.deploy_ms,
+            settings: Arc::new(old.settings.into()),
+            attempt: old.attempt,
+            kept: old.kept,
+        };
+        DeploymentRecord {
+            namespace: old.namespace,
+            name: old.name,
+            pool: old.pool,
+            live: old.live,
+            versions: old.versions.into_iter().map(version).collect(),
+            canary: old.canary,
+        }
+    }
+}
+
+/// Until versions said how many requests are recorded.
+#[derive(Deserialize)]
+pub struct DeploymentRecordV3 {
+    namespace: NamespaceId,
+    name: String,
+    pool: String,
+    live: u32,
+    versions: Vec<VersionRecordV3>,
+    canary: Option<Canary>,
+}
+
+#[derive(Deserialize)]
+struct VersionRecordV3 {
+    number: u32,
+    component: ComponentHash,
+    info: ComponentInfo,
+    deploy_ms: u64,
+    settings: SettingsV2,
+    attempt: u32,
+    kept: bool,
+}
+
+#[derive(Deserialize)]
+struct SettingsV2 {
+    config: BTreeMap<String, String>,
+    secrets: BTreeMap<String, String>,
+    outbound: Vec<String>,
+    limits: ActorLimits,
+}
+
+impl From<SettingsV2> for Settings {
+    fn from(old: SettingsV2) -> Settings {
+        let SettingsV2 { config, secrets, outbound, limits } = old;
+        Settings { config, secrets, outbound, limits, record_requests: None }
+    }
+}
+
+impl From<DeploymentRecordV3> for DeploymentRecord {
+    fn from(old: DeploymentRecordV3) -> DeploymentRecord {
+        let version = |old: VersionRecordV3| VersionRecord {
             number: old.number,
             component: old.component,
             info: old.info,

@@ -20,13 +20,14 @@ use serde::de::DeserializeOwned;
 use crate::error::StoreError;
 use crate::format;
 use crate::keys;
-use crate::older::{ActorRecordV1, ActorRecordV2, DeploymentRecordV1, DeploymentRecordV2, NamespaceRecordV1};
+use crate::older::{ActorRecordV1, ActorRecordV2, DeploymentRecordV1, DeploymentRecordV2, DeploymentRecordV3, NamespaceRecordV1};
 
 /// Of the directory as a whole: the table of keys, and the versions of all records. Whatever an engine of before could not read
 /// raises it, so that such an engine says so when it starts, and not in the middle: see `format.rs`.
 ///
 /// 2: says which engine wrote last; counts what actors and namespaces store; namespaces have quotas, and limits are more.
-pub const FORMAT_VERSION: u8 = 2;
+/// 3: versions say how many requests of each actor are recorded.
+pub const FORMAT_VERSION: u8 = 3;
 
 /// Of the values that are not structs.
 const VALUE_VERSION: u8 = 1;
@@ -80,13 +81,14 @@ impl Record for DatabaseHead {
 }
 
 impl Record for DeploymentRecord {
-    const VERSION: u8 = 3;
+    const VERSION: u8 = 4;
     const WHAT: &'static str = "the record of a deployment";
 
     fn of_version(version: u8, bytes: &[u8]) -> Option<postcard::Result<(DeploymentRecord, &[u8])>> {
         match version {
             1 => Some(take_older::<DeploymentRecordV1, _>(bytes)),
             2 => Some(take_older::<DeploymentRecordV2, _>(bytes)),
+            3 => Some(take_older::<DeploymentRecordV3, _>(bytes)),
             _ => None,
         }
     }

@@ -18,8 +18,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use protocol::limits::{ACTOR_INPUT_BYTES_MAX, KIB, MIB};
 use rocksdb::{
-    BlockBasedIndexType, BlockBasedOptions, Cache, DB, DBAccess, DBCompressionType, DBRawIteratorWithThreadMode, DBRecoveryMode,
-    Env, ErrorKind, LogLevel, LruCacheOptions, Options, ReadOptions, WriteBatch, WriteOptions, checkpoint::Checkpoint,
+    BlockBasedIndexType, BlockBasedOptions, BottommostLevelCompaction, Cache, CompactOptions, DB, DBAccess, DBCompressionType,
+    DBRawIteratorWithThreadMode, DBRecoveryMode, Env, ErrorKind, LogLevel, LruCacheOptions, Options, ReadOptions, WriteBatch,
+    WriteOptions, checkpoint::Checkpoint,
 };
 
 use crate::error::StoreError;
@@ -85,6 +86,11 @@ pub struct Tuning {
 }
 
 impl Tuning {
+    /// For requests that are recorded: the same, for less.
+    pub fn recordings() -> Tuning {
+        Tuning { cache_bytes: 2 * MIB, memtable_bytes: MIB, log_bytes: 4 * MIB as u64, ..Tuning::logs() }
+    }
+
     /// For what actors log: little memory, few files, and the disk's room given back.
     pub fn logs() -> Tuning {
         Tuning {
@@ -179,6 +185,18 @@ impl Rocks {
     /// Writes everything out, so that the next start has no log to read.
     pub fn close(self) -> Result<(), StoreError> {
         self.write_out()
+    }
+
+    /// Rewrites all tables without what was deleted, so that its bytes are not on the disk any more. Waits for that.
+    pub fn erase_deleted(&self) -> Result<(), StoreError> {
+        let doing = "rewriting the tables without what was deleted";
+        let db = self.db()?;
+        let db = db.get()?;
+        db.flush().map_err(|error| io(doing, &error))?;
+        let mut options = CompactOptions::default();
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+        db.compact_range_opt(None::<&[u8]>, None::<&[u8]>, &options);
+        Ok(())
     }
 
     /// The room that its disk has.
@@ -489,7 +507,6 @@ fn options(tuning: &Tuning) -> Options {
     options.set_write_buffer_size(tuning.memtable_bytes);
     options.set_max_write_buffer_number(MEMTABLES_MAX);
     options.set_max_total_wal_size(tuning.log_bytes);
-    options.set_recycle_log_file_num(LOGS_RECYCLED);
     // Up to the first record that is not whole, and nothing after it: a prefix of what was written.
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
     options.set_max_open_files(tuning.open_files);
@@ -504,6 +521,8 @@ fn options(tuning: &Tuning) -> Options {
     options.set_keep_log_file_num(INFO_LOGS_MAX);
     options.set_stats_dump_period_sec(0);
     options.set_stats_persist_period_sec(0);
+    // Short-lived data has none: what was deleted would stay readable in it, and its logs are not synced.
+    options.set_recycle_log_file_num(if tuning.short_lived { 0 } else { LOGS_RECYCLED });
     if tuning.short_lived {
         options.add_compact_on_deletion_collector_factory(DELETIONS_WINDOW, DELETIONS_IN_WINDOW, DELETIONS_SHARE);
         options.set_periodic_compaction_seconds(COMPACTED_EVERY_S);

@@ -3,17 +3,13 @@
 //! These rows are never changed. If one fails, a data directory that exists can no longer be read: keep the layout, or give the
 //! record a new version that reads the old one (see `records.rs`), and add rows for it.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use bytes::Bytes;
 use engine_core::input::KeyRef;
 use engine_core::record::{
-    ActorError, ActorRecord, After, Alarm, AuditRecord, Canary, CrashPolicy, DatabaseHead, DeploymentRecord, HeldBack,
-    NamespaceRecord, NamespaceUsage, PoolError, PoolKind, Quotas, Rate, Role, RunnerConfigRecord, RunnerRef, ServerlessConfig,
-    Share, Stop, StoredBytes, TokenRecord, VersionRecord,
+    ActorError, ActorRecord, After, Alarm, AuditRecord, CrashPolicy, DatabaseHead, DeploymentRecord, HeldBack, NamespaceRecord,
+    NamespaceUsage, PoolError, PoolKind, Quotas, Rate, Role, RunnerConfigRecord, RunnerRef, ServerlessConfig, Stop, StoredBytes,
+    TokenRecord,
 };
-use protocol::component::{ActorLimits, ComponentHash, ComponentInfo, Handler, Settings};
 use protocol::database::PAGE_BYTES;
 use protocol::id::{Id, Partition};
 use protocol::message::{KvSpace, LogLevel, StopReason};
@@ -21,6 +17,11 @@ use rivet_engine_store::actor_logs::{Account, Chunk, LogEntry, LogSource, Place,
 use rivet_engine_store::keys::{self, Kind};
 use rivet_engine_store::records::{self, Record};
 use rivet_engine_store::{Rocks, StoreError};
+
+#[path = "layout/deployments.rs"]
+mod deployments;
+#[path = "layout/recordings.rs"]
+mod recordings;
 
 fn id(seed: u8) -> Id {
     Id::new([seed; 16], 1).in_partition(Partition::new(5).expect("5 is below 64"))
@@ -327,92 +328,6 @@ fn what_is_counted() {
     check("of a namespace", &NamespaceUsage { actors: 3, bytes: 300 }, "01 03 ac02");
 }
 
-const COMPONENTS: [&str; 2] = [
-    "0101010101010101010101010101010101010101010101010101010101010101 00 011472697665743a6163746f722f6b7640302e312e30 \
-     f0a204e0a712fa01 80d095ffbc31",
-    "0202020202020202020202020202020202020202020202020202020202020202 050001020304 \
-     011472697665743a6163746f722f6b7640302e312e30 f0a204e0a712fa01 80d095ffbc31",
-];
-const DEPLOYMENT: &str = "0109090909090949098909090909090905000107636f756e7465720764656661756c7402";
-
-fn version(number: u32, handlers: &[Handler]) -> VersionRecord {
-    VersionRecord {
-        number,
-        component: ComponentHash([number as u8; 32]),
-        info: ComponentInfo {
-            handlers: handlers.to_vec(),
-            imports: vec!["rivet:actor/kv@0.1.0".to_owned()],
-            bytes: 70_000,
-            compiled_bytes: 300_000,
-            compile_ms: 250,
-        },
-        deploy_ms: 1_700_000_000_000,
-        settings: Arc::default(),
-        attempt: 0,
-        kept: false,
-    }
-}
-
-fn deployment() -> DeploymentRecord {
-    let handlers = [Handler::Start, Handler::Stop, Handler::Alarm, Handler::Http, Handler::WasiHttp];
-    DeploymentRecord {
-        namespace: id(9),
-        name: "counter".to_owned(),
-        pool: "default".to_owned(),
-        live: 2,
-        versions: vec![version(1, &[]), version(2, &handlers)],
-        canary: None,
-    }
-}
-
-#[test]
-fn deployment_records_of_version_1() {
-    let [first, second] = COMPONENTS;
-    check_older("deployment", &deployment(), &format!("01 {DEPLOYMENT} 02 01 {first} 02 {second}"));
-}
-
-#[test]
-fn deployment_records() {
-    let [first, second] = COMPONENTS;
-    let none = "00 00 00 0000000000";
-    check_older("of version 2", &deployment(), &format!("02 {DEPLOYMENT} 02 01 {first} {none} 00 00 02 {second} {none} 00 00 00"));
-    let old_none = none;
-    let none = format!("{none} 000000");
-    check("deployment", &deployment(), &format!("03 {DEPLOYMENT} 02 01 {first} {none} 00 00 02 {second} {none} 00 00 00"));
-    let mut full = deployment();
-    full.canary = Some(Canary { version: 2, share: Share::new(525).expect("5.25%") });
-    full.versions[1].settings = Arc::new(Settings {
-        config: BTreeMap::from([("A".to_owned(), "1".to_owned())]),
-        secrets: BTreeMap::from([("S".to_owned(), "s".to_owned())]),
-        outbound: vec!["a.b".to_owned()],
-        limits: ActorLimits {
-            cpu_ms: Some(300),
-            memory_bytes: Some(1),
-            message_bytes: Some(2),
-            mailbox: Some(3),
-            sockets: Some(4),
-            action_ms: None,
-            storage_bytes: None,
-            awake: None,
-        },
-    });
-    full.versions[1].attempt = 3;
-    full.versions[1].kept = true;
-    let everything = "01 01 41 01 31 01 01 53 01 73 01 03 612e62 01 ac02 01 01 01 02 01 03 01 04";
-    check_older(
-        "with everything of version 2",
-        &full,
-        &format!("02 {DEPLOYMENT} 02 01 {first} {old_none} 00 00 02 {second} {everything} 03 01 01 02 8d04"),
-    );
-    let limits = &mut Arc::make_mut(&mut full.versions[1].settings).limits;
-    (limits.action_ms, limits.storage_bytes, limits.awake) = (Some(7), Some(5), Some(6));
-    check(
-        "with everything",
-        &full,
-        &format!("03 {DEPLOYMENT} 02 01 {first} {none} 00 00 02 {second} {everything} 01 07 01 05 01 06 03 01 01 02 8d04"),
-    );
-}
-
 #[test]
 fn notes_about_actors_that_are_held_back() {
     check("note", &HeldBack { version: 300, attempt: 2, message: "no".to_owned() }, "01 ac02 02 02 6e6f");
@@ -484,8 +399,10 @@ fn other_values() {
 
     same("format", &records::format(1), "01 40");
     same("format", &records::format(2), "02 40");
+    same("format", &records::format(3), "03 40");
     assert_eq!(records::parse_format(&unhex("01 40"), None), Ok(1));
     assert_eq!(records::parse_format(&unhex("02 40"), None), Ok(2));
+    assert_eq!(records::parse_format(&unhex("03 40"), None), Ok(3));
     for damaged in ["", "00 40", "01", "01 41", "01 40 00"] {
         assert!(matches!(records::parse_format(&unhex(damaged), None), Err(StoreError::Corrupt { .. })), "{damaged}");
     }
@@ -681,10 +598,10 @@ fn a_newer_record_is_a_newer_format() {
         DeploymentRecord::VERSION,
         HeldBack::VERSION,
     ];
-    let of_format_2 = [3, 2, 1, 1, 3, 1];
+    let of_format_3 = [3, 2, 1, 1, 4, 1];
     assert_eq!(
         (records::FORMAT_VERSION, records),
-        (2, of_format_2),
+        (3, of_format_3),
         "raise the format, with a step in format.rs, and add its row here"
     );
 }
@@ -695,5 +612,5 @@ fn a_new_directory_has_this_format() {
     use rivet_engine_store::Store;
     let directory = tempfile::tempdir().expect("the temporary directory can be written");
     let store = Rocks::open(directory.path(), &Default::default()).expect("a new store opens");
-    assert_eq!(store.get(keys::FORMAT), Ok(Some(unhex("02 40"))));
+    assert_eq!(store.get(keys::FORMAT), Ok(Some(unhex("03 40"))));
 }

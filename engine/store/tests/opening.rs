@@ -73,7 +73,7 @@ fn a_directory_in_use_is_locked() {
 #[test]
 fn a_newer_format_is_refused_and_a_damaged_one_is_named() {
     let rows: [(&[u8], &str); 6] = [
-        (b"\x03\x40", "has format 3, and this engine knows formats up to 2; use the engine that wrote it"),
+        (b"\x04\x40", "has format 4, and this engine knows formats up to 3; use the engine that wrote it"),
         (b"\xff", "has format 255"),
         (b"", "the format of the data directory: it is empty"),
         (b"\x00\x40", "there never was a version 0"),
@@ -110,7 +110,7 @@ fn an_older_format_is_brought_up_to_ours_once() {
     drop(looked);
     for _ in 0..2 {
         let store = open(directory.path()).expect("it opens");
-        let expected = Format { number: 2, engine: Some(format::ENGINE_VERSION.to_owned()) };
+        let expected = Format { number: 3, engine: Some(format::ENGINE_VERSION.to_owned()) };
         assert_eq!(format::read(&store), Ok(Some(expected)));
         assert_eq!(store.get(b"key").expect("a read").map(|value| value.len()), Some(4_000));
     }
@@ -126,9 +126,9 @@ fn an_older_engine_is_refused_unless_it_is_wanted() {
     let allowed = Tuning { allow_older_engine: true, ..Tuning::default() };
     drop(Rocks::open(directory.path(), &allowed).expect("the format is ours"));
     let store = open(directory.path()).expect("from then on it is this engine's");
-    put(&store, keys::FORMAT, b"\x03\x40");
+    put(&store, keys::FORMAT, b"\x04\x40");
     drop(store);
-    assert!(matches!(Rocks::open(directory.path(), &allowed), Err(StoreError::NewerFormat { found: 3, .. })));
+    assert!(matches!(Rocks::open(directory.path(), &allowed), Err(StoreError::NewerFormat { found: 4, .. })));
 }
 
 #[test]

@@ -44,7 +44,7 @@ fn spoil(data_dir: &Path, name: &str, how: impl Fn(&Path)) {
 async fn what_stops_a_start_is_said_in_one_sentence() {
     type Spoil = fn(&Path);
     let rows: [(Spoil, &str); 7] = [
-        (|data| put(data, keys::FORMAT, records::format(99)), "has format 99, and this engine knows formats up to 2"),
+        (|data| put(data, keys::FORMAT, records::format(99)), "has format 99, and this engine knows formats up to 3"),
         (|data| put(data, keys::WRITER, records::engine_version("99.0.0")), "was last written by engine 99.0.0"),
         (|data| put(data, keys::FORMAT, vec![0, 1].into()), "damaged data: the format of the data directory"),
         (|data| spoil(data, "CURRENT", |path| fs::remove_file(path).expect("it is there")), "its file CURRENT is missing"),

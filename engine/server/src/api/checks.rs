@@ -7,6 +7,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
+use engine_core::settings::RECORD_REQUESTS_MAX;
 use http::{HeaderMap, Method, Uri};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -36,6 +37,7 @@ const LINES_WAITING_MAX: usize = 16;
         ("namespace" = String, Query, description = "The namespace's name"),
         ("actors" = Option<usize>, Query, description = "On how many actors it is tried: 20 unless said otherwise, at most 100"),
         ("actor_id" = Option<Vec<String>>, Query, description = "On these instead"),
+        ("recorded" = Option<u32>, Query, description = "So many of the last requests that were recorded of each actor are made again first: unless said otherwise all if there are no calls, and else none"),
         ("x-rivet-settings" = Option<String>, Header, description = "What is to be different from the live version's settings: JSON as in `PATCH`"),
         ("x-rivet-calls" = Option<String>, Header, description = "What each is asked once it runs: a JSON array of `{\"action\",\"args\"}` and `{\"request\":\"POST /path\",\"body\"}`"),
     ),
@@ -49,7 +51,7 @@ pub async fn check(
     token: Token,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let query = Query::read(request.uri(), &["namespace", "actors", "actor_id"])?;
+    let query = Query::read(request.uri(), &["namespace", "actors", "actor_id", "recorded"])?;
     query.required("namespace")?;
     let count = count(&query)?;
     let actors = query.all("actor_id").map(|id| known_datacenter(parse_actor_id(id)?)).collect::<Result<Vec<_>, _>>()?;
@@ -58,6 +60,7 @@ pub async fn check(
     }
     let settings = settings::of_header(request.headers())?;
     let asks = asks(request.headers())?;
+    let recorded = recorded(&query, asks.is_empty())?;
     token.check(&engine)?;
     let namespace = extract::namespace(&engine, &query)?;
     name_fits(&name)?;
@@ -65,7 +68,7 @@ pub async fn check(
     let turn = engine.checks.as_ref().ok_or_else(checks::unavailable)?.turn()?;
     let watched = is_watched(request.headers());
     let arrived = receive(&engine, request).await?;
-    let wanted = Wanted { namespace, name, component: arrived.component, settings, actors, count, asks, turn };
+    let wanted = Wanted { namespace, name, component: arrived.component, settings, actors, count, asks, recorded, turn };
     // In both forms it ends with its client: what would it be for?
     if !watched {
         let checked = checks::run(&engine, wanted, None).await;
@@ -103,6 +106,14 @@ fn count(query: &Query) -> Result<usize, ApiError> {
     let Some(text) = query.one("actors")? else { return Ok(ACTORS_DEFAULT) };
     let count = text.parse().ok().filter(|count| *count <= ACTORS_MAX);
     count.ok_or_else(|| ApiError::bad_request(format!("actors is {text:?}; a whole number from 0 to {ACTORS_MAX} is expected")))
+}
+
+fn recorded(query: &Query, alone: bool) -> Result<usize, ApiError> {
+    let Some(text) = query.one("recorded")? else { return Ok(if alone { RECORD_REQUESTS_MAX as usize } else { 0 }) };
+    let count = text.parse().ok().filter(|count| *count <= RECORD_REQUESTS_MAX as usize);
+    count.ok_or_else(|| {
+        ApiError::bad_request(format!("recorded is {text:?}; a whole number from 0 to {RECORD_REQUESTS_MAX} is expected"))
+    })
 }
 
 #[derive(Deserialize)]

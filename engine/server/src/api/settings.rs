@@ -30,6 +30,8 @@ pub struct SettingsBody {
     outbound: Option<Vec<String>>,
     /// `cpu_ms`, `memory_bytes`, `message_bytes`, `mailbox`, `sockets`, `action_ms`, `storage_bytes`, `awake`
     limits: Option<BTreeMap<String, Option<u64>>>,
+    /// How many requests of each actor are recorded: 0 to 100; null: as many as the engine does by itself
+    record_requests: Option<u64>,
 }
 
 pub fn share(query: &Query) -> Result<Option<Share>, ApiError> {
@@ -63,7 +65,11 @@ fn patch(value: &Value) -> Result<SettingsPatch, String> {
             "secrets" => patch.secrets = texts(name, value)?,
             "outbound" => patch.outbound = Some(hosts(value)?),
             "limits" => patch.limits = limits(value)?,
-            other => return Err(format!("the settings know no {}; known are config, secrets, outbound and limits", shown(other))),
+            "record_requests" => patch.record_requests = Some(count(name, value)?),
+            other => {
+                let known = "config, secrets, outbound, limits and record_requests";
+                return Err(format!("the settings know no {}; known are {known}", shown(other)));
+            }
         }
     }
     Ok(patch)
@@ -108,6 +114,14 @@ fn limits(value: &Value) -> Result<BTreeMap<LimitName, Option<u64>>, String> {
     object("limits", value)?.iter().map(one).collect()
 }
 
+fn count(name: &str, value: &Value) -> Result<Option<u64>, String> {
+    match (value, value.as_u64()) {
+        (Value::Null, _) => Ok(None),
+        (_, Some(number)) => Ok(Some(number)),
+        _ => Err(format!("{name} must be a whole number, or null for the engine's own, and {} is given", kind(value))),
+    }
+}
+
 fn shown(name: &str) -> String {
     format!("{:?}", cut(name.to_string(), NAME_BYTES_SHOWN))
 }
@@ -136,7 +150,7 @@ mod tests {
         let rows = [
             (json!(null), "the settings must be an object"),
             (json!("hush"), "the settings must be an object"),
-            (json!({ "confg": {} }), "know no \"confg\"; known are config, secrets, outbound and limits"),
+            (json!({ "confg": {} }), "know no \"confg\"; known are config, secrets, outbound, limits and record_requests"),
             (json!({ "config": ["hush"] }), "config must be an object"),
             (
                 json!({ "config": { "A": 1 } }),
@@ -158,6 +172,8 @@ mod tests {
             (json!({ "limits": { "cpu_ms": -1 } }), "another number is given"),
             (json!({ "limits": { "mailbox": 0 } }), "mailbox is 0"),
             (json!({ "limits": [] }), "limits must be an object"),
+            (json!({ "record_requests": "5" }), "record_requests must be a whole number, or null for the engine's own, and a text"),
+            (json!({ "record_requests": 101 }), "record_requests is 101; 0 to 100"),
             (json!({ "secrets": { "S": "hush".repeat(20_000) } }), "80001 bytes in all; at most 65536"),
         ];
         for (value, sentence) in rows {
@@ -183,6 +199,10 @@ mod tests {
         };
         assert_eq!(read(&value), Ok(expected));
         assert_eq!(read(&json!({})), Ok(SettingsPatch::default()));
+        for (value, expected) in [(json!(20), Some(20)), (json!(0), Some(0)), (json!(null), None)] {
+            let patch = SettingsPatch { record_requests: Some(expected), ..SettingsPatch::default() };
+            assert_eq!(read(&json!({ "record_requests": value })), Ok(patch));
+        }
         assert_eq!(of_header(&HeaderMap::new()), Ok(SettingsPatch::default()));
     }
 }

@@ -187,6 +187,8 @@ pub struct Granted {
     secrets: Vec<String>,
     outbound: Vec<String>,
     limits: Limits,
+    /// How many requests of each actor are recorded; null: as many as the engine does by itself.
+    record_requests: Option<u32>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -218,6 +220,7 @@ impl Granted {
             secrets: settings.secrets.keys().cloned().collect(),
             outbound: settings.outbound.clone(),
             limits: Limits { cpu_ms, memory_bytes, message_bytes, mailbox, sockets, action_ms, storage_bytes, awake },
+            record_requests: settings.record_requests,
         }
     }
 }

@@ -48,5 +48,5 @@ fn entries(found: Differences) -> Entries {
         };
         keys.entry(of).or_default().push(cut(String::from_utf8_lossy(key).into_owned(), KEY_BYTES_SHOWN));
     }
-    Entries { counted: counted(&found), keys }
+    Entries { counted: counted(&found), keys, digest: found.digest }
 }

@@ -12,7 +12,8 @@ use bytes::Bytes;
 use engine_core::input::Operation;
 use engine_core::record::{ActorRecord, Alarm, Change, CrashPolicy, DeploymentRecord, NamespaceRecord};
 use engine_store::actor_logs::{Between, LogSource};
-use engine_store::{Fork, Persist, Snapshot, State, Store};
+use engine_store::recordings::RecordedRequest;
+use engine_store::{Batch, Fork, Persist, Snapshot, State, Store};
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
@@ -22,12 +23,13 @@ use protocol::id::ActorId;
 use protocol::limits::{KIB, MIB, cut};
 use protocol::message::{self, StartReason};
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::link::{Door, Heard, Noted, Stage, Starts};
-use super::report::{Answer, Answered, Changes, CheckedActor, LogEntry, Logs, Outcome};
-use super::{Turn, changes, unavailable};
+use super::report::{Answer, Answered, Changes, CheckedActor, LogEntry, Logs, Outcome, Recorded};
+use super::{Turn, changes, replay, unavailable};
 use crate::clock::Clock;
 use crate::compose::{self, Code, EngineError, Used};
 use crate::directory::{Directory, News};
@@ -39,9 +41,12 @@ use crate::http::Server;
 use crate::links::RunnerDoor;
 
 /// From its start to its sleep; a start alone may take half of it.
-const FORK_MS_MAX: u64 = 60_000;
+pub const FORK_MS_MAX: u64 = 60_000;
 /// What a fork may write, as it lies in memory.
 pub const FORK_BYTES_MAX: usize = 64 * MIB;
+/// An answer is read so far and for so long, to compare all of it with another one.
+const ANSWER_BYTES_MAX: usize = 16 * MIB;
+const ANSWER_MS_MAX: u64 = 5_000;
 /// Of an answer and of a line of the log so much is told.
 const BODY_BYTES_SHOWN: usize = KIB;
 const LINE_BYTES_SHOWN: usize = 2 * KIB;
@@ -56,9 +61,17 @@ const NEVER_MS: u64 = u64::MAX / 2;
 #[derive(Clone, Debug)]
 pub enum Ask {
     /// The arguments are JSON text, an array.
-    Action { name: String, args: String },
+    Action {
+        name: String,
+        args: String,
+    },
     /// A path as the actor sees it.
-    Request { method: Method, path: String, body: String },
+    Request {
+        method: Method,
+        path: String,
+        body: String,
+    },
+    Recorded(Arc<RecordedRequest>),
 }
 
 impl fmt::Display for Ask {
@@ -66,6 +79,7 @@ impl fmt::Display for Ask {
         match self {
             Ask::Action { name, args } => write!(f, "{name} {args}"),
             Ask::Request { method, path, .. } => write!(f, "{method} {path}"),
+            Ask::Recorded(recorded) => write!(f, "{} {}", recorded.method, recorded.path),
         }
     }
 }
@@ -91,6 +105,8 @@ struct Lived {
     cpu_us: u64,
     memory_bytes: usize,
     store: Arc<Fork>,
+    /// What was written at the start, and then for each that was asked; none: that was too much.
+    steps: Option<Vec<Batch>>,
 }
 
 /// Dropped, it ends as if it had been killed.
@@ -131,20 +147,35 @@ pub async fn run(
             compared.map_err(|cause| ApiError::internal("what a fork has changed could not be read", &cause))?
         }
     };
+    add_effects(trial, &mut checked.calls, lived.steps).await?;
     if let Some(today) = today.filter(|_| !checked.calls.is_empty()) {
-        let answers = live(on, trial, today).await?.answers;
-        for (call, answered) in checked.calls.iter_mut().zip(answers) {
-            call.today = Some(answered.answer);
-        }
+        let Lived { mut answers, steps, .. } = live(on, trial, today).await?;
+        add_effects(trial, &mut answers, steps).await?;
+        checked.calls.iter_mut().zip(answers).for_each(|(call, today)| replay::compare(call, today));
     }
     checked.elapsed_ms = began.elapsed().as_millis() as u64;
     Ok(checked)
+}
+
+/// What each call did to the state.
+async fn add_effects(trial: &Trial<'_>, calls: &mut [Answered], steps: Option<Vec<Batch>>) -> Result<(), ApiError> {
+    let Some(steps) = steps.filter(|_| !calls.is_empty()) else { return Ok(()) };
+    let (below, actor, turn, asked) = (trial.below.clone(), trial.actor.id, trial.turn.clone(), calls.len());
+    let found = tokio::task::spawn_blocking(move || {
+        let _until_it_ends = turn;
+        replay::effects(below, actor, &steps, asked).map_err(|error| error.to_string())
+    });
+    let found = found.await.unwrap_or_else(|error| Err(error.to_string()));
+    let found = found.map_err(|cause| ApiError::internal("what a fork has done could not be read", &cause))?;
+    calls.iter_mut().zip(found).for_each(|(call, changes)| call.changes = changes);
+    Ok(())
 }
 
 /// A fork of the actor on the live version of this deployment, from its start to its sleep.
 async fn live(on: &Arc<Engine>, trial: &Trial<'_>, deployment: &DeploymentRecord) -> Result<Lived, ApiError> {
     let actor = trial.actor.id;
     let store = Arc::new(Fork::of_actor(trial.below.clone(), actor, FORK_BYTES_MAX));
+    store.keep_journal();
     let begin = [
         Change::PutNamespace(trial.namespace.clone()),
         Change::PutDeployment(Box::new(deployment.clone())),
@@ -159,7 +190,7 @@ async fn live(on: &Arc<Engine>, trial: &Trial<'_>, deployment: &DeploymentRecord
     let (mut answers, mut memory_bytes) = (Vec::new(), 0);
     let (outcome, message) = tokio::select! {
         biased;
-        ended = alone.live(trial, &mut answers, &mut memory_bytes) => ended,
+        ended = alone.live(trial, &store, &mut answers, &mut memory_bytes) => ended,
         // Nobody would be answered any more.
         why = alone.failed() => (Outcome::Crashed, Some(why)),
         () = tokio::time::sleep(Duration::from_millis(FORK_MS_MAX)) => {
@@ -171,7 +202,8 @@ async fn live(on: &Arc<Engine>, trial: &Trial<'_>, deployment: &DeploymentRecord
         None => (outcome, message),
     };
     let (noted, logs, cpu_us) = (alone.heard.noted(), logs(&alone.engine, actor), (alone.used)().cpu_us);
-    Ok(Lived { outcome, message, answers, noted, logs, cpu_us, memory_bytes, store })
+    let steps = store.take_journal();
+    Ok(Lived { outcome, message, answers, noted, logs, cpu_us, memory_bytes, store, steps })
 }
 
 /// The actor as a fork begins with it: nowhere, and to be started. It is tried whether it is pinned or held back, and if it crashes it
@@ -260,7 +292,13 @@ impl ForkEngine {
     }
 
     /// How it ended, and why if it did not go well.
-    async fn live(&self, trial: &Trial<'_>, answers: &mut Vec<Answered>, memory_bytes: &mut usize) -> (Outcome, Option<String>) {
+    async fn live(
+        &self,
+        trial: &Trial<'_>,
+        store: &Fork,
+        answers: &mut Vec<Answered>,
+        memory_bytes: &mut usize,
+    ) -> (Outcome, Option<String>) {
         let actor = trial.actor.id;
         match self.stage(|stage| *stage != Stage::Starting).await {
             Stage::Stopped(message::Outcome::NotMigrated(why)) => return (Outcome::NotMigrated, Some(why)),
@@ -269,10 +307,13 @@ impl ForkEngine {
             Stage::Starting | Stage::Running | Stage::Stopped(message::Outcome::Ok) => {}
         }
         *memory_bytes = (self.used)().memory_bytes;
+        let began = Instant::now();
         for ask in trial.asks {
-            answers.push(self.ask(actor, ask).await);
+            store.mark();
+            answers.push(self.ask(actor, ask, began).await);
             *memory_bytes = (self.used)().memory_bytes.max(*memory_bytes);
         }
+        store.mark();
         let namespace = trial.namespace.name.clone();
         // One that has ended meanwhile cannot be put to sleep, and need not be.
         let _ = self.engine.call(Operation::SleepActor { namespace, actor }).await;
@@ -296,19 +337,30 @@ impl ForkEngine {
         }
     }
 
-    async fn ask(&self, actor: ActorId, ask: &Ask) -> Answered {
+    /// What was recorded only if there is time left since the first.
+    async fn ask(&self, actor: ActorId, ask: &Ask, first: Instant) -> Answered {
         let began = Instant::now();
-        let answered = self.answer(actor, ask).await;
-        let (status, body) = match answered {
-            Ok((status, body)) => (Some(status), body),
-            Err(cause) => (None, cause),
+        let mut recorded = None;
+        if let Ask::Recorded(of) = ask {
+            let late = first.elapsed() >= Duration::from_millis(replay::REPLAY_MS_MAX);
+            let late = late.then(|| format!("the {} ms for recorded requests were over", replay::REPLAY_MS_MAX));
+            recorded = Some(Recorded { skipped: replay::not_kept(of).or(late), ..replay::recorded(of) });
+        }
+        let is_skipped = recorded.as_ref().is_some_and(|recorded| recorded.skipped.is_some());
+        let answer = match is_skipped {
+            true => Answer { status: None, body: String::new(), digest: None },
+            false => self.answer(actor, ask).await.unwrap_or_else(|body| Answer { status: None, body, digest: None }),
         };
-        let answer = Answer { status, body: cut(body, BODY_BYTES_SHOWN) };
-        Answered { call: ask.to_string(), answer, elapsed_ms: began.elapsed().as_millis() as u64, today: None }
+        if let (Ask::Recorded(of), Some(recorded)) = (ask, &mut recorded) {
+            recorded.same = replay::is_same(of, &answer);
+        }
+        let answer = Answer { body: cut(answer.body, BODY_BYTES_SHOWN), ..answer };
+        let (call, elapsed_ms) = (ask.to_string(), began.elapsed().as_millis() as u64);
+        Answered { call, answer, elapsed_ms, changes: None, today: None, today_changes: None, differs: Vec::new(), recorded }
     }
 
     /// As a client's request over a connection of its own; of the API there is nothing here.
-    async fn answer(&self, actor: ActorId, ask: &Ask) -> Result<(u16, String), String> {
+    async fn answer(&self, actor: ActorId, ask: &Ask) -> Result<Answer, String> {
         let (client, stream) = tokio::io::duplex(PIPE_BYTES);
         let server = Server::new(self.engine.clone(), Router::new());
         // They end with the answer, or when nobody waits for it any more.
@@ -326,15 +378,25 @@ impl ForkEngine {
         });
         let request = request(actor, ask).map_err(|error| format!("this cannot be asked: {error}"))?;
         let response = sender.send_request(request).await.map_err(failed)?;
-        let status = response.status().as_u16();
+        let status = Some(response.status().as_u16());
         let mut body = response.into_body();
-        let mut text = Vec::new();
-        while text.len() <= BODY_BYTES_SHOWN
-            && let Some(frame) = body.frame().await
-        {
-            text.extend_from_slice(&frame.map_err(failed)?.into_data().unwrap_or_default());
-        }
-        Ok((status, String::from_utf8_lossy(&text).into_owned()))
+        let (mut text, mut bytes, mut sha) = (Vec::new(), 0, Sha256::new());
+        let whole = async {
+            while let Some(frame) = body.frame().await {
+                let data = frame.map_err(failed)?.into_data().unwrap_or_default();
+                text.extend_from_slice(&data[..data.len().min((BODY_BYTES_SHOWN + 1).saturating_sub(text.len()))]);
+                bytes += data.len();
+                if bytes > ANSWER_BYTES_MAX {
+                    return Ok::<bool, String>(false);
+                }
+                sha.update(&data);
+            }
+            Ok(true)
+        };
+        // One that goes on and on is looked at as far as it came.
+        let is_whole = tokio::time::timeout(Duration::from_millis(ANSWER_MS_MAX), whole).await.unwrap_or(Ok(false))?;
+        let digest = is_whole.then(|| sha.finalize().into());
+        Ok(Answer { status, body: String::from_utf8_lossy(&text).into_owned(), digest })
     }
 }
 
@@ -350,6 +412,7 @@ fn request(actor: ActorId, ask: &Ask) -> http::Result<Request<Full<Bytes>>> {
             let request = Request::builder().method(method).uri(format!("/gateway/{actor}{path}"));
             request.body(Full::new(body.clone().into()))
         }
+        Ask::Recorded(recorded) => replay::request(actor, recorded),
     }
 }
 

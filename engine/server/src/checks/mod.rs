@@ -9,12 +9,13 @@
 //! What is shared with the engine are the components on the disk and what was compiled of them: the deploy after it finds that done.
 //!
 //! In reading order: this, a check from its beginning to its end; [`sample`]: on whom; [`fork`]: one of them, from its start to its sleep; [`link`]: what is
-//! heard and held back on the way between its engine and its runner; [`changes`], [`tables`]: what is different afterwards; [`report`]:
+//! heard and held back on the way between its engine and its runner; [`replay`]: what was recorded, made again; [`changes`], [`tables`]: what is different afterwards; [`report`]:
 //! what is said about it.
 
 mod changes;
 mod fork;
 mod link;
+mod replay;
 pub mod report;
 mod sample;
 mod tables;
@@ -80,6 +81,8 @@ pub struct Wanted {
     pub actors: Vec<ActorId>,
     pub count: usize,
     pub asks: Vec<Ask>,
+    /// So many of the last requests that were recorded of each are made again, before these.
+    pub recorded: usize,
     /// Held by what cannot be interrupted too.
     pub turn: Turn,
 }
@@ -126,8 +129,9 @@ pub async fn run(engine: &Arc<Engine>, wanted: Wanted, lines: Option<mpsc::Sende
             continue;
         }
         let today = before.as_ref().and_then(|before| todays(before, &actor));
+        let asks = asks(engine, &wanted, actor.id).await?;
         let (below, namespace) = (below.clone(), &wanted.namespace);
-        let trial = Trial { below, code: &code, namespace, actor, asks: &wanted.asks, turn: &wanted.turn };
+        let trial = Trial { below, code: &code, namespace, actor, asks: &asks, turn: &wanted.turn };
         let tried = fork::run(engine, &trial, &deployment, today.as_ref()).await?;
         if let Some(lines) = &lines {
             let mut line = serde_json::to_value(&tried).unwrap_or_default();
@@ -140,6 +144,16 @@ pub async fn run(engine: &Arc<Engine>, wanted: Wanted, lines: Option<mpsc::Sende
         checked.add(tried);
     }
     Ok(checked)
+}
+
+/// What was recorded of this actor, and then what all are asked.
+async fn asks(engine: &Arc<Engine>, wanted: &Wanted, actor: ActorId) -> Result<Vec<Ask>, ApiError> {
+    let (recorder, count) = (engine.recorder.clone(), wanted.recorded);
+    let found = tokio::task::spawn_blocking(move || recorder.read(actor, count).map_err(|error| error.to_string()));
+    let found = found.await.unwrap_or_else(|error| Err(error.to_string()));
+    let found = found.map_err(|cause| ApiError::internal("recorded requests could not be read", &cause))?;
+    let recorded = found.into_iter().map(|recorded| Ask::Recorded(Arc::new(recorded)));
+    Ok(recorded.chain(wanted.asks.iter().cloned()).collect())
 }
 
 pub fn unavailable() -> ApiError {

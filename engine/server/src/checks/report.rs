@@ -40,6 +40,10 @@ pub struct Summary {
     pub failed: usize,
     /// Time was up before.
     pub not_tried: usize,
+    /// What the forks were asked, all together, and today's version too.
+    pub calls: usize,
+    /// Of these, how many it answers otherwise, or does something else to its state.
+    pub differing: usize,
 }
 
 /// How it went with a fork of one actor.
@@ -89,7 +93,7 @@ pub enum Outcome {
 }
 
 /// What is different in a fork's state.
-#[derive(Serialize, ToSchema, Default)]
+#[derive(Serialize, ToSchema, Default, Clone)]
 #[schema(as = CheckChanges)]
 pub struct Changes {
     pub kv: Entries,
@@ -102,13 +106,16 @@ pub struct Changes {
     pub unknown: Vec<String>,
 }
 
-#[derive(Serialize, ToSchema, Default)]
+#[derive(Serialize, ToSchema, Default, Clone)]
 #[schema(as = CheckEntries)]
 pub struct Entries {
     #[serde(flatten)]
     pub counted: Counted,
     /// The first keys that were added, changed and removed.
     pub keys: BTreeMap<&'static str, Vec<String>>,
+    /// The same for the same keys and values.
+    #[serde(skip)]
+    pub digest: u64,
 }
 
 #[derive(Serialize, ToSchema, Default, Clone, Copy, PartialEq, Eq, Debug)]
@@ -122,7 +129,7 @@ pub struct Counted {
 }
 
 /// A table, index, view or trigger of its database that is not as it was.
-#[derive(Serialize, ToSchema, Default, PartialEq, Debug)]
+#[derive(Serialize, ToSchema, Default, Clone, PartialEq, Debug)]
 #[schema(as = CheckTable)]
 pub struct Table {
     pub kind: String,
@@ -131,9 +138,12 @@ pub struct Table {
     pub definition: Option<&'static str>,
     /// Of a table.
     pub rows: Option<Counted>,
+    /// The same for the same rows.
+    #[serde(skip)]
+    pub digest: u64,
 }
 
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize, ToSchema, Clone, Copy)]
 #[schema(as = CheckAlarm)]
 pub struct AlarmMoved {
     pub before_ts: Option<u64>,
@@ -149,8 +159,33 @@ pub struct Answered {
     #[serde(flatten)]
     pub answer: Answer,
     pub elapsed_ms: u64,
+    /// What it did to the state; null if that is not known.
+    pub changes: Option<Changes>,
     /// What the version that the actor runs today answers, on a fork of its own; null if it runs none, or could not be asked.
     pub today: Option<Answer>,
+    pub today_changes: Option<Changes>,
+    /// In what the two are not alike: `status`, `answer`, `entries`, `database`, `alarm`, `kept`.
+    pub differs: Vec<&'static str>,
+    /// Of a request that was recorded.
+    pub recorded: Option<Recorded>,
+}
+
+/// When it was made, and how it ended then.
+#[derive(Serialize, ToSchema, Clone)]
+#[schema(as = CheckRecorded)]
+pub struct Recorded {
+    pub ts: u64,
+    /// The version that answered.
+    pub version: u32,
+    /// Null: it was not answered by the actor.
+    pub status: Option<u16>,
+    /// The group and code of the engine's answer.
+    pub error: Option<String>,
+    /// Whether it is answered with the same status and bytes now; null if that is not known.
+    pub same: Option<bool>,
+    pub today_same: Option<bool>,
+    /// Why it was not made again.
+    pub skipped: Option<String>,
 }
 
 #[derive(Serialize, ToSchema, Clone)]
@@ -160,6 +195,9 @@ pub struct Answer {
     pub status: Option<u16>,
     /// Its beginning.
     pub body: String,
+    /// Of all of it, unless it was too long.
+    #[serde(skip)]
+    pub digest: Option<[u8; 32]>,
 }
 
 #[derive(Serialize, ToSchema, Default)]
@@ -204,7 +242,15 @@ impl Checked {
                 self.summary.failed += 1;
             }
         }
+        self.summary.calls += actor.calls.iter().filter(|call| call.today.is_some() && !call.is_skipped()).count();
+        self.summary.differing += actor.calls.iter().filter(|call| !call.differs.is_empty()).count();
         self.actors.push(actor);
+    }
+}
+
+impl Answered {
+    pub fn is_skipped(&self) -> bool {
+        self.recorded.as_ref().is_some_and(|recorded| recorded.skipped.is_some())
     }
 }
 

@@ -4,6 +4,7 @@
 //! whole: one that was changed counts as removed and added. Bounded by rows and time; what was not read is said. Blocking.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
 use engine_sql::{Database, SqlError, Value};
@@ -48,7 +49,7 @@ pub fn compare(before: &State, after: &State, actor: ActorId) -> Result<(Vec<Tab
             (Some(was), Some(is)) => (was != is).then_some("altered"),
         };
         let (kind, name) = place;
-        let mut rows = None;
+        let (mut rows, mut digest) = (None, 0);
         if kind == "table" {
             let read = |database: &mut Option<Database>, known: &Definitions| -> Result<Option<Rows>, String> {
                 let Some(database) = database.as_mut().filter(|_| known.contains_key(place)) else { return Ok(None) };
@@ -62,12 +63,15 @@ pub fn compare(before: &State, after: &State, actor: ActorId) -> Result<(Vec<Tab
                 }),
             };
             match compared {
-                Ok(counted) => rows = Some(counted).filter(|counted| *counted != Counted::default()),
+                Ok((counted, of_rows)) => {
+                    rows = Some(counted).filter(|counted| *counted != Counted::default());
+                    digest = of_rows;
+                }
                 Err(why) => unknown.push(format!("rows of {name}: {why}")),
             }
         }
         if definition.is_some() || rows.is_some() {
-            tables.push(Table { kind: kind.clone(), name: name.clone(), definition, rows });
+            tables.push(Table { kind: kind.clone(), name: name.clone(), definition, rows, digest });
         }
     }
     Ok((tables, unknown))
@@ -156,7 +160,8 @@ impl Rows {
 
 type Side<'a> = Option<(&'a mut Database, Rows)>;
 
-fn differences(before: Side<'_>, after: Side<'_>, began: Instant) -> Result<Counted, String> {
+/// With a digest of the rows that differ: the same for the same ones.
+fn differences(before: Side<'_>, after: Side<'_>, began: Instant) -> Result<(Counted, u64), String> {
     let by_id = [&before, &after].into_iter().flatten().all(|(_, rows)| rows.id.is_some());
     match by_id {
         true => by_ids(before, after, began),
@@ -169,12 +174,12 @@ fn is_enough(read: usize, rows_max: usize, began: Instant) -> bool {
     read > rows_max || read.is_multiple_of(PAGE_ROWS) && began.elapsed() >= Duration::from_millis(COMPARE_MS_MAX)
 }
 
-fn by_ids(mut before: Side<'_>, mut after: Side<'_>, began: Instant) -> Result<Counted, String> {
+fn by_ids(mut before: Side<'_>, mut after: Side<'_>, began: Instant) -> Result<(Counted, u64), String> {
     let columns = |side: &Side<'_>| side.as_ref().map(|(_, rows)| rows.columns.clone()).unwrap_or_default();
     let (was, is) = (columns(&before), columns(&after));
     let next = |side: &mut Side<'_>| side.as_mut().map_or(Ok(None), |(database, rows)| rows.next(database));
     let id = |row: &Row| if let Some(Value::Integer(id)) = row.first() { *id } else { 0 };
-    let mut counted = Counted::default();
+    let (mut counted, mut digest) = (Counted::default(), DefaultHasher::new());
     let (mut old, mut new) = (next(&mut before)?, next(&mut after)?);
     for read in 1.. {
         let order = match (&old, &new) {
@@ -183,12 +188,19 @@ fn by_ids(mut before: Side<'_>, mut after: Side<'_>, began: Instant) -> Result<C
             (None, Some(_)) => std::cmp::Ordering::Greater,
             (Some(old), Some(new)) => id(old).cmp(&id(new)),
         };
+        let mut differs = true;
         if order.is_lt() {
             counted.removed += 1;
         } else if order.is_gt() {
             counted.added += 1;
         } else if old.as_ref().zip(new.as_ref()).is_some_and(|(old, new)| !are_alike(&was, old, &is, new)) {
             counted.changed += 1;
+        } else {
+            differs = false;
+        }
+        if differs {
+            let row = if order.is_lt() { old.as_ref().map(|row| &row[..1]) } else { new.as_deref() };
+            format!("{order:?} {row:?}").hash(&mut digest);
         }
         if order.is_le() {
             old = next(&mut before)?;
@@ -201,7 +213,7 @@ fn by_ids(mut before: Side<'_>, mut after: Side<'_>, began: Instant) -> Result<C
             break;
         }
     }
-    Ok(counted)
+    Ok((counted, digest.finish()))
 }
 
 /// A column that one of them does not have is NULL there.
@@ -218,8 +230,8 @@ fn are_alike(was: &[String], old: &Row, is: &[String], new: &Row) -> bool {
             .all(|name| value(was, old, name).unwrap_or(Value::Null) == value(is, new, name).unwrap_or(Value::Null))
 }
 
-fn as_a_whole(before: Side<'_>, after: Side<'_>, began: Instant) -> Result<Counted, String> {
-    let mut counted = Counted::default();
+fn as_a_whole(before: Side<'_>, after: Side<'_>, began: Instant) -> Result<(Counted, u64), String> {
+    let (mut counted, mut digest) = (Counted::default(), 0u64);
     // How often each row is there, and was.
     let mut rows: HashMap<[u8; 32], i64> = HashMap::new();
     for (side, step) in [(before, -1), (after, 1)] {
@@ -236,13 +248,18 @@ fn as_a_whole(before: Side<'_>, after: Side<'_>, began: Instant) -> Result<Count
             }
         }
     }
-    for count in rows.into_values() {
+    for (row, count) in rows {
+        if count != 0 {
+            // In any order.
+            digest =
+                digest.wrapping_add(u64::from_le_bytes(*row.first_chunk().expect("it has 32 bytes")).wrapping_mul(count as u64));
+        }
         match count {
             0.. => counted.added += count.unsigned_abs() as usize,
             _ => counted.removed += count.unsigned_abs() as usize,
         }
     }
-    Ok(counted)
+    Ok((counted, digest))
 }
 
 #[cfg(test)]

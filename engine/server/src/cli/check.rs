@@ -37,6 +37,11 @@ pub struct CheckArgs {
     /// With --check: the same with an HTTP request, as 'GET /path'; after the actions
     #[arg(long, value_name = "METHOD PATH", requires = "check")]
     request: Vec<String>,
+
+    /// With --check: make the last N requests that were recorded of each actor again, first. 0: none [default: all, unless there are
+    /// calls]
+    #[arg(long, value_name = "N", requires = "check")]
+    recorded: Option<u32>,
 }
 
 impl CheckArgs {
@@ -74,6 +79,8 @@ pub async fn run(client: &Client, args: &CheckArgs, sent: Sent<'_>) -> Outcome {
     let count = args.actors.map(|count| count.to_string());
     let mut query: Vec<(&str, &str)> = args.actor.iter().map(|actor| ("actor_id", actor.as_str())).collect();
     query.extend(count.as_deref().map(|count| ("actors", count)));
+    let recorded = args.recorded.map(|count| count.to_string());
+    query.extend(recorded.as_deref().map(|count| ("recorded", count)));
     let calls: Value = serde_json::from_str(&args.calls()?).map_err(|error| format!("the calls cannot be sent: {error}"))?;
     let request = client.request(Method::POST, &["deployments", sent.name, "check"], &query);
     let request = request.header(SETTINGS_HEADER, one_line(sent.settings)).header(CALLS_HEADER, one_line(&calls));
@@ -126,7 +133,7 @@ pub async fn run(client: &Client, args: &CheckArgs, sent: Sent<'_>) -> Outcome {
                 "there is no actor of the name {} to try it on; the component itself is fine. Nothing was deployed",
                 sent.name
             ),
-            _ => format!("it went well on {}; nothing was deployed", actors(tried)),
+            _ => format!("it went well on {}{}; nothing was deployed", actors(tried), otherwise(of("calls"), of("differing"))),
         });
     }
     Ok(())
@@ -134,6 +141,15 @@ pub async fn run(client: &Client, args: &CheckArgs, sent: Sent<'_>) -> Outcome {
 
 fn actors(count: u64) -> String {
     format!("{count} actor{}", if count == 1 { "" } else { "s" })
+}
+
+/// How many requests went otherwise than today.
+fn otherwise(calls: u64, differing: u64) -> String {
+    match (calls, differing) {
+        (0, _) => String::new(),
+        (_, 0) => format!(", and all of {calls} requests as today"),
+        _ => format!(", and {differing} of {calls} requests otherwise than today"),
+    }
 }
 
 fn refused(error: &Value) -> String {
@@ -159,12 +175,7 @@ fn show(actor: &Value) -> Vec<String> {
     }
     changes(&actor["changes"]).into_iter().for_each(|(what, said)| tell(what, said));
     for call in each(&actor["calls"]) {
-        let status = call["status"].as_u64().map_or_else(|| "no answer".to_string(), |status| status.to_string());
-        tell("asked", format!("{}: {status} {}", plain(text(&call["call"])), plain(text(&call["body"]))));
-        let today = &call["today"];
-        if today.is_object() && (today["status"] != call["status"] || today["body"] != call["body"]) {
-            tell("today", format!("{} {}", today["status"], plain(text(&today["body"]))));
-        }
+        asked(call).into_iter().for_each(|(what, said)| tell(what, said));
     }
     for (what, tried) in [("requests", &actor["outgoing"]), ("calls", &actor["actor_calls"])] {
         if tried["count"] != 0 {
@@ -184,6 +195,52 @@ fn show(actor: &Value) -> Vec<String> {
         format!("{:.1} ms of a processor, {memory}, {} ms in all", actor["cpu_ms"].as_f64().unwrap_or(0.0), actor["elapsed_ms"]),
     );
     lines
+}
+
+/// What was answered, and in what today's version is another.
+fn asked(call: &Value) -> Vec<(&'static str, String)> {
+    let (recorded, today) = (&call["recorded"], &call["today"]);
+    let status = |answer: &Value| answer["status"].as_u64().map_or_else(|| "no answer".to_string(), |status| status.to_string());
+    let name = plain(text(&call["call"]));
+    if let Some(why) = recorded["skipped"].as_str() {
+        return vec![("skipped", format!("{name}: {why}"))];
+    }
+    let answered = || format!("{} {}", status(call), plain(text(&call["body"])));
+    let differs: Vec<&str> = each(&call["differs"]).map(text).collect();
+    let mut said = match recorded.is_object() {
+        false => vec![("asked", format!("{name}: {}", answered()))],
+        true if differs.is_empty() && today.is_object() => {
+            vec![("replayed", format!("{name}: {}, as today{}", status(call), then(recorded)))]
+        }
+        true => vec![("replayed", format!("{name}: {}{}", answered(), then(recorded)))],
+    };
+    if differs.contains(&"status") || differs.contains(&"answer") {
+        said.push(("today", format!("{} {}", status(today), plain(text(&today["body"])))));
+    }
+    if !differs.is_empty() {
+        said.push(("differs", differs.join(", ")));
+    }
+    for (of, what) in [("changes", "did"), ("today_changes", "today did")] {
+        if differs.iter().any(|what| !matches!(*what, "status" | "answer")) && call[of].is_object() {
+            said.extend(changes(&call[of]).into_iter().map(|(which, done)| (what, format!("{which} {done}"))));
+        }
+    }
+    said
+}
+
+/// How it ended when it was recorded, if that is another.
+fn then(recorded: &Value) -> String {
+    let ended = match (recorded["status"].as_u64(), recorded["error"].as_str()) {
+        (Some(status), _) => status.to_string(),
+        (None, Some(code)) => code.to_string(),
+        (None, None) => "not waited for".to_string(),
+    };
+    let same = match recorded["same"].as_bool() {
+        Some(true) => return ", as recorded".to_string(),
+        Some(false) => "another answer",
+        None => "not comparable",
+    };
+    format!(", recorded {}: {ended}, {same}", print::moment(recorded["ts"].as_u64().unwrap_or(0)))
 }
 
 fn changes(changes: &Value) -> Vec<(&'static str, String)> {

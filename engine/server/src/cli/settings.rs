@@ -36,6 +36,10 @@ pub struct SettingsArgs {
     /// together: awake; `none` for the runner's own
     #[arg(long, value_name = "NAME=VALUE")]
     limit: Vec<String>,
+
+    /// Record the last N requests of each actor, with their bodies, for `deploy --check`: 0 to 100; `default` for the engine's own
+    #[arg(long, value_name = "N")]
+    record_requests: Option<String>,
 }
 
 impl SettingsArgs {
@@ -83,6 +87,15 @@ impl SettingsArgs {
             };
             put("limits", field, value);
         }
+        if let Some(text) = &self.record_requests {
+            let count = match text.as_str() {
+                "default" => Value::Null,
+                _ => json!(text.parse::<u64>().map_err(|_| {
+                    format!("--record-requests {text:?} is none; a number of requests, or `default`, is expected")
+                })?),
+            };
+            settings.insert("record_requests".to_string(), count);
+        }
         if !self.allow_host.is_empty() || self.allow_no_host {
             settings.insert("outbound".to_string(), json!(self.allow_host));
         }
@@ -129,10 +142,18 @@ pub fn show(version: &Value) {
             settings["secrets"].as_array().filter(|all| !all.is_empty()).map(|_| texts(&settings["secrets"])).unwrap_or_default(),
         ),
         ("limits    ", fields(&settings["limits"])),
+        ("records   ", settings["record_requests"].as_u64().map(recorded).unwrap_or_default()),
     ] {
         if !value.is_empty() {
             print::line(&format!("  {what}{value}"));
         }
+    }
+}
+
+fn recorded(count: u64) -> String {
+    match count {
+        0 => "no requests".to_string(),
+        _ => format!("the last {count} requests of each actor"),
     }
 }
 
@@ -155,7 +176,7 @@ mod tests {
         fs::write(&file, "hush=1\n").expect("a file");
         let from_file = format!("S=@{}", file.display());
         let missing = format!("S=@{}", folder.path().join("none").display());
-        let rows: [(&[&str], Result<Value, &str>); 14] = [
+        let rows: [(&[&str], Result<Value, &str>); 17] = [
             (&[], Ok(json!({}))),
             (&["--config", "A=1=2", "--config", "B="], Ok(json!({ "config": { "A": "1=2", "B": "" } }))),
             (&["--secret", &from_file, "--secret", "T=x"], Ok(json!({ "secrets": { "S": "hush=1", "T": "x" } }))),
@@ -179,6 +200,9 @@ mod tests {
                     json!({ "limits": { "cpu_ms": 5, "action_ms": 9, "memory_bytes": 67_108_864, "message_bytes": 7, "mailbox": null } }),
                 ),
             ),
+            (&["--record-requests", "20"], Ok(json!({ "record_requests": 20 }))),
+            (&["--record-requests", "default"], Ok(json!({ "record_requests": null }))),
+            (&["--record-requests", "all"], Err("--record-requests \"all\" is none")),
             (&["--config", "A"], Err("--config \"A\" has no value")),
             (&["--secret", "hush"], Err("a --secret has no value")),
             (&["--secret", &missing], Err("cannot be read")),

@@ -233,6 +233,14 @@ pub const KEYS: &[Key] = &[
         .says("what is kept of what all actors log"),
     key("actor_logs.max_age_hours", Kind::Whole { min: 1, max: 87_600 }, "168")
         .says("how long a line is kept"),
+    key("recorded_requests.per_actor", Kind::Whole { min: 0, max: 100 }, "0: none")
+        .says("how many requests are recorded of each actor whose deployment does not say it, with their bodies"),
+    key("recorded_requests.actor_kib", Kind::Whole { min: 128, max: 65_536 }, "1024")
+        .says("what is kept of the requests of one actor; the oldest go"),
+    key("recorded_requests.namespace_mib", Kind::Whole { min: 1, max: 1_048_576 }, "64")
+        .says("what is kept of the requests of all actors of a namespace"),
+    key("recorded_requests.total_mib", Kind::Whole { min: 1, max: 1_048_576 }, "256")
+        .says("what is kept of all recorded requests; who has most makes room"),
     key("topology.datacenter_label", LABEL, "1").says("the label of the one datacenter; 1 is possible"),
     key("topology.datacenters.*.datacenter_label", LABEL, "1").says("the same in the original's place"),
     key("topology.datacenters.*.public_url", Kind::Text, "from guard.host and guard.port")

@@ -35,6 +35,7 @@ use std::time::Duration;
 
 use engine_store::Durability;
 use engine_store::actor_logs::LogLimits;
+use engine_store::recordings::RecordingLimits;
 use protocol::limits::{KIB, MIB};
 use url::Url;
 
@@ -46,6 +47,7 @@ use crate::config::sources::Sources;
 use crate::config::storage::StorageConfig;
 use crate::config::telemetry::TelemetryConfig;
 use crate::logs;
+use crate::recordings::{self, RecordingConfig};
 use crate::serverless::policy::{Network, Policy};
 
 const PORT_DEFAULT: u16 = 6420;
@@ -186,6 +188,7 @@ pub struct Config {
     pub wasm: WasmConfig,
     pub log_format: LogFormat,
     pub actor_logs: LogLimits,
+    pub recordings: RecordingConfig,
     /// None: nothing leaves.
     pub telemetry: Option<TelemetryConfig>,
     pub shutdown: Shutdown,
@@ -273,6 +276,7 @@ impl Config {
             wasm: wasm(said)?,
             log_format: log_format(said)?,
             actor_logs: actor_logs(said),
+            recordings: recordings(said),
             telemetry: telemetry::telemetry(|name| env::var(name).ok())?,
             shutdown: shutdown(said)?,
             trace_propagation: said.flag("guard.trace_propagation").unwrap_or(false),
@@ -486,6 +490,17 @@ fn actor_logs(said: &All) -> LogLimits {
         total_bytes: of("actor_logs.total_mib", MIB as u64, logs::LIMITS.total_bytes),
         age_ms: of("actor_logs.max_age_hours", 60 * 60 * 1_000, logs::LIMITS.age_ms),
     }
+}
+
+fn recordings(said: &All) -> RecordingConfig {
+    let limits = recordings::LIMITS;
+    let of = |key: &str, unit: u64, default: u64| said.whole::<u64>(key).map_or(default, |number| number.saturating_mul(unit));
+    let limits = RecordingLimits {
+        actor_bytes: of("recorded_requests.actor_kib", KIB as u64, limits.actor_bytes),
+        namespace_bytes: of("recorded_requests.namespace_mib", MIB as u64, limits.namespace_bytes),
+        total_bytes: of("recorded_requests.total_mib", MIB as u64, limits.total_bytes),
+    };
+    RecordingConfig { requests: said.whole("recorded_requests.per_actor").unwrap_or(0), limits }
 }
 
 fn parse_log_format(text: &str) -> Result<LogFormat, String> {

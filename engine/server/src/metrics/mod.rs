@@ -266,6 +266,9 @@ async fn of_engine(page: &mut Page, engine: &Engine) {
     let (kept, dropped) = engine.logs.figures();
     page.gauge("rivet_actor_log_bytes", "What the lines that actors have logged take, within their bounds.", kept);
     page.counter("rivet_actor_log_lines_dropped_total", "Lines that came faster than the disk takes them.", dropped);
+    let (kept, lost) = engine.recorder.figures();
+    page.gauge("rivet_recorded_request_bytes", "What recorded requests take, within their bounds.", kept);
+    page.counter("rivet_recorded_requests_lost_total", "Requests that were to be recorded, and for which there was no room.", lost);
     engine.telemetry.figures(page);
 }
 

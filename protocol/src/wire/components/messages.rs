@@ -63,7 +63,7 @@ wire_struct! { Checkpoint { actor, generation, index } }
 wire_enum! { Command { 0 Start(start), 1 Stop(reason) } }
 wire_struct! { Start { name, key, create_ms, input, reason, component, alarm_ms, hibernating } }
 wire_struct! { Deployed { component, version, migrate_from, namespace, settings } }
-wire_struct! { Settings { config, secrets, outbound, limits } }
+wire_struct! { Settings { config, secrets, outbound, limits } unsaid { record_requests } }
 wire_struct! { ActorLimits { cpu_ms, memory_bytes, message_bytes, mailbox, sockets, action_ms, storage_bytes, awake } }
 wire_enum! { StartReason { 0 Created, 1 Woken, 2 Restarted, 3 Upgraded } }
 wire_enum! { StopReason { 0 Sleep, 1 Stop, 2 Destroy, 3 GoingAway, 4 Lost } }

@@ -9,14 +9,14 @@
 //! stands behind `never` cannot be said. A number is never used again for something else: a change of the table is a new version.
 
 macro_rules! wire_struct {
-    ($name:ident { $($field:ident),* $(,)? }) => {
+    ($name:ident { $($field:ident),* $(,)? } $( unsaid { $($unsaid:ident),* $(,)? } )?) => {
         impl $crate::wire::bare::Wire for $name {
             fn read(r: &mut $crate::wire::bare::Reader) -> Result<Self, $crate::wire::DecodeError> {
-                Ok($name { $( $field: $crate::wire::bare::Wire::read(r)?, )* })
+                Ok($name { $( $field: $crate::wire::bare::Wire::read(r)?, )* $( $( $unsaid: Default::default(), )* )? })
             }
 
             fn write(&self, w: &mut $crate::wire::bare::Writer) {
-                let $name { $( $field, )* } = self;
+                let $name { $( $field, )* $( $( $unsaid: _, )* )? } = self;
                 $( $crate::wire::bare::Wire::write($field, w); )*
             }
         }
@@ -24,7 +24,10 @@ macro_rules! wire_struct {
         #[cfg(test)]
         impl $crate::wire::components::tests::generate::Generate for $name {
             fn generate(random: &mut fastrand::Rng) -> Self {
-                $name { $( $field: $crate::wire::components::tests::generate::Generate::generate(random), )* }
+                $name {
+                    $( $field: $crate::wire::components::tests::generate::Generate::generate(random), )*
+                    $( $( $unsaid: Default::default(), )* )?
+                }
             }
         }
     };
