@@ -1,8 +1,9 @@
 //! How fast the whole engine is: the real binary, over real sockets, with a real disk, beside what it is measured against.
 //!
 //! ```text
-//! cargo bench -p rivet-tests --bench load             # all tables but the last
+//! cargo bench -p rivet-tests --bench load             # all tables but the last two
 //! cargo bench -p rivet-tests --bench load -- requests wake memory
+//! cargo bench -p rivet-tests --bench load -- cold     # starts on up to a million actors; takes a minute, and 1 GB of disk
 //! cargo bench -p rivet-tests --bench load -- million  # takes some minutes, and 1 GB of disk
 //! ```
 //!
@@ -10,6 +11,7 @@
 //! measured in the same run. Needs the guests (`scripts/guests`) and the engine built for release.
 
 mod client;
+mod cold;
 mod engine;
 mod languages;
 mod neighbours;
@@ -52,6 +54,9 @@ fn main() {
     }
     if wants("neighbours") {
         neighbours::table();
+    }
+    if asked.iter().any(|name| name == "cold") {
+        cold::table();
     }
     if asked.iter().any(|name| name == "million") {
         println!("## a million\n");
