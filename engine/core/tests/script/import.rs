@@ -76,6 +76,19 @@ fn it_counts_for_quotas_with_all_that_it_brings() {
          import b alarm 5000
          quotas actors=2
          import b alarm 5000",
-        expect![[r#""#]],
+        expect![[r#"
+            call 3 <- quotas: storage_bytes=8202; 0 actors, 0 awake, 1 deployments, 1 bytes of components
+            call 4 <- done
+            call 5 <- namespace.quota_exceeded: namespace "default" has used 0 of its quota storage_bytes of 8202, and 8203 more would be above it; remove something, or raise it: rivet-engine namespaces quotas default
+            call 6 <- quotas: actors=1 storage_bytes=8203; 0 actors, 0 awake, 1 deployments, 1 bytes of components
+            call 7 <- done
+            call 8 <- created a
+            call 9 <- quotas: actors=1 storage_bytes=8203; 1 actors, 0 awake, 1 deployments, 1 bytes of components
+            call 10 <- done
+            call 11 <- namespace.quota_exceeded: namespace "default" has used 1 of its quota actors of 1, and 1 more would be above it; remove something, or raise it: rivet-engine namespaces quotas default
+            call 12 <- quotas: actors=2 storage_bytes=8203; 1 actors, 0 awake, 1 deployments, 1 bytes of components
+            call 13 <- done
+            call 14 <- namespace.quota_exceeded: namespace "default" has used 8203 of its quota storage_bytes of 8203, and 8203 more would be above it; remove something, or raise it: rivet-engine namespaces quotas default
+        "#]],
     );
 }
