@@ -179,6 +179,11 @@ impl Engine {
         self.process.as_ref().expect("the engine runs").signal(signal);
     }
 
+    /// The most memory that its process has had at one time, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        self.process.as_ref().expect("the engine runs").peak_memory()
+    }
+
     /// How often it was started.
     pub fn starts(&self) -> u32 {
         self.starts

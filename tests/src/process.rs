@@ -56,6 +56,13 @@ impl Process {
         assert_eq!(sent, 0, "signal {signal} could not be sent");
     }
 
+    /// The most memory that it has had at one time, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux says so");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+    }
+
     /// `kill -9`: it can do nothing about it.
     pub fn kill9(mut self) {
         self.child.kill().expect("it is our child");

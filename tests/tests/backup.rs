@@ -7,6 +7,7 @@ use std::env;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rivet_tests::address::by_key;
 use rivet_tests::engine::{Done, run_with};
@@ -15,6 +16,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
+const KILLS_DEFAULT: u64 = 4;
+/// About as long as one takes.
+const KILL_WITHIN_MS: u64 = 150;
 const BACKUPS_DEFAULT: u64 = 3;
 const COUNTERS: usize = 4;
 const WRITTEN: &str = "/put-many?n=8&bytes=3000";
@@ -142,4 +146,40 @@ async fn the_caller_does_not_choose_the_folder() {
     for (target, status) in rows {
         assert_eq!(engine.send(Call::post(target)).await.status, status, "{target}");
     }
+}
+
+/// The whole engine is killed, and not only its copying.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_is_killed_while_it_makes_a_backup_leaves_none_or_a_whole_one() {
+    let kills = env::var("RIVET_KILLS").map_or(KILLS_DEFAULT, |text| text.parse().expect("a whole number"));
+    let (mut engine, folder) = with_backups().await;
+    engine.deploy("counter", "counter").await;
+    engine.deploy("hostile", "hostile").await;
+    engine.post(by_key("hostile", "still", WRITTEN)).await.expect_ok("a write");
+    let (mut whole, mut lost) = (0, 0);
+    for _ in 0..kills {
+        let told = engine.increment("counter", "told").await;
+        let strike = async {
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(0..KILL_WITHIN_MS))).await;
+            engine.strike();
+        };
+        let (made, ()) = tokio::join!(engine.cli(&["backup", "create", "--json"]), strike);
+        engine.kill9();
+        engine.restart().await;
+        assert!(!engine.data_dir().join("checkpoint").exists(), "what was linked for it is gone");
+        let shown = engine.get("/backups").await.expect_ok("the list").json();
+        let listed: Vec<&str> = shown["backups"].as_array().expect("a list").iter().filter_map(|one| one["id"].as_str()).collect();
+        if let Ok(made) = serde_json::from_str::<Value>(&made.out) {
+            assert!(listed.contains(&made["id"].as_str().expect("an id")), "{made} was told, and is not in {shown}");
+        }
+        whole = listed.len();
+        for id in listed {
+            done(offline(&folder, &["verify", id]).await);
+        }
+        lost += told.saturating_sub(engine.get(by_key("counter", "told", "/")).await.number("the count"));
+    }
+    println!("engines killed {kills}, whole backups {whole}, acknowledged writes lost {lost}");
+    assert_eq!(lost, 0);
+    done(engine.cli(&["backup", "create"]).await);
+    done(offline(&folder, &["verify", "latest"]).await);
 }

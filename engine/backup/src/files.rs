@@ -8,11 +8,10 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
+use crate::aside;
 use crate::error::BackupError;
 
 const CHUNK_BYTES: usize = 1024 * 1024;
-/// So much is handed to the disk at a time: a long sync would stand in the way of those of the engine's log.
-const SYNC_EVERY_BYTES: u64 = 8 * 1024 * 1024;
 /// The end of a table. It holds the table's properties, among them an id of the process that wrote it and its number therein.
 const TAIL_BYTES: u64 = 64 * 1024;
 
@@ -41,7 +40,7 @@ impl Pace {
 pub fn copy(from: &Path, to: &Path, pace: &mut Pace, step: &mut dyn FnMut(u64) -> bool) -> Result<(String, u64), BackupError> {
     let mut source = File::open(from).map_err(BackupError::io("reading", from))?;
     let mut target = File::create_new(to).map_err(BackupError::io("making", to))?;
-    let (mut hash, mut bytes, mut unsynced) = (Sha256::new(), 0, 0);
+    let (mut hash, mut bytes) = (Sha256::new(), 0);
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
         let read = source.read(&mut chunk).map_err(BackupError::io("reading", from))?;
@@ -50,18 +49,15 @@ pub fn copy(from: &Path, to: &Path, pace: &mut Pace, step: &mut dyn FnMut(u64) -
         }
         hash.update(&chunk[..read]);
         target.write_all(&chunk[..read]).map_err(BackupError::io("writing", to))?;
+        aside::write_out(&target, bytes, read as u64);
         bytes += read as u64;
-        unsynced += read as u64;
-        if unsynced >= SYNC_EVERY_BYTES {
-            target.sync_data().map_err(BackupError::io("syncing", to))?;
-            unsynced = 0;
-        }
         pace.spend(read as u64);
         if !step(read as u64) {
             return Err(BackupError::GivenUp);
         }
     }
     target.sync_all().map_err(BackupError::io("syncing", to))?;
+    aside::forget(&target);
     Ok((hex(&hash.finalize()), bytes))
 }
 

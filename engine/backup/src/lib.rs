@@ -14,8 +14,9 @@
 //! - [`manifest`]: what a backup says of itself. [`repository`]: the folder that backups lie in.
 //! - [`stage`]: the moment: links to all files as they are. [`create`]: copies them into the repository.
 //! - [`verify`]: compares every checksum and opens it. [`restore`]: makes a data directory of it.
-//! - [`files`]: copies, syncs, hashes. [`error`]: what can go wrong.
+//! - [`files`]: copies, syncs, hashes. [`aside`]: so that those who serve notice little. [`error`]: what can go wrong.
 
+pub mod aside;
 pub mod create;
 pub mod error;
 pub mod files;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use engine_core::record::{ActorRecord, Change, CrashPolicy, NamespaceRecord};
+use engine_core::record::{ActorRecord, Change, NamespaceRecord};
 use engine_store::rocks::Tuning;
 use engine_store::{Batch, Persist, Rocks, Scan, State, Store, group};
 use protocol::id::Id;
@@ -28,34 +28,9 @@ fn namespace() -> Id {
 }
 
 fn actor(number: u8) -> ActorRecord {
-    ActorRecord {
-        id: Id::new([number; 16], 1),
-        namespace: namespace(),
-        name: "a".to_owned(),
-        key: None,
-        pool: "default".to_owned(),
-        crash_policy: CrashPolicy::Sleep,
-        has_input: false,
-        create_ms: u64::from(number),
-        start_ms: None,
-        connectable_ms: None,
-        sleep_ms: Some(1),
-        pending_ms: None,
-        reschedule_ms: None,
-        destroy_ms: None,
-        error: None,
-        generation: 1,
-        runner: None,
-        alarm: None,
-        crashes: 0,
-        stop: None,
-        acked_command: 0,
-        events_taken: 0,
-        by_url: false,
-        state_version: None,
-        pin: None,
-        held_back: None,
-    }
+    let (name, pool) = ("a".to_owned(), "default".to_owned());
+    let unknown = ActorRecord::unknown(Id::new([number; 16], 1));
+    ActorRecord { namespace: namespace(), name, pool, create_ms: number.into(), sleep_ms: Some(1), generation: 1, ..unknown }
 }
 
 impl World {

@@ -47,6 +47,14 @@ impl Core {
             Operation::GetOrCreateActor { namespace, name, key, create } => {
                 self.call_create(call, namespace, name, Some(key), create, true)
             }
+            Operation::StageImport { actor, entries, pages } => {
+                self.commit(vec![Change::StageImport { actor, entries, pages }], Then::Reply(call, Answer::Done));
+                Ok(())
+            }
+            Operation::DropImport { actor } => {
+                self.commit(vec![Change::DropImport { actor }], Then::Reply(call, Answer::Done));
+                Ok(())
+            }
             Operation::ImportActor { namespace, name, key, import } => self.call_import(call, namespace, name, key, import),
             Operation::DestroyActor { namespace, actor } => self.call_actor(call, namespace, actor, ActorOperation::Destroy),
             Operation::SleepActor { namespace, actor } => self.call_actor(call, namespace, actor, ActorOperation::Sleep),
@@ -147,6 +155,7 @@ impl Core {
         match key {
             Some(key) => self.want_key(KeyRef { namespace: id, name, key }, KeyWaiter::Import { call, import }),
             None => {
+                self.check_import_quotas(id, &import)?;
                 self.import_actor(id, name, None, *import, call);
             }
         }

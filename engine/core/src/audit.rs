@@ -132,6 +132,8 @@ impl Act {
             }
             Operation::CreateActor { .. }
             | Operation::GetOrCreateActor { .. }
+            | Operation::StageImport { .. }
+            | Operation::DropImport { .. }
             | Operation::LookAtComponent { .. }
             | Operation::ShowQuotas { .. }
             | Operation::CountMoves { .. }

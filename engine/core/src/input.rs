@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use protocol::component::{ComponentHash, ComponentInfo};
 use protocol::database::{DatabaseAnswer, DatabaseError, Page};
-use protocol::id::{ActorId, Generation, NamespaceId, RequestId, RunnerId};
-use protocol::message::{FromRunner, KvEntry, RunnerProfile};
+use protocol::id::{ActorId, Generation, Id, NamespaceId, Partition, RequestId, RunnerId};
+use protocol::message::{FromRunner, KvEntry, KvSpace, RunnerProfile};
 
 use crate::audit::{Attempt, By};
 use crate::quotas::QuotasPatch;
@@ -193,7 +193,19 @@ pub struct KeyRef {
     pub key: String,
 }
 
-/// What an actor that comes from elsewhere brings along. How much that may be was checked before.
+impl Create {
+    /// The new actor's.
+    pub fn id(&self, datacenter_label: u16, namespace: NamespaceId, name: &str, key: Option<&str>) -> ActorId {
+        Create::id_of(self.random, datacenter_label, namespace, name, key)
+    }
+
+    pub fn id_of(random: [u8; 16], datacenter_label: u16, namespace: NamespaceId, name: &str, key: Option<&str>) -> ActorId {
+        let id = Id::new(random, datacenter_label);
+        key.map_or(id, |key| id.in_partition(Partition::of_key(namespace, name, key)))
+    }
+}
+
+/// What an actor that comes from elsewhere brings along, beside what was staged for it under the id that `create` gives it.
 #[derive(Debug)]
 pub struct Import {
     pub create: Create,
@@ -201,9 +213,10 @@ pub struct Import {
     /// When it first ran. Then its code is not told that it is new.
     pub start_ms: Option<u64>,
     pub alarm_ms: Option<u64>,
-    /// Whether it is the runner's for it, or its own.
-    pub entries: Vec<(bool, KvEntry)>,
-    pub database: Option<(DatabaseHead, Vec<Page>)>,
+    /// Keys and values that were staged: its own, and what its runner keeps for it.
+    pub kv_bytes: u64,
+    pub runner_kv_bytes: u64,
+    pub database: Option<DatabaseHead>,
 }
 
 #[derive(Debug)]
@@ -227,7 +240,17 @@ pub enum Operation {
         key: String,
         create: Create,
     },
-    /// One that was exported, here or elsewhere. Its key must be free.
+    /// A part of what an actor brings that is being imported. Nothing shows it before the actor is there.
+    StageImport {
+        actor: ActorId,
+        entries: Vec<(KvSpace, KvEntry)>,
+        pages: Vec<Page>,
+    },
+    /// What was staged goes, unless the actor is there.
+    DropImport {
+        actor: ActorId,
+    },
+    /// One that was exported, here or elsewhere, and is staged. Its key must be free.
     ImportActor {
         namespace: String,
         name: String,

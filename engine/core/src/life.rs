@@ -243,8 +243,8 @@ impl Actor {
 }
 
 impl ActorRecord {
-    /// Stands in until the record has been read.
-    pub(crate) fn unknown(id: ActorId) -> ActorRecord {
+    /// To which nothing has happened; stands in until the record has been read.
+    pub fn unknown(id: ActorId) -> ActorRecord {
         ActorRecord {
             id,
             namespace: id,

@@ -6,7 +6,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use protocol::id::{ActorId, NamespaceId, Partition, RequestId, RunnerId};
+use protocol::id::{ActorId, NamespaceId, RequestId, RunnerId};
 use protocol::message::StartReason;
 
 use crate::action::{Action, Answer};
@@ -29,10 +29,7 @@ impl Core {
         create: Create,
         by: Option<CallId>,
     ) -> ActorId {
-        let mut id = self.new_id(create.random);
-        if let Some(key) = &key {
-            id = id.in_partition(Partition::of_key(namespace, &name, key));
-        }
+        let id = create.id(self.config.datacenter_label, namespace, &name, key.as_deref());
         let record = ActorRecord {
             namespace,
             name,

@@ -11,7 +11,7 @@ use protocol::id::NamespaceId;
 
 use crate::awake::Circle;
 use crate::core::{Core, Then};
-use crate::input::CallId;
+use crate::input::{CallId, Import};
 use crate::record::{Change, Quotas};
 use crate::refusal::Refusal;
 
@@ -158,6 +158,13 @@ impl Core {
         self.deleting(namespace)?;
         let used = self.usage.get(&namespace).map_or(0, |usage| usage.actors);
         self.check_quota(namespace, QuotaName::Actors, used, 1)
+    }
+
+    /// One more actor, with all that it brings.
+    pub(crate) fn check_import_quotas(&self, namespace: NamespaceId, import: &Import) -> Result<(), Refusal> {
+        self.check_actors_quota(namespace)?;
+        let used = self.usage.get(&namespace).map_or(0, |usage| usage.bytes_max());
+        self.check_quota(namespace, QuotaName::StorageBytes, used, import.bytes())
     }
 
     /// One more request of a client.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use protocol::component::{ComponentHash, ComponentInfo, Settings};
 use protocol::database::{PAGE_BYTES, Page};
 use protocol::id::{ActorId, Generation, NamespaceId};
-use protocol::message::{KvChange, KvSpace, RunnerProfile, RunnerProtocol, Serves, StopReason};
+use protocol::message::{KvChange, KvEntry, KvSpace, RunnerProfile, RunnerProtocol, Serves, StopReason};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -549,6 +549,22 @@ pub enum Change {
         pages: Vec<Page>,
         /// It became smaller.
         shrunk: bool,
+    },
+    /// Entries and pages for an actor that is not there yet.
+    StageImport {
+        actor: ActorId,
+        entries: Vec<(KvSpace, KvEntry)>,
+        pages: Vec<Page>,
+    },
+    /// Once, with its `CreateActor`: what was staged is the actor's, so many bytes of keys and values.
+    TakeImport {
+        actor: ActorId,
+        kv_bytes: u64,
+        runner_kv_bytes: u64,
+    },
+    /// What was staged goes, unless it was taken.
+    DropImport {
+        actor: ActorId,
     },
     /// The actor in the list of those of its name that are held back.
     PutHeldBack {

@@ -165,6 +165,9 @@ impl Core {
             (KeyWaiter::Call { call, get, .. }, Some(actor)) => self.answer_existing(call, get, key, actor),
             (KeyWaiter::Import { call, .. }, Some(actor)) => self.answer_existing(call, false, key, actor),
             (KeyWaiter::Import { call, import }, None) => {
+                if let Err(refusal) = self.check_import_quotas(key.namespace, &import) {
+                    return self.reply(call, Err(refusal));
+                }
                 self.import_actor(key.namespace, key.name.clone(), Some(key.key.clone()), *import, call);
             }
             (KeyWaiter::Call { call, create, .. }, None) => {

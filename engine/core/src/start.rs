@@ -142,6 +142,8 @@ impl Core {
     }
 
     fn created(&mut self, id: ActorId, by: Option<CallId>) {
+        // What it brought, if it comes from elsewhere.
+        self.release_grant(id);
         if let (Some(call), Some(actor)) = (by, self.actors.get(&id)) {
             let record = Box::new(actor.record.clone());
             self.reply(call, Ok(Answer::Actor { record, created: true }));

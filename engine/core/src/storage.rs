@@ -75,6 +75,12 @@ pub(crate) struct Usage {
     settled: u64,
 }
 
+impl Usage {
+    pub fn bytes_max(&self) -> u64 {
+        self.bytes_max
+    }
+}
+
 impl From<NamespaceUsage> for Usage {
     fn from(found: NamespaceUsage) -> Usage {
         Usage { actors: found.actors, bytes_max: found.bytes, ..Usage::default() }
@@ -266,6 +272,15 @@ impl Core {
                 self.grow(id, positive(growth.total()));
                 Ok(())
             }
+        }
+    }
+
+    /// An actor that comes from elsewhere has so much from the beginning; it is set aside until that is durable.
+    pub(crate) fn charge_import(&mut self, id: ActorId, entries: u64, bytes: u64) {
+        let database = signed(bytes.saturating_sub(entries));
+        self.charge(id, Growth { entries: signed(entries), database });
+        if let Some(actor) = self.actors.get_mut(&id) {
+            actor.stored.granted = Some(bytes);
         }
     }
 

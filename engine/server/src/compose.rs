@@ -28,7 +28,7 @@ use engine_core::input::{Boot, Operation};
 use engine_core::record::RunnerRef;
 use engine_core::{Core, Input};
 use engine_store::rocks::Tuning;
-use engine_store::{Rocks, State, StoreError, Writer, counts};
+use engine_store::{Rocks, State, StoreError, Writer, counts, imports};
 use protocol::id::RunnerId;
 use protocol::link::{FromRunnerLink, ToRunnerLink};
 use rustls::ClientConfig;
@@ -189,6 +189,7 @@ pub async fn run(
     };
     let store = Arc::new(Rocks::open(&config.data_dir.join("store"), &tuning).map_err(EngineError::Store)?);
     counts::ensure(&*store).map_err(EngineError::Store)?;
+    imports::clear(&*store).map_err(EngineError::Store)?;
     // After the store's lock: nobody else is making a backup of it.
     engine_backup::stage::clear(&config.data_dir).map_err(EngineError::Backup)?;
     let state = State::new(store.clone());
@@ -222,6 +223,7 @@ pub async fn run(
         databases,
         directory,
         components: Arc::new(components),
+        store: Arc::downgrade(&store),
         backups: Backups::new(&config.storage, store.clone(), config.data_dir.clone()),
         room: Room::of(store.space()),
         logs,

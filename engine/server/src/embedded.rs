@@ -4,7 +4,7 @@
 //! ports, and the calls to pools' URLs. Clients come over connections that are made in memory.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use axum::Router;
 use engine_core::input::Boot;
@@ -151,6 +151,7 @@ pub(crate) fn engine_with(
         databases: Databases::start(state, SQL_THREADS, clock.clone()).map_err(EngineError::Readers)?,
         directory,
         components,
+        store: Weak::new(),
         backups: Default::default(),
         room: Default::default(),
         logs: LogBook::start(logs::Place::Memory, logs::LIMITS_IN_MEMORY, clock.clone()).map_err(EngineError::Readers)?,

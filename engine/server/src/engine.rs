@@ -2,13 +2,13 @@
 //!
 //! Holds no rules about actors: those are the core's, and this is how the parts reach it and each other.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use engine_core::Input;
 use engine_core::action::Answer;
 use engine_core::audit::Act;
 use engine_core::input::Operation;
-use engine_store::StoreError;
+use engine_store::{Rocks, StoreError};
 use protocol::id::{ActorId, Id, RequestId, RunnerId};
 use protocol::message::ToRunner;
 use protocol::trace::{self, Kind};
@@ -59,6 +59,8 @@ pub struct Engine {
     pub databases: Databases,
     pub directory: Arc<Directory>,
     pub components: Arc<Components>,
+    /// For what takes long to read and must be of one moment. Gone once the engine stops, and where nothing is on a disk.
+    pub store: Weak<Rocks>,
     pub backups: Backups,
     pub room: Room,
     pub logs: LogBook,

@@ -55,7 +55,6 @@ const CATALOGUE: &[Row] = &[
     row("actor", "name_too_large", 400, 400),
     row("actor", "input_too_large", 400, 400),
     row("actor", "duplicate_key", 400, 400),
-    row("actor", "export_too_large", 400, 400),
     row("actor", "import_invalid", 400, 400),
     row("actor", "no_runner_config_configured", 400, 400),
     row("actor", "kv_key_not_found", 400, 400),

@@ -47,6 +47,7 @@ impl Room {
             Operation::CreateNamespace { .. }
             | Operation::CreateActor { .. }
             | Operation::GetOrCreateActor { .. }
+            | Operation::StageImport { .. }
             | Operation::ImportActor { .. }
             | Operation::PinActor { .. }
             | Operation::Deploy { .. }

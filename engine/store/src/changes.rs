@@ -51,6 +51,20 @@ pub fn batch(changes: &[Change]) -> Batch {
                 batch.put(keys::database_head(*actor), records::encode(head));
                 batch.count(Counted::Database { actor: *actor, bytes: head.bytes() });
             }
+            Change::StageImport { actor, entries, pages } => {
+                batch.put(keys::importing(*actor), records::marker());
+                for (space, entry) in entries {
+                    batch.put(keys::kv(*space, *actor, &entry.key), records::kv(entry.update_ms, &entry.value));
+                }
+                for (number, bytes) in pages {
+                    batch.put(keys::page(*actor, *number), records::page(bytes));
+                }
+            }
+            Change::TakeImport { actor, kv_bytes, runner_kv_bytes } => {
+                batch.delete(keys::importing(*actor));
+                batch.count(Counted::Imported { actor: *actor, kv_bytes: *kv_bytes, runner_kv_bytes: *runner_kv_bytes });
+            }
+            Change::DropImport { actor } => batch.count(Counted::ImportDropped { actor: *actor }),
             Change::PutRunnerConfig(record) => {
                 batch.put(keys::runner_config(record.namespace, &record.pool), records::encode(&**record));
             }

@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use engine_core::input::KeyRef;
 use engine_core::record::{
-    ActorRecord, DatabaseHead, DeploymentRecord, HeldBack, NamespaceRecord, NamespaceUsage, RunnerConfigRecord, StoredBytes,
+    ActorRecord, AuditRecord, DatabaseHead, DeploymentRecord, HeldBack, NamespaceRecord, NamespaceUsage, RunnerConfigRecord,
+    StoredBytes, TokenRecord,
 };
 use protocol::component::ComponentHash;
 use protocol::id::ActorId;
@@ -159,6 +160,14 @@ impl Census {
             Place::RunnerConfig => records::decode::<RunnerConfigRecord>(value).map(drop),
             Place::ActorName => keys::parse_actor_name(&pair.key).map(drop),
             Place::ActorNameMetadata => records::parse_actor_name_metadata(value).map(drop),
+            Place::Token => records::decode::<TokenRecord>(value).map(drop),
+            Place::Audit => {
+                let (number, record) = (keys::parse_audit(&pair.key)?, records::decode::<AuditRecord>(value)?);
+                self.expect(record.number == number, || {
+                    format!("entry {} of the audit log lies at the place of {number}", record.number)
+                });
+                Ok(())
+            }
             Place::Of(kind) => self.look_at_actors(store, kind, pair),
             Place::Unknown => {
                 self.unknown_keys += 1;
@@ -210,6 +219,12 @@ impl Census {
                 self.belongs_to_somebody(store, pair, "a count of what is stored")
             }
             Kind::Usage => records::decode::<NamespaceUsage>(value).map(drop),
+            Kind::Importing => {
+                let actor = keys::parse_importing(&pair.key)?;
+                let lives = record(store, actor)?.is_some();
+                self.expect(!lives, || format!("actor {actor} is there, and listed as being imported"));
+                Ok(())
+            }
             Kind::LivingByName | Kind::DestroyedByName => {
                 records::parse_listing(value)?;
                 let (_, actor) = keys::parse_by_name(&pair.key)?;
@@ -255,8 +270,9 @@ impl Census {
 
     fn belongs_to_somebody(&mut self, store: &dyn Store, pair: &Pair, what: &str) -> Result<(), StoreError> {
         let actor = keys::actor_of(&pair.key)?;
-        let lives = store.get(&keys::actor(actor))?.is_some();
-        self.expect(lives, || format!("{what} belongs to actor {actor}, of which there is no record"));
+        // What is staged is nobody's yet; the next start removes it.
+        let owner = store.get(&keys::actor(actor))?.or(store.get(&keys::importing(actor))?);
+        self.expect(owner.is_some(), || format!("{what} belongs to actor {actor}, of which there is no record"));
         Ok(())
     }
 }

@@ -14,7 +14,7 @@ use protocol::id::ActorId;
 use protocol::message::KvSpace;
 
 use crate::error::StoreError;
-use crate::keys::{self, KeyRange};
+use crate::keys;
 use crate::records;
 use crate::snapshot::Snapshot;
 use crate::store::{Batch, Op, Pair, Persist, Scan, Store, first_conflict};
@@ -361,22 +361,6 @@ impl Store for Fork {
 
     fn scan(&self, scan: Scan<'_>) -> Result<Vec<Pair>, StoreError> {
         self.merged(&self.lock(), scan)
-    }
-
-    fn scan_many(&self, ranges: &[KeyRange], bytes_max: usize) -> Result<Option<Vec<Vec<Pair>>>, StoreError> {
-        let above = self.lock();
-        let mut left = bytes_max;
-        let mut found = Vec::with_capacity(ranges.len());
-        for (start, end) in ranges {
-            let bytes_max = left.saturating_add(1);
-            let scan = Scan { start, end: Some(end), reverse: false, keys_only: false, limit: usize::MAX, bytes_max };
-            let pairs = self.merged(&above, scan)?;
-            let bytes = pairs.iter().map(|pair| pair.key.len() + pair.value.len()).sum();
-            let Some(rest) = left.checked_sub(bytes) else { return Ok(None) };
-            left = rest;
-            found.push(pairs);
-        }
-        Ok(Some(found))
     }
 
     fn commit(&self, batch: &Batch, _persist: Persist) -> Result<(), StoreError> {

@@ -91,6 +91,19 @@ impl Group {
                         self.change_stored(store, actor, stored, StoredBytes { database: bytes, ..stored })?;
                     }
                 }
+                Counted::Imported { actor, kv_bytes, runner_kv_bytes } => {
+                    if let Some(stored) = self.stored(store, actor)? {
+                        let after = StoredBytes { kv: kv_bytes, runner_kv: runner_kv_bytes, ..stored };
+                        self.change_stored(store, actor, stored, after)?;
+                    }
+                }
+                Counted::ImportDropped { actor } => {
+                    let note = keys::importing(actor);
+                    if self.value(store, &note)?.is_some() {
+                        keys::staged(actor).into_iter().for_each(|(start, end)| self.merged.delete_range(start, end));
+                        self.merged.delete(note);
+                    }
+                }
                 Counted::Destroyed { actor } => {
                     if let Some(stored) = self.stored(store, actor)? {
                         self.merged.delete(keys::stored(actor));

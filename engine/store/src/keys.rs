@@ -23,6 +23,7 @@
 //! | actor that is held back at an older version | `p` partition `b` namespace, length of name, name, actor | [`HeldBack`] |
 //! | what an actor has stored | `p` partition `s` actor | [`StoredBytes`] |
 //! | what a namespace has in this partition | `p` partition `q` namespace | [`NamespaceUsage`] |
+//! | actor that is being imported: what is staged under its id is nobody's yet | `p` partition `j` actor | version |
 //! | both of these are counted | `meta/counted` | version |
 //! | living actor, by name | `p` partition `l` namespace, length of name, name, descending create_ms, actor | version, key |
 //! | destroyed actor, by name | `p` partition `o` as above | version, key |
@@ -80,6 +81,7 @@ pub enum Kind {
     HeldBack = b'b',
     Stored = b's',
     Usage = b'q',
+    Importing = b'j',
     LivingByName = b'l',
     DestroyedByName = b'o',
 }
@@ -94,12 +96,14 @@ pub enum Place {
     RunnerConfig,
     ActorName,
     ActorNameMetadata,
+    Token,
+    Audit,
     /// In a partition.
     Of(Kind),
     Unknown,
 }
 
-const KINDS: [Kind; 14] = [
+const KINDS: [Kind; 15] = [
     Kind::Actor,
     Kind::Input,
     Kind::Reservation,
@@ -112,6 +116,7 @@ const KINDS: [Kind; 14] = [
     Kind::HeldBack,
     Kind::Stored,
     Kind::Usage,
+    Kind::Importing,
     Kind::LivingByName,
     Kind::DestroyedByName,
 ];
@@ -125,6 +130,8 @@ pub fn place(key: &[u8]) -> Place {
         [RUNNER_CONFIG, ..] => Place::RunnerConfig,
         [ACTOR_NAME, ..] => Place::ActorName,
         [ACTOR_NAME_METADATA, ..] => Place::ActorNameMetadata,
+        [TOKEN, ..] => Place::Token,
+        [AUDIT, ..] => Place::Audit,
         [PARTITION, _, letter, ..] => {
             KINDS.iter().find(|kind| **kind as u8 == *letter).map_or(Place::Unknown, |kind| Place::Of(*kind))
         }
@@ -239,16 +246,25 @@ pub fn stored(actor: ActorId) -> Vec<u8> {
     of_actor(Kind::Stored, actor, &[])
 }
 
+pub fn importing(actor: ActorId) -> Vec<u8> {
+    of_actor(Kind::Importing, actor, &[])
+}
+
+/// What is staged for an actor that is being imported, beside the note that it is.
+pub fn staged(actor: ActorId) -> [KeyRange; 3] {
+    [kv_all(KvSpace::Actor, actor), kv_all(KvSpace::Runner, actor), pages_after(actor, 0)]
+}
+
 pub fn usage(partition: Partition, namespace: NamespaceId) -> Vec<u8> {
     in_partition(partition, Kind::Usage, &[namespace.as_bytes()])
 }
 
 pub fn parse_awake(key: &[u8]) -> Result<ActorId, StoreError> {
-    match key.get(PARTITION_PREFIX_BYTES..) {
-        Some(rest) if rest.len() == ID_BYTES => id_at(rest, 0),
-        _ => None,
-    }
-    .ok_or_else(|| damaged("an awake actor", key))
+    parse_actor_alone(key).ok_or_else(|| damaged("an awake actor", key))
+}
+
+pub fn parse_importing(key: &[u8]) -> Result<ActorId, StoreError> {
+    parse_actor_alone(key).ok_or_else(|| damaged("an actor that is being imported", key))
 }
 
 pub fn reservation(key: &KeyRef) -> Vec<u8> {
@@ -373,6 +389,11 @@ pub fn all_of(kind: Kind, partition: Partition) -> KeyRange {
 
 pub fn read_id(bytes: &[u8]) -> Option<Id> {
     Id::from_bytes(bytes.try_into().ok()?).ok()
+}
+
+fn parse_actor_alone(key: &[u8]) -> Option<ActorId> {
+    let rest = key.get(PARTITION_PREFIX_BYTES..).filter(|rest| rest.len() == ID_BYTES)?;
+    id_at(rest, 0)
 }
 
 fn parse_ms_and_actor(key: &[u8], at: usize) -> Option<(u64, ActorId)> {

@@ -24,8 +24,8 @@
 //! - [`writer`]: the one thread that writes: groups what waits into one synced write. [`group`]: how a group is put together.
 //! - [`keys`]: the one table of keys. [`records`]: how each value is laid out.
 //! - [`changes`]: the one place that maps the core's changes to keys.
-//! - [`counts`]: what actors have stored, where nobody has counted it yet.
-//! - [`state`]: what the server reads, typed. [`merge`]: reads many partitions as one list.
+//! - [`counts`]: what actors have stored, where nobody has counted it yet. [`imports`]: what was staged and never taken.
+//! - [`state`]: what the server reads, typed; [`export`]: all of one actor. [`merge`]: reads many partitions as one list.
 //! - [`actor_logs`]: what actors have logged, in a store of its own, with other promises. [`recordings`]: the last requests of actors,
 //!   in another.
 
@@ -34,9 +34,11 @@ pub mod changes;
 pub mod check;
 pub mod counts;
 pub mod error;
+pub mod export;
 pub mod fork;
 pub mod format;
 pub mod group;
+pub mod imports;
 pub mod keys;
 pub mod memory;
 pub mod merge;

@@ -11,7 +11,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use crate::error::StoreError;
-use crate::keys::KeyRange;
 use crate::store::{Batch, Op, Pair, Persist, Scan, Store, first_conflict};
 
 #[derive(Default)]
@@ -138,26 +137,6 @@ impl Store for Memory {
             }
         }
         Ok(pairs)
-    }
-
-    fn scan_many(&self, ranges: &[KeyRange], bytes_max: usize) -> Result<Option<Vec<Vec<Pair>>>, StoreError> {
-        let inner = self.lock();
-        let mut bytes = 0;
-        let mut found = Vec::with_capacity(ranges.len());
-        for (start, end) in ranges.iter().map(|(start, end)| (&start[..], &end[..])) {
-            let mut pairs = Vec::new();
-            if start < end {
-                for (key, value) in inner.now.range::<[u8], _>((Bound::Included(start), Bound::Excluded(end))) {
-                    bytes += key.len() + value.len();
-                    if bytes > bytes_max {
-                        return Ok(None);
-                    }
-                    pairs.push(Pair { key: key.clone(), value: value.clone() });
-                }
-            }
-            found.push(pairs);
-        }
-        Ok(Some(found))
     }
 
     fn commit(&self, batch: &Batch, persist: Persist) -> Result<(), StoreError> {

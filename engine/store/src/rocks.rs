@@ -25,7 +25,6 @@ use rocksdb::{
 
 use crate::error::StoreError;
 use crate::format;
-use crate::keys::KeyRange;
 use crate::space::{GivenUp, Space};
 use crate::store::{Batch, Op, Pair, Persist, Scan, Store, first_conflict};
 
@@ -239,7 +238,10 @@ impl Rocks {
         if scan.is_empty() {
             return Ok(Vec::new());
         }
-        read(snapshot.raw_iterator_opt(bounds(scan.start, scan.end)), scan)
+        let mut options = bounds(scan.start, scan.end);
+        // Read once, by whoever reads everything: what serves keeps its place in the cache.
+        options.fill_cache(false);
+        read(snapshot.raw_iterator_opt(options), scan)
     }
 
     /// After the disk had no room for a write: what this process believes of the database's state is thrown away, and read anew
@@ -376,32 +378,6 @@ impl Store for Rocks {
         }
         let db = self.db()?;
         read(db.get()?.raw_iterator_opt(bounds(scan.start, scan.end)), scan)
-    }
-
-    fn scan_many(&self, ranges: &[KeyRange], bytes_max: usize) -> Result<Option<Vec<Vec<Pair>>>, StoreError> {
-        let open = self.db()?;
-        let db = open.get()?;
-        let moment = db.snapshot();
-        let mut bytes = 0;
-        let mut found = Vec::with_capacity(ranges.len());
-        for (start, end) in ranges {
-            let mut options = bounds(start, Some(end));
-            options.set_snapshot(&moment);
-            let mut cursor = db.raw_iterator_opt(options);
-            cursor.seek(start);
-            let mut pairs = Vec::new();
-            while let Some((key, value)) = cursor.item() {
-                bytes += key.len() + value.len();
-                if bytes > bytes_max {
-                    return Ok(None);
-                }
-                pairs.push(Pair { key: Bytes::copy_from_slice(key), value: Bytes::copy_from_slice(value) });
-                cursor.next();
-            }
-            cursor.status().map_err(|error| read_error(&error))?;
-            found.push(pairs);
-        }
-        Ok(Some(found))
     }
 
     /// While the disk has no room it waits, however long that takes. If RocksDB was refused room, the database is opened again and the

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use engine_core::input::{Boot, KeyRef, LoadedActor};
 use engine_core::record::{ActorRecord, AuditRecord, Change, DatabaseHead, HeldBack, Listed, NamespaceUsage, StoredBytes};
-use protocol::database::Page;
 use protocol::id::{ActorId, NamespaceId, Partition};
 use protocol::limits::{KV_LIST_BYTES_MAX, KV_LIST_ENTRIES_MAX};
 use protocol::message::{KvChange, KvEntry, KvRange, KvSpace};
@@ -28,21 +27,9 @@ pub const HELD_BACK_READ_MAX: usize = 10_000;
 /// How many pairs are read at a time where a whole range is wanted.
 const PAGE_PAIRS: usize = 1024;
 
-/// Everything that is stored about one actor.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Exported {
-    pub record: ActorRecord,
-    pub input: Option<Bytes>,
-    pub kv: Vec<KvEntry>,
-    /// What its runner keeps for it.
-    pub own: Vec<KvEntry>,
-    pub head: Option<DatabaseHead>,
-    pub pages: Vec<Page>,
-}
-
 #[derive(Clone)]
 pub struct State {
-    store: Arc<dyn Store>,
+    pub(crate) store: Arc<dyn Store>,
 }
 
 impl State {
@@ -230,41 +217,6 @@ impl State {
         Ok((head, pages))
     }
 
-    /// Everything that is stored about a living actor, as of one moment. The inner error says that it is more than so many bytes.
-    pub fn export(&self, actor: ActorId, bytes_max: usize) -> Result<Option<Result<Exported, usize>>, StoreError> {
-        let one = |key: Vec<u8>| (key.clone(), [&key[..], &[0]].concat());
-        let ranges = [
-            one(keys::actor(actor)),
-            one(keys::input(actor)),
-            one(keys::database_head(actor)),
-            keys::kv_all(KvSpace::Actor, actor),
-            keys::kv_all(KvSpace::Runner, actor),
-            keys::pages_after(actor, 0),
-        ];
-        let Some(found) = self.store.scan_many(&ranges, bytes_max)? else { return Ok(Some(Err(bytes_max))) };
-        let [record, input, head, kv, own, pages] = &found[..] else { return Ok(None) };
-        let Some(record) = record.first() else { return Ok(None) };
-        let record = decode_actor(actor, &record.value)?;
-        if record.destroy_ms.is_some() {
-            return Ok(None);
-        }
-        let entry = |pair: &Pair| {
-            let (value, update_ms) = records::parse_kv(&pair.value)?;
-            Ok(KvEntry { key: pair.key.slice(keys::KV_PREFIX_BYTES.min(pair.key.len())..), value, update_ms })
-        };
-        Ok(Some(Ok(Exported {
-            record,
-            input: input.first().map(|pair| records::parse_input(&pair.value)).transpose()?,
-            head: head.first().map(|pair| records::decode(&pair.value)).transpose()?,
-            kv: kv.iter().map(entry).collect::<Result<_, StoreError>>()?,
-            own: own.iter().map(entry).collect::<Result<_, StoreError>>()?,
-            pages: pages
-                .iter()
-                .map(|pair| Ok((keys::parse_page(&pair.key)?, records::parse_page(&pair.value)?)))
-                .collect::<Result<_, StoreError>>()?,
-        })))
-    }
-
     /// Actors of a name, newest first, created before a moment if one is given, with this key if one is given.
     pub fn actors_by_name(
         &self,
@@ -427,7 +379,7 @@ impl State {
     }
 }
 
-fn decode_actor(actor: ActorId, bytes: &[u8]) -> Result<ActorRecord, StoreError> {
+pub(crate) fn decode_actor(actor: ActorId, bytes: &[u8]) -> Result<ActorRecord, StoreError> {
     let record: ActorRecord = records::decode(bytes)?;
     if record.id != actor {
         return Err(StoreError::corrupt(format!("the record of actor {actor} is that of {}", record.id)));

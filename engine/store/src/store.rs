@@ -9,7 +9,6 @@ use protocol::id::{ActorId, NamespaceId};
 use protocol::message::KvSpace;
 
 use crate::error::StoreError;
-use crate::keys::KeyRange;
 
 pub trait Store: Send + Sync + 'static {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
@@ -20,9 +19,6 @@ pub trait Store: Send + Sync + 'static {
     /// Pairs in key order (or in reverse), as of one moment. Empty only if the range is empty or the limit is 0, so a long
     /// range can be read in pages until a page is empty.
     fn scan(&self, scan: Scan<'_>) -> Result<Vec<Pair>, StoreError>;
-
-    /// Several ranges, each whole and in key order, all as of one moment. None if keys and values are more than `bytes_max` together.
-    fn scan_many(&self, ranges: &[KeyRange], bytes_max: usize) -> Result<Option<Vec<Vec<Pair>>>, StoreError>;
 
     /// All or nothing, the operations in their order. On `Conflict` nothing was written. On `Ok` it can be read, and has
     /// reached what `persist` names. On any other error the outcome is unknown until the store is opened again.
@@ -105,6 +101,16 @@ pub enum Counted {
         bytes: u64,
     },
     Destroyed {
+        actor: ActorId,
+    },
+    /// It has so much from the beginning: what was staged for it.
+    Imported {
+        actor: ActorId,
+        kv_bytes: u64,
+        runner_kv_bytes: u64,
+    },
+    /// What is staged for it goes, if it is still being imported.
+    ImportDropped {
         actor: ActorId,
     },
 }

@@ -290,20 +290,6 @@ fn several_keys_at_once() {
     }
 }
 
-#[test]
-fn several_ranges_are_whole_or_too_many() {
-    for (backend, store, _directory) in backends() {
-        store.commit(&batch(&[Put("a", "1"), Put("b", "22"), Put("c", "3")]), Persist::Written).expect("a batch");
-        let range = |start: &str, end: &str| (start.as_bytes().to_vec(), end.as_bytes().to_vec());
-        let ranges = [range("b", "d"), range("c", "c"), range("d", "a"), range("a", "b"), range("x", "z")];
-        let found = store.scan_many(&ranges, 7).expect("the store can be read").expect("7 bytes are what they are");
-        let keys: Vec<Vec<String>> = found.iter().map(|pairs| pairs.iter().map(|pair| text(&pair.key)).collect()).collect();
-        assert_eq!(keys, [vec!["b", "c"], vec![], vec![], vec!["a"], vec![]], "{backend}");
-        assert_eq!(found[0][0].value, bytes("22"), "{backend}");
-        assert_eq!(store.scan_many(&ranges, 6), Ok(None), "{backend}");
-    }
-}
-
 /// Readers run while a writer moves two keys together: neither a scan nor several keys at once may see them apart.
 #[test]
 fn reads_are_of_one_moment() {
@@ -325,9 +311,6 @@ fn reads_are_of_one_moment() {
                 assert_eq!(found[0], found[1], "{backend}: several keys at once");
                 let pairs = store.scan(Scan::range(b"x", b"z", 2)).expect("the store can be read");
                 assert_eq!(pairs[0].value, pairs[1].value, "{backend}: a scan");
-                let ranges = [(b"y".to_vec(), b"z".to_vec()), (b"x".to_vec(), b"y".to_vec())];
-                let found = store.scan_many(&ranges, usize::MAX).expect("the store can be read").expect("they are few");
-                assert_eq!(found[0][0].value, found[1][0].value, "{backend}: several scans");
             }
         });
     }

@@ -1,11 +1,13 @@
 //! What actors have stored is counted: after any commits, however they were grouped, and after a restart, the count is the sum.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 
 use bytes::Bytes;
-use engine_core::record::{ActorRecord, Change, CrashPolicy, DatabaseHead, NamespaceUsage, StoredBytes};
+use engine_core::record::{ActorRecord, Change, DatabaseHead, NamespaceUsage, StoredBytes};
 use protocol::database::PAGE_BYTES;
 use protocol::id::{ActorId, Id, NamespaceId, Partition};
 use protocol::message::{KvChange, KvRange, KvSpace};
@@ -126,34 +128,7 @@ impl Model {
 }
 
 fn record(number: u64) -> ActorRecord {
-    ActorRecord {
-        id: id(number),
-        namespace: namespace(number),
-        name: "counter".to_owned(),
-        key: None,
-        pool: "default".to_owned(),
-        crash_policy: CrashPolicy::Sleep,
-        has_input: false,
-        create_ms: 1,
-        start_ms: None,
-        connectable_ms: None,
-        sleep_ms: None,
-        pending_ms: None,
-        reschedule_ms: None,
-        destroy_ms: None,
-        error: None,
-        generation: 0,
-        runner: None,
-        alarm: None,
-        crashes: 0,
-        stop: None,
-        acked_command: 0,
-        events_taken: 0,
-        by_url: false,
-        state_version: None,
-        pin: None,
-        held_back: None,
-    }
+    support::actor(id(number), namespace(number))
 }
 
 /// Commits that wait together are written as one group.

@@ -3,6 +3,8 @@
 //! These rows are never changed. If one fails, a data directory that exists can no longer be read: keep the layout, or give the
 //! record a new version that reads the old one (see `records.rs`), and add rows for it.
 
+mod support;
+
 use bytes::Bytes;
 use engine_core::input::KeyRef;
 use engine_core::record::{
@@ -76,34 +78,8 @@ fn damaged_is_an_error(what: &str, bytes: &[u8], newest: u8, decode: impl Fn(&[u
 }
 
 fn small_actor() -> ActorRecord {
-    ActorRecord {
-        id: id(7),
-        namespace: id(9),
-        name: "counter".to_owned(),
-        key: None,
-        pool: "default".to_owned(),
-        crash_policy: CrashPolicy::Restart,
-        has_input: false,
-        create_ms: 1_700_000_000_000,
-        start_ms: None,
-        connectable_ms: None,
-        sleep_ms: None,
-        pending_ms: None,
-        reschedule_ms: None,
-        destroy_ms: None,
-        error: None,
-        generation: 0,
-        runner: None,
-        alarm: None,
-        crashes: 0,
-        stop: None,
-        acked_command: 0,
-        events_taken: 0,
-        by_url: false,
-        state_version: None,
-        pin: None,
-        held_back: None,
-    }
+    let actor = support::actor(id(7), id(9));
+    ActorRecord { crash_policy: CrashPolicy::Restart, create_ms: 1_700_000_000_000, ..actor }
 }
 
 fn full_actor() -> ActorRecord {
@@ -440,6 +416,7 @@ fn keys_in_a_partition() {
     let listed = |kind| keys::by_name(kind, id(9), "counter", 1_700_000_000_000, id(7));
     same("living, by name", &listed(Kind::LivingByName), &format!("70 05 6c {name} fffffe74301a97ff {actor}"));
     same("held back", &keys::held_back(id(9), "counter", id(7)), &format!("70 05 62 {name} {actor}"));
+    same("being imported", &keys::importing(id(7)), &format!("70 05 6a {actor}"));
     same("destroyed, by name", &listed(Kind::DestroyedByName), &format!("70 05 6f {name} fffffe74301a97ff {actor}"));
 }
 
@@ -452,11 +429,13 @@ fn keys_read_as_they_are_written() {
         }
     }
     assert_eq!(keys::parse_awake(&keys::awake(id(7))), Ok(id(7)));
+    assert_eq!(keys::parse_importing(&keys::importing(id(7))), Ok(id(7)));
     assert_eq!(keys::parse_held_back(&keys::held_back(id(9), "counter", id(7))), Ok(id(7)));
     assert_eq!(keys::parse_actor_name(&keys::actor_name(id(9), "counter")), Ok("counter".to_owned()));
     for damaged in [&b""[..], b"p", b"p\x05t", &[0xff; 25], &[0; 30], &[0xff; 60]] {
         assert!(matches!(keys::parse_alarm(damaged), Err(StoreError::Corrupt { .. })), "{damaged:?}");
         assert!(matches!(keys::parse_awake(damaged), Err(StoreError::Corrupt { .. })), "{damaged:?}");
+        assert!(matches!(keys::parse_importing(damaged), Err(StoreError::Corrupt { .. })), "{damaged:?}");
         assert!(matches!(keys::parse_held_back(damaged), Err(StoreError::Corrupt { .. })), "{damaged:?}");
         assert!(matches!(keys::parse_by_name(damaged), Err(StoreError::Corrupt { .. })), "{damaged:?}");
     }

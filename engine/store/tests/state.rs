@@ -1,12 +1,14 @@
 //! What the core's changes write is what the server reads, on every backend.
 
+mod support;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 use engine_core::input::{KeyRef, LoadedActor};
 use engine_core::record::{
-    ActorRecord, Change, CrashPolicy, DatabaseHead, DeploymentRecord, HeldBack, NamespaceRecord, PoolKind, Quotas, Rate,
-    RunnerConfigRecord, RunnerRef, VersionRecord,
+    ActorRecord, Change, DatabaseHead, DeploymentRecord, HeldBack, NamespaceRecord, PoolKind, Quotas, Rate, RunnerConfigRecord,
+    RunnerRef, VersionRecord,
 };
 use protocol::component::{ComponentHash, ComponentInfo};
 use protocol::database::PAGE_BYTES;
@@ -65,34 +67,9 @@ fn actor(number: u64, name: &str, key: Option<&str>) -> ActorRecord {
     random[..8].copy_from_slice(&number.to_le_bytes());
     random[15] = number as u8;
     let id = Id::new(random, 1);
-    ActorRecord {
-        id: key.map_or(id, |key| id.in_partition(Partition::of_key(namespace(), name, key))),
-        namespace: namespace(),
-        name: name.to_owned(),
-        key: key.map(str::to_owned),
-        pool: "default".to_owned(),
-        crash_policy: CrashPolicy::Sleep,
-        has_input: false,
-        create_ms: number,
-        start_ms: None,
-        connectable_ms: None,
-        sleep_ms: None,
-        pending_ms: None,
-        reschedule_ms: None,
-        destroy_ms: None,
-        error: None,
-        generation: 0,
-        runner: None,
-        alarm: None,
-        crashes: 0,
-        stop: None,
-        acked_command: 0,
-        events_taken: 0,
-        by_url: false,
-        state_version: None,
-        pin: None,
-        held_back: None,
-    }
+    let id = key.map_or(id, |key| id.in_partition(Partition::of_key(namespace(), name, key)));
+    let (name, key) = (name.to_owned(), key.map(str::to_owned));
+    ActorRecord { name, key, create_ms: number, ..support::actor(id, namespace()) }
 }
 
 fn create(record: &ActorRecord) -> Change {

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rivet_engine_store::group::Group;
-use rivet_engine_store::keys::KeyRange;
 use rivet_engine_store::memory::Leaves;
 use rivet_engine_store::writer::{GROUP_BATCHES_MAX, QUEUE_BATCHES_MAX};
 use rivet_engine_store::{Batch, Durability, Memory, Pair, Persist, Scan, Store, StoreError, Writer};
@@ -53,10 +52,6 @@ impl Store for Gated {
 
     fn scan(&self, scan: Scan<'_>) -> Result<Vec<Pair>, StoreError> {
         self.memory.scan(scan)
-    }
-
-    fn scan_many(&self, ranges: &[KeyRange], bytes_max: usize) -> Result<Option<Vec<Vec<Pair>>>, StoreError> {
-        self.memory.scan_many(ranges, bytes_max)
     }
 
     fn commit(&self, batch: &Batch, persist: Persist) -> Verdict {
@@ -419,9 +414,6 @@ fn nobody_waits_for_a_writer_that_is_gone() {
         }
         fn scan(&self, _: Scan<'_>) -> Result<Vec<Pair>, StoreError> {
             Ok(vec![])
-        }
-        fn scan_many(&self, _: &[KeyRange], _: usize) -> Result<Option<Vec<Vec<Pair>>>, StoreError> {
-            Ok(None)
         }
         fn commit(&self, _: &Batch, _: Persist) -> Verdict {
             panic!("a bug, on purpose")

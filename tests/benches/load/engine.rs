@@ -1,7 +1,7 @@
 //! The engine under load: the real binary in a process of its own, with a data directory that goes with it.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -42,9 +42,29 @@ impl Engine {
     }
 
     pub fn kill_and_restart(&mut self) {
+        self.kill();
+        self.start_again();
+    }
+
+    pub fn kill(&mut self) {
         self.process.kill().expect("it runs");
         self.process.wait().expect("it has ended");
+    }
+
+    pub fn start_again(&mut self) {
         (self.process, self.healthy_after) = spawn(&self.data, self.address, &self.variables);
+    }
+
+    /// With its data directory, which nobody else uses meanwhile.
+    pub fn while_stopped(&mut self, change: impl FnOnce(&Path)) {
+        self.kill();
+        change(self.data.path());
+        self.start_again();
+    }
+
+    pub fn increment(&self, actor: &str) {
+        let request = format!("POST /gateway/{actor}/increment HTTP/1.1\r\nhost: bench\r\ncontent-length: 0\r\n\r\n");
+        Connection::open(self.address).time(request.as_bytes());
     }
 
     /// The version, as the API says it.

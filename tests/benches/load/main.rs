@@ -3,6 +3,7 @@
 //! ```text
 //! cargo bench -p rivet-tests --bench load             # all tables but the last two
 //! cargo bench -p rivet-tests --bench load -- requests wake memory
+//! cargo bench -p rivet-tests --bench load -- cold     # starts on up to a million actors; takes a minute, and 1 GB of disk
 //! cargo bench -p rivet-tests --bench load -- million  # takes some minutes, and 1 GB of disk
 //! cargo bench -p rivet-tests --bench load -- endurance minutes=60
 //! ```
@@ -11,6 +12,7 @@
 //! measured in the same run. Needs the guests (`scripts/guests`) and the engine built for release.
 
 mod client;
+mod cold;
 mod endurance;
 mod engine;
 mod languages;
@@ -58,6 +60,9 @@ fn main() {
     }
     if wants("traced") {
         traced::table();
+    }
+    if asked.iter().any(|name| name == "cold") {
+        cold::table();
     }
     if asked.iter().any(|name| name == "million") {
         println!("## a million\n");

@@ -170,3 +170,33 @@ async fn a_read_only_disk_stops_the_start_in_one_sentence() {
     engine.restart().await;
     assert_eq!(told.lost(&engine).await, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_under_the_backups_leaves_none_and_the_engine_goes_on() {
+    if went_inside("full::a_full_disk_under_the_backups_leaves_none_and_the_engine_goes_on") {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let (place, file) = (folder.path().join("backups"), folder.path().join("engine.yaml"));
+    fs::create_dir(&place).expect("a folder");
+    // Not even the component fits.
+    mount(&["-t", "tmpfs", "-o", "size=32k", "tmpfs"], &place);
+    fs::write(&file, format!("backup: {{dir: {}}}\n", place.display())).expect("a file");
+    let engine = Engine::start_alone(&["--config", file.to_str().expect("a path that is text")]).await;
+    engine.deploy("counter", "counter").await;
+    let mut told = Told::default();
+    for _ in 0..2 {
+        told.increment(&engine).await;
+        let refused = engine.cli(&["backup", "create"]).await;
+        assert_eq!(refused.code, Some(1), "{}", refused.out);
+        assert!(refused.err.contains("backup.failed") && refused.err.contains("free space"), "{}", refused.err);
+        assert_eq!(engine.get("/backups").await.expect_ok("the list").json()["backups"], serde_json::json!([]));
+    }
+    mount(&["-o", "remount,size=64m"], &place);
+    told.increment(&engine).await;
+    for arguments in [&["backup", "create"][..], &["backup", "verify", "latest", "--backups", place.to_str().expect("text")]] {
+        let done = engine.cli(arguments).await;
+        assert_eq!(done.code, Some(0), "{}", done.err);
+    }
+    assert_eq!(told.lost(&engine).await, 0);
+}

@@ -39,6 +39,8 @@ async fn a_disk_that_fails_loses_nothing_acknowledged() {
         // Bytes that a full disk refused are not there. Of bytes whose sync failed that is not known, whatever the reason.
         Row { fault: format!("sync {}", libc::ENOSPC), then: Then::Ends },
         Row { fault: format!("write {}", libc::EIO), then: Then::Ends },
+        // As when the kernel has met an error and writes no more.
+        Row { fault: format!("write {}", libc::EROFS), then: Then::Ends },
         Row { fault: format!("write {}", libc::ENOSPC), then: Then::Waits },
         Row { fault: format!("write {}", libc::EDQUOT), then: Then::Waits },
     ];

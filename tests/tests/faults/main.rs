@@ -3,8 +3,9 @@
 //!
 //! In reading order:
 //! - [`injected`]: writes and syncs that fail under the store. [`full`]: a real file system that is full.
-//! - [`starting`]: what stops a start, in one sentence; starts and upgrades that are killed.
+//! - [`starting`]: what stops a start, in one sentence; starts and upgrades that are killed. [`damage`]: what `doctor` says of damage.
 
+mod damage;
 mod full;
 mod injected;
 mod starting;

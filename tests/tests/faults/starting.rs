@@ -25,7 +25,7 @@ pub async fn refused(data_dir: &Path, words: &str) {
     assert_eq!(done.err.trim().lines().count(), 1, "one sentence: {}", done.err);
 }
 
-fn put(data_dir: &Path, key: &'static [u8], value: bytes::Bytes) {
+pub fn put(data_dir: &Path, key: &'static [u8], value: bytes::Bytes) {
     let allowed = Tuning { allow_older_engine: true, ..Tuning::default() };
     let store = Rocks::open(&data_dir.join("store"), &allowed).expect("nobody has it open");
     let mut batch = Batch::new();
@@ -33,7 +33,7 @@ fn put(data_dir: &Path, key: &'static [u8], value: bytes::Bytes) {
     store.commit(&batch, Persist::Synced).expect("a commit");
 }
 
-fn spoil(data_dir: &Path, name: &str, how: impl Fn(&Path)) {
+pub fn spoil(data_dir: &Path, name: &str, how: impl Fn(&Path)) {
     let entries = fs::read_dir(data_dir.join("store")).expect("it is there").map(|entry| entry.expect("an entry").path());
     let found: Vec<_> = entries.filter(|path| path.to_string_lossy().contains(name)).collect();
     assert!(!found.is_empty(), "no file {name}");

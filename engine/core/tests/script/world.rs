@@ -68,6 +68,17 @@ impl Disk {
                 limits::apply(&mut self.kv, actor, space, changes);
                 self.actors.get_mut(&actor).expect("it was created").entries_bytes = limits::bytes_of(&self.kv, actor);
             }
+            Change::StageImport { actor, entries, .. } => {
+                for (space, entry) in entries {
+                    limits::apply(&mut self.kv, actor, space, vec![KvChange::Put { key: entry.key, value: entry.value }]);
+                }
+            }
+            Change::TakeImport { actor, kv_bytes, runner_kv_bytes } => {
+                let there = self.actors.get_mut(&actor).expect("it was created");
+                there.entries_bytes = limits::bytes_of(&self.kv, actor);
+                assert_eq!(there.entries_bytes, kv_bytes + runner_kv_bytes, "what was staged is counted");
+            }
+            Change::DropImport { actor } => self.kv.retain(|(of, ..), _| *of != actor),
             Change::PutActorName { .. } => {}
             Change::Database { actor, head, .. } => {
                 self.actors.get_mut(&actor).expect("it was created").database = Some(head);

@@ -1,6 +1,7 @@
 //! `/backups`: make a copy of the whole data directory while the engine runs, list those there are.
 
 use std::sync::Arc;
+use std::thread;
 use std::time::Instant;
 
 use axum::Json;
@@ -12,7 +13,7 @@ use http::header::ACCEPT;
 use http::{HeaderMap, Uri};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use utoipa::ToSchema;
 
 use crate::api::deployments::{NDJSON, ndjson};
@@ -111,7 +112,7 @@ pub async fn create(State(engine): State<Arc<Engine>>, token: Token, headers: He
     Query::read(&uri, &[])?;
     token.check(&engine)?;
     if headers.get(ACCEPT).is_none_or(|accept| accept != NDJSON) {
-        let report = blocking(move || make(&engine, &mut |_| true)).await?;
+        let report = aside(move || make(&engine, &mut |_| true)).await?;
         return Ok(Json(Backup::whole(report.manifest)).into_response());
     }
     let (lines, progress) = mpsc::channel(PROGRESS_LINES_MAX);
@@ -128,7 +129,7 @@ pub async fn create(State(engine): State<Arc<Engine>>, token: Token, headers: He
             }
             true
         };
-        let made = blocking(move || make(&engine, &mut tell)).await;
+        let made = aside(move || make(&engine, &mut tell)).await;
         let line = match made {
             Ok(report) => {
                 let mut line = serde_json::to_value(Backup::whole(report.manifest)).unwrap_or_default();
@@ -147,6 +148,18 @@ fn make(engine: &Engine, tell: &mut dyn FnMut(Step) -> bool) -> Result<Report, A
     let report = engine.backups.make(&engine.components, engine.clock.now_ms(), tell)?;
     backups::log(&report.manifest, begun.elapsed().as_millis());
     Ok(report)
+}
+
+/// In a thread of its own, which runs when others do not want to.
+async fn aside(job: impl FnOnce() -> Result<Report, ApiError> + Send + 'static) -> Result<Report, ApiError> {
+    let (tell, told) = oneshot::channel();
+    let thread = thread::Builder::new().name("backup".to_string()).spawn(move || {
+        engine_backup::aside::step_back();
+        // Who asked may have left.
+        let _ = tell.send(job());
+    });
+    thread.map_err(|error| ApiError::internal("the thread that makes backups cannot be started", &error))?;
+    told.await.map_err(|error| ApiError::internal("the backup ended before its time", &error))?
 }
 
 async fn blocking<T: Send + 'static>(job: impl FnOnce() -> Result<T, ApiError> + Send + 'static) -> Result<T, ApiError> {

@@ -1,16 +1,12 @@
 //! `rivet-engine actors`: list them, look at one, destroy one.
 
-use std::fs::File;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-
 use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::cli::client::Client;
+use crate::cli::portable::{self, ExportArgs, ImportArgs};
 use crate::cli::{Outcome, TargetArgs, print};
-use crate::portable;
 
 #[derive(Subcommand)]
 pub enum ActorsCommand {
@@ -58,49 +54,13 @@ pub struct OneArgs {
     target: TargetArgs,
 }
 
-#[derive(Args)]
-pub struct ExportArgs {
-    /// The actor's id
-    #[arg(value_name = "ACTOR")]
-    actor: String,
-
-    /// The file to write; it must not be there yet
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
-
-    /// Its database too, as a file of SQLite; it must not be there yet
-    #[arg(long, value_name = "FILE")]
-    sqlite: Option<PathBuf>,
-
-    #[command(flatten)]
-    target: TargetArgs,
-}
-
-#[derive(Args)]
-pub struct ImportArgs {
-    /// A file that was exported
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
-
-    /// Another name than it had
-    #[arg(long)]
-    name: Option<String>,
-
-    /// Another key than it had
-    #[arg(long)]
-    key: Option<String>,
-
-    #[command(flatten)]
-    target: TargetArgs,
-}
-
 pub async fn run(command: ActorsCommand) -> Outcome {
     match command {
         ActorsCommand::List(args) => list(args).await,
         ActorsCommand::Get(args) => get(args).await,
         ActorsCommand::Destroy(args) => destroy(args).await,
-        ActorsCommand::Export(args) => export(args).await,
-        ActorsCommand::Import(args) => import(args).await,
+        ActorsCommand::Export(args) => portable::export(args).await,
+        ActorsCommand::Import(args) => portable::import(args).await,
     }
 }
 
@@ -207,49 +167,6 @@ async fn destroy(args: OneArgs) -> Outcome {
     match args.target.json {
         true => print::line(&answer.to_string()),
         false => print::line(&format!("actor {} is destroyed", args.actor)),
-    }
-    Ok(())
-}
-
-async fn export(args: ExportArgs) -> Outcome {
-    let client = args.target.client()?;
-    let response = client.send(client.request(Method::GET, &["actors", &args.actor, "export"], &[])).await?;
-    let file = response.bytes().await.map_err(|error| format!("the connection broke before the file was whole: {error}"))?;
-    // It says itself whether it is whole.
-    let database = portable::sqlite(&file).map_err(|error| format!("what the engine sent is no exported actor: {error}"))?;
-    write(&args.file, &file)?;
-    if let Some(path) = &args.sqlite {
-        let database =
-            database.ok_or_else(|| format!("actor {} has no database; {} is written", args.actor, args.file.display()))?;
-        write(path, &database)?;
-    }
-    let bytes = file.len() as u64;
-    match args.target.json {
-        true => print::line(&json!({ "file": args.file, "bytes": bytes }).to_string()),
-        false => print::line(&format!("actor {} is exported to {} ({})", args.actor, args.file.display(), print::size(bytes))),
-    }
-    Ok(())
-}
-
-/// On the disk, and never over something else.
-fn write(path: &Path, bytes: &[u8]) -> Outcome {
-    let written = File::create_new(path).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    written.map_err(|error| format!("{} cannot be written: {error}", path.display()))
-}
-
-async fn import(args: ImportArgs) -> Outcome {
-    let client = args.target.client()?;
-    let file = std::fs::read(&args.file).map_err(|error| format!("{} cannot be read: {error}", args.file.display()))?;
-    let named = [("name", &args.name), ("key", &args.key)];
-    let query: Vec<(&str, &str)> = named.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))).collect();
-    let answer = client.json(client.request(Method::POST, &["actors", "import"], &query).body(file)).await?;
-    let text = |name: &str| answer["actor"][name].as_str().unwrap_or_default();
-    match args.target.json {
-        true => print::line(&answer.to_string()),
-        false => print::line(&format!("actor {} is there: {} {}, asleep", text("actor_id"), text("name"), text("key"))),
     }
     Ok(())
 }

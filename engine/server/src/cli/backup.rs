@@ -100,6 +100,8 @@ pub struct PruneArgs {
 }
 
 pub fn run(command: BackupCommand, files: &[PathBuf]) -> Outcome {
+    // An engine may run beside it.
+    engine_backup::aside::step_back();
     match command {
         BackupCommand::Create(args) if args.offline => create_offline(&args, files),
         BackupCommand::Create(args) => talk(create(args)),

@@ -131,7 +131,7 @@ pub fn one_line(settings: &Value) -> String {
 }
 
 /// The file as a body that says how far it is.
-fn upload(file: File, bytes: u64) -> Body {
+pub fn upload(file: File, bytes: u64) -> Body {
     let mut sent = 0;
     let mut told = Instant::now();
     Body::wrap_stream(ReaderStream::with_capacity(file, 64 * 1024).inspect(move |chunk| {

@@ -8,7 +8,8 @@
 //! - [`runner`]: runs actors for an engine elsewhere. [`process`]: what both are as processes.
 //! - [`deploy`], [`check`], [`deployments`], [`actors`], [`namespaces`], [`logs`], [`health`]: what can be done. [`settings`]: what a
 //!   deployment gives its actors. [`tokens`]: who may do that. [`audit`]: who did what.
-//! - [`tracing`]: which log lines an engine writes. [`backup`]: copies of the data directory. [`doctor`]: what is wrong with it.
+//! - [`tracing`]: which log lines an engine writes. [`backup`]: copies of the data directory. [`portable`]: one actor as a file.
+//!   [`doctor`]: what is wrong with a data directory.
 //! - [`new`]: writes a project; talks to nobody. [`dev`]: builds and deploys it whenever it changes.
 //! - [`client`]: the way to the engine; [`tunnel`]: over TLS. [`print`]: tables, moments, lines.
 
@@ -26,6 +27,7 @@ mod health;
 mod logs;
 mod namespaces;
 mod new;
+mod portable;
 mod print;
 mod process;
 mod runner;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use protocol::database::{DatabaseAnswer, DatabaseQuestion, MessageStep, PAGE_BYTES, Page, Statement};
 use protocol::id::RunnerId;
-use protocol::message::{DatabaseCommit, FromRunner, KvEntry};
+use protocol::message::{DatabaseCommit, FromRunner, KvEntry, KvSpace};
 use rivet_engine_core::input::{Callee, DatabaseChanges, Import, Input, Operation};
 use rivet_engine_core::record::{CrashPolicy, DatabaseHead};
 use rivet_engine_core::settings::SettingsPatch;
@@ -34,15 +34,19 @@ impl World {
             // With an entry of its own, one of its runner's and two pages.
             ["import", key, "alarm", ms] => {
                 let create = self.how(CrashPolicy::Sleep);
+                let namespace = self.disk.namespaces.iter().find(|record| record.name == "default").expect("it is there").id;
+                let actor = create.id(1, namespace, "counter", Some(key));
                 let entry = |key: &'static str| KvEntry { key: key.into(), value: "v".into(), update_ms: 1 };
-                let database = pages_of("0:1,2:2").pages;
+                let entries = vec![(KvSpace::Actor, entry("own")), (KvSpace::Runner, entry("runner"))];
+                self.call(Operation::StageImport { actor, entries, pages: pages_of("0:1,2:2").pages });
                 let import = Box::new(Import {
                     create,
                     create_ms: u64::MAX,
                     start_ms: Some(1),
                     alarm_ms: Some(ms.parse().expect("a number")),
-                    entries: vec![(false, entry("own")), (true, entry("runner"))],
-                    database: Some((DatabaseHead { txid: 4, size_pages: 2 }, database)),
+                    kv_bytes: 4,
+                    runner_kv_bytes: 7,
+                    database: Some(DatabaseHead { txid: 4, size_pages: 2 }),
                 });
                 let (namespace, name) = ("default".into(), "counter".into());
                 self.call(Operation::ImportActor { namespace, name, key: Some((*key).into()), import });
