@@ -25,6 +25,7 @@ use crate::edge::Edge;
 use crate::error::ApiError;
 use crate::inbox::Inbox;
 use crate::logs::LogBook;
+use crate::memory::used::MemoryUse;
 use crate::metrics::Metrics;
 use crate::readers::Readers;
 use crate::readiness::Readiness;
@@ -58,6 +59,7 @@ pub struct Engine {
     pub components: Arc<Components>,
     pub backups: Backups,
     pub room: Room,
+    pub memory: MemoryUse,
     pub logs: LogBook,
     pub metrics: Metrics,
     pub readiness: Arc<Readiness>,

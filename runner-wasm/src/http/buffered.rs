@@ -15,6 +15,7 @@ use crate::actor::{Actor, Held, Instance, Limits, Request, Sending, stopped};
 use crate::bindings::exports::rivet::actor::http_handler;
 use crate::bindings::rivet::actor::types::Header;
 use crate::config::{GATHERED_BYTES_MAX, KIB_PERMIT, RESPONSE_WHOLE_BYTES_MAX};
+use crate::sandbox::room;
 
 pub async fn serve(instance: &mut Instance, request: Box<Request>) -> Result<(), Failure> {
     let actor = Arc::clone(&instance.actor);
@@ -51,7 +52,8 @@ pub async fn say(actor: &Arc<Actor>, route: Arc<Route>, answered: Result<Respons
             if response.body.len() > RESPONSE_WHOLE_BYTES_MAX {
                 let kib = u32::try_from(response.body.len().div_ceil(KIB_PERMIT)).unwrap_or(u32::MAX);
                 let room = Arc::clone(&actor.outbox).acquire_many_owned(kib).await.ok();
-                response.sending = Some(Sending::new(actor, room));
+                let counted = actor.shared.room.count(response.body.len());
+                response.sending = Some(Sending::new(actor, room.map(|room| (room, counted))));
             }
             actor.say(Held::Response(route, response));
             Ok(())
@@ -103,8 +105,13 @@ pub struct Gathered {
 
 impl Gathered {
     fn body(mut self) -> Bytes {
-        self.actor.gathered_bytes.fetch_sub(self.bytes.len(), Relaxed);
+        self.give_back(self.bytes.len());
         std::mem::take(&mut self.bytes).freeze()
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.actor.gathered_bytes.fetch_sub(bytes, Relaxed);
+        self.actor.shared.room.give_back(bytes);
     }
 
     fn add(&mut self, piece: &[u8]) -> Result<(), Failure> {
@@ -113,8 +120,11 @@ impl Gathered {
         if self.bytes.len() + piece.len() > limit {
             return too_large(format!("the request's body has more than the {limit} bytes that this actor takes"));
         }
+        if !self.actor.shared.room.take(piece.len()) {
+            return Err(room::no_memory());
+        }
         if self.actor.gathered_bytes.fetch_add(piece.len(), Relaxed) + piece.len() > GATHERED_BYTES_MAX {
-            self.actor.gathered_bytes.fetch_sub(piece.len(), Relaxed);
+            self.give_back(piece.len());
             return too_large(format!("the actor is taking {GATHERED_BYTES_MAX} bytes of other requests' bodies; try again later"));
         }
         self.bytes.extend_from_slice(piece);
@@ -124,7 +134,7 @@ impl Gathered {
 
 impl Drop for Gathered {
     fn drop(&mut self) {
-        self.actor.gathered_bytes.fetch_sub(self.bytes.len(), Relaxed);
+        self.give_back(self.bytes.len());
     }
 }
 
