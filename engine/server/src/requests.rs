@@ -141,12 +141,12 @@ impl Requests {
 
     /// Room to hold a body of that many bytes, if there is any.
     pub fn body_room(&self, bytes: usize) -> Result<Held, ApiError> {
-        self.buffers.hold(bytes)
+        self.buffers.hold_body(bytes)
     }
 
     /// The same, as soon as there is some.
     pub async fn body_room_in_time(&self, bytes: usize) -> Held {
-        self.buffers.hold_in_time(bytes).await
+        self.buffers.hold_body_in_time(bytes).await
     }
 
     pub fn open(&self, head: Head, upload: Option<Upload>) -> Result<(RequestId, oneshot::Receiver<Reply>), ApiError> {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use protocol::message::{Failure, FailureKind, RequestStart};
 
 use super::route::Piece;
@@ -100,18 +100,32 @@ fn argument(head: RequestStart, body: Bytes) -> http_handler::Request {
 /// A body that was put together, counted until its turn has come.
 pub struct Gathered {
     actor: Arc<Actor>,
-    bytes: BytesMut,
+    bytes: Vec<u8>,
+    /// Of the memory that all may have: what was allocated, which grows ahead of what has come.
+    taken_bytes: usize,
 }
 
 impl Gathered {
     fn body(mut self) -> Bytes {
-        self.give_back(self.bytes.len());
-        std::mem::take(&mut self.bytes).freeze()
+        self.give_back();
+        std::mem::take(&mut self.bytes).into()
     }
 
-    fn give_back(&self, bytes: usize) {
-        self.actor.gathered_bytes.fetch_sub(bytes, Relaxed);
-        self.actor.shared.room.give_back(bytes);
+    fn give_back(&mut self) {
+        self.actor.gathered_bytes.fetch_sub(self.bytes.len(), Relaxed);
+        self.actor.shared.room.give_back(std::mem::take(&mut self.taken_bytes));
+    }
+
+    /// Room for so much in all, at most `limit`.
+    fn allocate(&mut self, needed: usize, limit: usize) -> Result<(), Failure> {
+        let capacity = needed.max(2 * self.taken_bytes).min(limit);
+        let more = capacity.saturating_sub(self.taken_bytes);
+        if !self.actor.shared.room.take(more) {
+            return Err(room::no_memory());
+        }
+        self.taken_bytes += more;
+        self.bytes.reserve_exact(capacity - self.bytes.len());
+        Ok(())
     }
 
     fn add(&mut self, piece: &[u8]) -> Result<(), Failure> {
@@ -120,11 +134,12 @@ impl Gathered {
         if self.bytes.len() + piece.len() > limit {
             return too_large(format!("the request's body has more than the {limit} bytes that this actor takes"));
         }
-        if !self.actor.shared.room.take(piece.len()) {
-            return Err(room::no_memory());
+        let needed = self.bytes.len() + piece.len();
+        if needed > self.taken_bytes {
+            self.allocate(needed, limit)?;
         }
         if self.actor.gathered_bytes.fetch_add(piece.len(), Relaxed) + piece.len() > GATHERED_BYTES_MAX {
-            self.give_back(piece.len());
+            self.actor.gathered_bytes.fetch_sub(piece.len(), Relaxed);
             return too_large(format!("the actor is taking {GATHERED_BYTES_MAX} bytes of other requests' bodies; try again later"));
         }
         self.bytes.extend_from_slice(piece);
@@ -134,13 +149,13 @@ impl Gathered {
 
 impl Drop for Gathered {
     fn drop(&mut self) {
-        self.give_back(self.bytes.len());
+        self.give_back();
     }
 }
 
 async fn gather(actor: Arc<Actor>, mut request: Box<Request>) {
     let route: Arc<Route> = Arc::clone(&request.route);
-    let mut gathered = Gathered { actor: Arc::clone(&actor), bytes: BytesMut::new() };
+    let mut gathered = Gathered { actor: Arc::clone(&actor), bytes: Vec::new(), taken_bytes: 0 };
     loop {
         match route.next_piece().await {
             Piece::Bytes(piece) => {

@@ -12,6 +12,8 @@ use tokio::sync::Notify;
 
 use crate::error::ApiError;
 
+/// Of the limit this part is for what has no body: clients that send long bodies slowly must not keep out all others.
+pub const SPARED_SHARE: usize = 8;
 /// Where nobody divides memory: tests, and engines inside of other processes.
 const LIMIT_BYTES_ELSEWHERE: usize = 512 * MIB;
 
@@ -49,9 +51,21 @@ impl Buffers {
 
     /// Room for so many bytes, if there is any.
     pub fn hold(self: &Arc<Self>, bytes: usize) -> Result<Held, ApiError> {
-        self.try_hold(bytes).ok_or_else(|| {
+        self.hold_within(bytes, self.limit_bytes)
+    }
+
+    /// The same for a body.
+    pub fn hold_body(self: &Arc<Self>, bytes: usize) -> Result<Held, ApiError> {
+        self.hold_within(bytes, self.bodies_bytes())
+    }
+
+    fn bodies_bytes(&self) -> usize {
+        self.limit_bytes - self.limit_bytes / SPARED_SHARE
+    }
+
+    fn hold_within(self: &Arc<Self>, bytes: usize, limit_bytes: usize) -> Result<Held, ApiError> {
+        self.try_hold(bytes, limit_bytes).ok_or_else(|| {
             self.refused.fetch_add(1, Ordering::Relaxed);
-            let limit_bytes = self.limit_bytes;
             ApiError::busy(format!(
                 "{bytes} bytes more do not fit into the {limit_bytes} that may be held for requests, sockets and answers; try again in \
                  a moment, or raise memory_limit"
@@ -60,12 +74,12 @@ impl Buffers {
     }
 
     /// The same as soon as there is some, in the order of arrival. More than all there is waits until nobody else has any.
-    pub async fn hold_in_time(self: &Arc<Self>, bytes: usize) -> Held {
-        let bytes = bytes.min(self.limit_bytes);
+    pub async fn hold_body_in_time(self: &Arc<Self>, bytes: usize) -> Held {
+        let bytes = bytes.min(self.bodies_bytes());
         loop {
             // Counted before it is tried: who gives something back after that sees it.
             let waiting = Waiting::new(self);
-            if let Some(held) = self.try_hold(bytes) {
+            if let Some(held) = self.try_hold(bytes, self.bodies_bytes()) {
                 drop(waiting);
                 // There may be enough for the next one too.
                 self.tell();
@@ -75,8 +89,8 @@ impl Buffers {
         }
     }
 
-    fn try_hold(self: &Arc<Self>, bytes: usize) -> Option<Held> {
-        let fits = |used: usize| used.checked_add(bytes).filter(|used| *used <= self.limit_bytes);
+    fn try_hold(self: &Arc<Self>, bytes: usize, limit_bytes: usize) -> Option<Held> {
+        let fits = |used: usize| used.checked_add(bytes).filter(|used| *used <= limit_bytes);
         self.used_bytes.fetch_update(Ordering::SeqCst, Ordering::Relaxed, fits).ok()?;
         Some(Held { buffers: self.clone(), bytes })
     }
@@ -151,16 +165,20 @@ mod tests {
         assert_eq!((buffers.used_bytes(), buffers.refused()), (41, 3));
         buffers.give_back(41);
         drop(buffers.hold(100).expect("all of it"));
+        let body = buffers.hold_body(88).expect("all but an eighth");
+        assert!(buffers.hold_body(1).is_err());
+        drop((buffers.hold(12).expect("it has no body"), body));
         assert_eq!(buffers.used_bytes(), 0);
     }
 
     #[tokio::test]
     async fn whoever_waits_gets_it_in_turn() {
-        let buffers = Arc::new(Buffers::new(100));
-        let all = buffers.hold_in_time(1_000).await;
+        // Bodies may have 100 of it.
+        let buffers = Arc::new(Buffers::new(114));
+        let all = buffers.hold_body_in_time(1_000).await;
         let wait = |bytes| {
             let buffers = buffers.clone();
-            tokio::spawn(async move { buffers.hold_in_time(bytes).await })
+            tokio::spawn(async move { buffers.hold_body_in_time(bytes).await })
         };
         let (one, two, three) = (wait(40), wait(60), wait(40));
         let gone = wait(100);

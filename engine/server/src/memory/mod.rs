@@ -25,6 +25,7 @@ use protocol::limits::{MIB, REQUEST_BODY_BYTES_MAX};
 
 use crate::logs;
 use crate::memory::allowed::Allowed;
+use crate::memory::buffers::SPARED_SHARE;
 
 pub const KEY: &str = "memory_limit";
 const MIB_U64: u64 = MIB as u64;
@@ -45,7 +46,8 @@ const DATABASES_SHARE: usize = 8;
 const _: () = {
     let least = BUFFERS_BYTES_MIN as usize;
     let others = least / QUEUE_SHARE + least / LINES_SHARE + least / DATABASES_SHARE;
-    assert!(REQUEST_BODY_BYTES_MAX as usize <= least - others, "the longest body that is held whole must fit");
+    let bodies = (least - others) / SPARED_SHARE * (SPARED_SHARE - 1);
+    assert!(REQUEST_BODY_BYTES_MAX as usize <= bodies, "the longest body that is held whole must fit");
     assert!(writer::QUEUE_BYTES_MIN <= least / QUEUE_SHARE && logs::WAITING_BYTES_MIN <= least / LINES_SHARE);
 };
 

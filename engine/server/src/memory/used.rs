@@ -58,7 +58,7 @@ pub fn page(page: &mut Page, engine: &Engine, queued_bytes: u64, guests: Option<
     }
     let buffers = memory.buffers.used_bytes() as u64 + engine.logs.waiting_bytes() as u64 + queued_bytes;
     let store = memory.store.as_ref().map_or(0, |budget| budget.used_bytes() as u64);
-    page.family("rivet_memory_part_used_bytes", Kind::Gauge, "What these have, as they count it; of the base nobody counts.");
+    page.family("rivet_memory_part_bytes", Kind::Gauge, "What these have, as they count it; of the base nobody counts.");
     for (part, bytes) in [("store", store), ("guests", guests.map_or(0, |guests| guests.0 as u64)), ("buffers", buffers)] {
         page.row(label(part), bytes);
     }
