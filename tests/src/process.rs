@@ -49,6 +49,10 @@ impl Process {
         .await
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn signal(&self, signal: i32) {
         let id = libc::pid_t::try_from(self.child.id()).expect("process ids are small");
         // SAFETY: it goes to a child that was not waited for yet, so the id is still its.

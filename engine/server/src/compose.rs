@@ -30,6 +30,7 @@ use engine_core::{Core, Input};
 use engine_store::rocks::Tuning;
 use engine_store::{Rocks, State, StoreError, Writer, counts, imports};
 use protocol::id::RunnerId;
+use protocol::limits::MIB;
 use protocol::link::{FromRunnerLink, ToRunnerLink};
 use rustls::ClientConfig;
 use tokio::net::TcpListener;
@@ -56,7 +57,9 @@ use crate::http::Doors;
 use crate::inbox::Inbox;
 use crate::links::RunnerDoor;
 use crate::lock::lock;
-use crate::logs::{self, LogBook};
+use crate::logs::{self, LogBook, LogMemory};
+use crate::memory::used::MemoryUse;
+use crate::memory::{self, watch};
 use crate::metrics::{self, Metrics, RunnerFigures};
 use crate::notify::Manager;
 use crate::ports::{self, Port, Process};
@@ -83,6 +86,8 @@ const READERS_EXTRA: usize = 2;
 const HOST_WITHOUT_IPV6: &str = "0.0.0.0";
 /// Statements do need one; but while one of them takes long, others go on.
 const SQL_THREADS_EXTRA: usize = 2;
+/// What counts of one awake actor beside its guest's own memory.
+const BESIDE_GUEST_BYTES: usize = MIB;
 /// How long runners may take to hear that the engine stops.
 const LEAVE_MS_MAX: u64 = 3_000;
 /// How often it is looked whether the last actor has fallen asleep.
@@ -182,10 +187,11 @@ pub async fn run(
 
     let tls = trust::client_config(config.ca_file.as_deref()).map_err(EngineError::Trust)?;
     make_folder(&config.data_dir)?;
+    let own_memory = MemoryUse::new(config.memory.clone());
     let tuning = Tuning {
         reserve_bytes: config.storage.reserve_bytes,
         allow_older_engine: config.storage.allow_older_engine,
-        ..Tuning::default()
+        ..own_memory.store.as_ref().map_or_else(Tuning::default, Tuning::within)
     };
     let store = Arc::new(Rocks::open(&config.data_dir.join("store"), &tuning).map_err(EngineError::Store)?);
     counts::ensure(&*store).map_err(EngineError::Store)?;
@@ -194,7 +200,7 @@ pub async fn run(
     engine_backup::stage::clear(&config.data_dir).map_err(EngineError::Backup)?;
     let state = State::new(store.clone());
     let mut boot = state.boot().map_err(EngineError::Store)?;
-    let writer = Writer::start(store.clone(), config.durability);
+    let writer = Writer::start_within(store.clone(), config.durability, config.memory.queue_bytes());
 
     let directory = Arc::new(Directory::default());
     directory.enter(News::found(&boot));
@@ -204,21 +210,24 @@ pub async fn run(
     let readers = Readers::start(state.clone(), processors() + READERS_EXTRA).map_err(EngineError::Readers)?;
     let clock = Clock::default();
     let place = logs::Place::Folder(config.data_dir.join("logs"));
-    let logs = LogBook::start(place, config.actor_logs, clock.clone()).map_err(EngineError::Readers)?;
+    let for_logs = LogMemory { waiting_bytes: config.memory.lines_bytes(), store: own_memory.store.clone() };
+    let logs = LogBook::start_within(place, config.actor_logs, clock.clone(), for_logs).map_err(EngineError::Readers)?;
     let folder = config.data_dir.join("recordings");
     let recorder = Recorder::start(folder, config.recordings, clock.clone(), state.clone(), &boot.deployments);
     let recorder = Arc::new(recorder.map_err(EngineError::Readers)?);
-    let databases = Databases::start(state, processors() + SQL_THREADS_EXTRA, clock.clone()).map_err(EngineError::Readers)?;
+    let sql_threads = processors() + SQL_THREADS_EXTRA;
+    let databases = Databases::start_within(state, sql_threads, clock.clone(), config.memory.databases_bytes());
+    let databases = databases.map_err(EngineError::Readers)?;
 
     let engine = Arc::new(Engine {
         started_ms: clock.now_ms(),
         clock,
         inbox: Inbox::default(),
         calls: Calls::default(),
-        requests: Requests::recorded_by(recorder.clone()),
+        requests: Requests::recorded_by(recorder.clone(), own_memory.buffers.clone()),
         actor_calls: ActorCalls::default(),
         runners: Runners::default(),
-        sockets: Sockets::default(),
+        sockets: Sockets::new(own_memory.buffers.clone()),
         readers,
         databases,
         directory,
@@ -226,6 +235,7 @@ pub async fn run(
         store: Arc::downgrade(&store),
         backups: Backups::new(&config.storage, store.clone(), config.data_dir.clone()),
         room: Room::of(store.space()),
+        memory: own_memory,
         logs,
         recorder,
         metrics: Metrics::default(),
@@ -245,7 +255,8 @@ pub async fn run(
     boot.runners = away(&engine.runners, &boot);
     engine.inbox.push(Input::Booted(boot));
     if config.wasm.enabled {
-        join_own_runner(&engine, &config.data_dir, &config.wasm, tls)?;
+        let wasm = WasmConfig { memory_bytes: Some(memory::bytes(config.memory.guests)), ..config.wasm.clone() };
+        join_own_runner(&engine, &config.data_dir, &wasm, tls)?;
     }
 
     let core = Core::new(config.core.clone());
@@ -255,6 +266,7 @@ pub async fn run(
     tokio::spawn(poll::run(engine.clone()));
     tokio::spawn(Room::watch(store.space(), readiness.clone()));
     tokio::spawn(upkeep::run(engine.clone()));
+    tokio::spawn(watch::run(Arc::downgrade(&engine)));
 
     let router = api::router(engine.clone());
     if let Some(certificates) = certificates {
@@ -416,6 +428,12 @@ pub fn join_own_runner(
     let config = runner_wasm::Config { clock: engine.clock.of_others(), ..config };
     let runner = runner_wasm::Runner::new(config, door).map_err(EngineError::Runner)?;
     let profile = runner.profile();
+    let squeezed = Arc::downgrade(&runner);
+    engine.memory.on_squeeze(move |bytes| {
+        if let Some(runner) = squeezed.upgrade() {
+            runner.squeeze(bytes);
+        }
+    });
     let counted = Arc::downgrade(&runner);
     engine.metrics.count_own_runner(move || {
         counted.upgrade().map_or_else(RunnerFigures::default, |runner| runner_figures(&runner.metrics()))
@@ -429,6 +447,8 @@ fn runner_figures(metrics: &runner_wasm::Metrics) -> RunnerFigures {
     RunnerFigures {
         actors: metrics.actors,
         memory_bytes: metrics.memory_bytes,
+        code_bytes: metrics.code_bytes,
+        memory_refusals: metrics.memory_refusals,
         slept_for_room: metrics.slept_for_room,
         mailbox_waits: metrics.mailbox_waits,
         message_runs: metrics.message_runs,
@@ -457,7 +477,7 @@ pub fn join_isolated_runner(
     let mut config = runner_config(open_compiled(&checks.data_dir)?, &checks.wasm, checks.tls.clone(), &engine.telemetry);
     config.actors_max = Some(1);
     // What the actors of the engine have among them is theirs.
-    config.memory_total_bytes = config.memory_per_actor_bytes;
+    config.memory_total_bytes = config.memory_per_actor_bytes + BESIDE_GUEST_BYTES;
     config.grants = Vec::new();
     config.isolated = Some(runner_wasm::Isolated { outgoing, code });
     let runner = runner_wasm::Runner::new(config, door).map_err(EngineError::Runner)?;
@@ -516,6 +536,10 @@ fn sent(config: &Config) -> Sent {
 }
 
 fn say_what_is_open(config: &Config, address: SocketAddr) {
+    tracing::info!(memory_limit = %config.memory, "memory is divided");
+    if let Some(sentence) = &config.memory.raised {
+        tracing::warn!("{sentence}");
+    }
     for sentence in &config.without_effect {
         tracing::warn!("{sentence}");
     }

@@ -33,6 +33,7 @@ use crate::engine::{Engine, OWN_RUNNER};
 use crate::http::Server;
 use crate::inbox::Inbox;
 use crate::logs::{self, LogBook};
+use crate::memory::used::MemoryUse;
 use crate::metrics::Metrics;
 use crate::readers::Readers;
 use crate::readiness::{Readiness, Reason};
@@ -139,14 +140,15 @@ pub(crate) fn engine_with(
     outbound: Arc<Client>,
     clock: Clock,
 ) -> Result<Engine, EngineError> {
+    let memory = MemoryUse::default();
     Ok(Engine {
         started_ms: clock.now_ms(),
         inbox: Inbox::default(),
         calls: Calls::default(),
-        requests: Requests::default(),
+        requests: Requests::new(memory.buffers.clone()),
         actor_calls: ActorCalls::default(),
         runners: Runners::default(),
-        sockets: Sockets::default(),
+        sockets: Sockets::new(memory.buffers.clone()),
         readers: Readers::start(state.clone(), READERS).map_err(EngineError::Readers)?,
         databases: Databases::start(state, SQL_THREADS, clock.clone()).map_err(EngineError::Readers)?,
         directory,
@@ -154,6 +156,7 @@ pub(crate) fn engine_with(
         store: Weak::new(),
         backups: Default::default(),
         room: Default::default(),
+        memory,
         logs: LogBook::start(logs::Place::Memory, logs::LIMITS_IN_MEMORY, clock.clone()).map_err(EngineError::Readers)?,
         recorder: Arc::new(Recorder::none()),
         clock,

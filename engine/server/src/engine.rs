@@ -27,6 +27,7 @@ use crate::edge::Edge;
 use crate::error::ApiError;
 use crate::inbox::Inbox;
 use crate::logs::LogBook;
+use crate::memory::used::MemoryUse;
 use crate::metrics::Metrics;
 use crate::readers::Readers;
 use crate::readiness::Readiness;
@@ -63,6 +64,7 @@ pub struct Engine {
     pub store: Weak<Rocks>,
     pub backups: Backups,
     pub room: Room,
+    pub memory: MemoryUse,
     pub logs: LogBook,
     pub recorder: Arc<Recorder>,
     pub metrics: Metrics,

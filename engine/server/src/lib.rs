@@ -21,6 +21,7 @@
 //! - [`serverless`]: pools whose runners are called by URL.
 //! - [`trust`]: whom the engine believes when it calls others.
 //! - [`standalone`]: the runner for components on its own, for an engine elsewhere.
+//! - [`memory`]: what the process may have, and what each of its parts may.
 //! - [`readers`]: the threads that read. [`database`]: actors' SQLite databases. [`components`], [`directory`], [`logs`]: what is
 //!   kept beside the store. [`backups`]: copies of it all. [`room`]: what is refused while the disk is full.
 //!   [`doctor`]: looks at all of it. [`portable`]: one actor as a file.
@@ -59,6 +60,7 @@ mod incoming;
 mod links;
 mod lock;
 mod logs;
+mod memory;
 mod metrics;
 mod notify;
 mod outbox;

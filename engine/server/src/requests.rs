@@ -17,14 +17,15 @@ use bytes::Bytes;
 use engine_core::refusal::Refusal;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use protocol::id::{ActorId, Generation, RequestId, RunnerId};
-use protocol::limits::{BODY_WINDOW_BYTES, MIB, REQUEST_BODY_INLINE_BYTES_MAX};
+use protocol::limits::{BODY_WINDOW_BYTES, KIB};
 use protocol::link::ToRunnerLink;
 use protocol::message::{RequestStart, ToRunner};
 use protocol::trace::{self, Kind, Span, TRACEPARENT};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use crate::error::ApiError;
 use crate::lock::lock;
+use crate::memory::buffers::{Buffers, Held};
 use crate::random;
 use crate::recordings::Recorder;
 use crate::recordings::underway::{Ended, Underway};
@@ -32,15 +33,14 @@ use crate::window::{Credit, Drain, Feed, stream};
 
 /// Requests to actors that may be in flight at one time, on the whole server.
 pub const REQUESTS_IN_FLIGHT_MAX: usize = 16_384;
-/// Bytes of request bodies that may be held at one time, on the whole server.
-pub const REQUEST_BODIES_BYTES_MAX: usize = 512 * MIB;
+/// What a request takes beside its head and body: its entry, its task, what its connection holds.
+const REQUEST_BYTES: usize = 2 * KIB;
 const SHARDS: usize = 16;
-const _: () = assert!(REQUEST_BODY_INLINE_BYTES_MAX <= REQUEST_BODIES_BYTES_MAX);
 
 pub struct Requests {
     last: AtomicU64,
     in_flight: AtomicUsize,
-    body_room: Arc<Semaphore>,
+    buffers: Arc<Buffers>,
     shards: [Mutex<HashMap<RequestId, Entry>>; SHARDS],
     recorder: Arc<Recorder>,
 }
@@ -54,7 +54,15 @@ pub struct Head {
     /// The whole body, unless it is streamed.
     pub body: Bytes,
     /// Room taken for the body, given back with it.
-    pub room: Option<OwnedSemaphorePermit>,
+    pub room: Option<Held>,
+}
+
+impl Head {
+    /// What it holds in memory beside the body.
+    fn bytes(&self) -> usize {
+        let header = |(name, value): (&http::HeaderName, &HeaderValue)| name.as_str().len() + value.len();
+        REQUEST_BYTES + self.path.len() + self.headers.iter().map(header).sum::<usize>()
+    }
 }
 
 /// Where a request was dispatched to.
@@ -90,6 +98,7 @@ pub enum Reply {
 
 struct Entry {
     head: Option<Head>,
+    _held: Held,
     /// What a runner goes on with, and the span until it does; if the request is sampled.
     trace: Option<HeaderValue>,
     wait: Span,
@@ -126,38 +135,35 @@ pub enum Heard {
     Broken,
 }
 
-impl Default for Requests {
-    fn default() -> Requests {
+impl Requests {
+    pub fn new(buffers: Arc<Buffers>) -> Requests {
         Requests {
             // Ids that a runner still has from an earlier process mean nothing in this one.
             last: AtomicU64::new(u64::from(u32::from_le_bytes(random::bytes())) << 32),
             in_flight: AtomicUsize::new(0),
-            body_room: Arc::new(Semaphore::new(REQUEST_BODIES_BYTES_MAX)),
+            buffers,
             shards: Default::default(),
             recorder: Arc::new(Recorder::none()),
         }
     }
-}
 
-impl Requests {
     /// That are recorded where somebody wants it.
-    pub fn recorded_by(recorder: Arc<Recorder>) -> Requests {
-        Requests { recorder, ..Requests::default() }
+    pub fn recorded_by(recorder: Arc<Recorder>, buffers: Arc<Buffers>) -> Requests {
+        Requests { recorder, ..Requests::new(buffers) }
     }
 
     /// Room to hold a body of that many bytes, if there is any.
-    pub fn body_room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
-        self.body_room.clone().try_acquire_many_owned(bytes as u32).map_err(|_| {
-            ApiError::busy(format!("request bodies of {REQUEST_BODIES_BYTES_MAX} bytes are already held; try again in a moment"))
-        })
+    pub fn body_room(&self, bytes: usize) -> Result<Held, ApiError> {
+        self.buffers.hold_body(bytes)
     }
 
     /// The same, as soon as there is some.
-    pub async fn body_room_in_time(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        self.body_room.clone().acquire_many_owned(bytes as u32).await.ok()
+    pub async fn body_room_in_time(&self, bytes: usize) -> Held {
+        self.buffers.hold_body_in_time(bytes).await
     }
 
     pub fn open(&self, head: Head, upload: Option<Upload>) -> Result<(RequestId, oneshot::Receiver<Reply>), ApiError> {
+        let held = self.buffers.hold(head.bytes())?;
         if self.in_flight.fetch_add(1, Ordering::AcqRel) >= REQUESTS_IN_FLIGHT_MAX {
             self.in_flight.fetch_sub(1, Ordering::AcqRel);
             return Err(ApiError::busy(format!("{REQUESTS_IN_FLIGHT_MAX} requests are in flight; try again in a moment")));
@@ -169,7 +175,7 @@ impl Requests {
         let trace = parent.map(|parent| parent.context().header());
         let arrived_ms = self.recorder.is_on().then(|| self.recorder.now_ms());
         let (head, reply) = (Some(head), Some(reply));
-        let entry = Entry { head, trace, wait, upload, place: None, reply, response: None, arrived_ms, recorded: None };
+        let entry = Entry { head, _held: held, trace, wait, upload, place: None, reply, response: None, arrived_ms, recorded: None };
         self.shard(request).insert(request, entry);
         Ok((request, waiter))
     }
@@ -259,7 +265,7 @@ impl Requests {
         let mut shard = self.shard(request);
         let Some(entry) = given_to(&mut shard, runner, request) else { return Heard::Unknown };
         let window_bytes = entry.place.as_ref().map_or(BODY_WINDOW_BYTES, |place| place.link.response_window_bytes());
-        let (mut feed, drain) = stream(window_bytes);
+        let (mut feed, drain) = stream(window_bytes, &self.buffers);
         let reply = entry.reply.take();
         let begun = body.clone();
         if reply.is_none() || feed.push(body).is_err() {
@@ -402,7 +408,7 @@ mod tests {
 
     #[test]
     fn a_returned_request_is_dispatched_again_as_it_was() {
-        let requests = Requests::default();
+        let requests = Requests::new(Arc::default());
         let (request, _reply, link) = opened(&requests);
         requests.dispatch(request, Place { runner: RUNNER, link: link.clone(), actor: Id::new([1; 16], 1), generation: 4 });
         let sent = link.take();
@@ -418,7 +424,7 @@ mod tests {
 
     #[test]
     fn a_whole_response_ends_the_request_once() {
-        let requests = Requests::default();
+        let requests = Requests::new(Arc::default());
         let (request, mut reply, _) = opened(&requests);
         let start = || requests.response_start(RUNNER, request, whole_or_begun(Bytes::new(), false));
         assert_eq!(requests.in_flight(), 1);
@@ -431,7 +437,7 @@ mod tests {
 
     #[test]
     fn a_streamed_response_ends_with_its_last_chunk() {
-        let requests = Requests::default();
+        let requests = Requests::new(Arc::default());
         let (request, mut reply, _) = opened(&requests);
         let chunk = |body: &'static [u8], finish| requests.response_chunk(RUNNER, request, Bytes::from_static(body), finish);
         assert_eq!(requests.response_start(RUNNER, request, whole_or_begun(Bytes::from_static(b"a"), true)), Heard::Continues);
@@ -444,7 +450,7 @@ mod tests {
 
     #[test]
     fn a_runner_that_breaks_the_rules_loses_the_request() {
-        let requests = Requests::default();
+        let requests = Requests::new(Arc::default());
         let (request, _reply, _) = opened(&requests);
         assert_eq!(requests.response_chunk(RUNNER, request, Bytes::from_static(b"early"), false), Heard::Broken);
         assert_eq!(requests.response_chunk(RUNNER, request, Bytes::from_static(b"early"), true), Heard::Unknown);
@@ -458,7 +464,7 @@ mod tests {
 
     #[test]
     fn a_runner_speaks_about_its_own_requests_only() {
-        let requests = Requests::default();
+        let requests = Requests::new(Arc::default());
         let (request, mut reply, _) = opened(&requests);
         let other = RunnerId(8);
         assert_eq!(requests.response_start(other, request, whole_or_begun(Bytes::new(), false)), Heard::Unknown);
@@ -473,7 +479,7 @@ mod tests {
 
     #[test]
     fn a_refusal_after_the_head_cuts_the_body() {
-        let requests = Requests::default();
+        let requests = Requests::new(Arc::default());
         let (request, mut reply, _) = opened(&requests);
         requests.response_start(RUNNER, request, whole_or_begun(Bytes::new(), true));
         let Ok(Reply::Streamed(_, _, mut drain)) = reply.try_recv() else { panic!("the response has begun") };
@@ -485,7 +491,7 @@ mod tests {
 
     #[test]
     fn the_table_has_an_end() {
-        let requests = Requests::default();
+        let requests = Requests::new(Arc::default());
         let open = || {
             let head =
                 Head { method: Method::GET, path: "/".to_string(), headers: HeaderMap::new(), body: Bytes::new(), room: None };

@@ -14,6 +14,7 @@ use protocol::limits::{BODY_CHUNK_BYTES_MAX, BODY_WINDOW_BYTES};
 use tokio::sync::Notify;
 
 use crate::lock::lock;
+use crate::memory::buffers::Buffers;
 
 /// Chunks that may wait one by one; when there are more, they are small and are put together.
 const CHUNKS_WAITING_MAX: usize = 64;
@@ -99,17 +100,25 @@ impl Credit {
 }
 
 /// A body on its way to its reader; of it at most so many bytes wait to be read.
-pub fn stream(window_bytes: u64) -> (Feed, Drain) {
-    let state = Arc::new(Mutex::new(State::default()));
+pub fn stream(window_bytes: u64, buffers: &Arc<Buffers>) -> (Feed, Drain) {
+    let state = State { chunks: VecDeque::new(), waiting_bytes: 0, buffers: buffers.clone(), end: None, reader: None };
+    let state = Arc::new(Mutex::new(state));
     (Feed { state: state.clone(), window_bytes }, Drain { state, consumed_bytes: 0, told_bytes: 0 })
 }
 
-#[derive(Default)]
 struct State {
     chunks: VecDeque<Bytes>,
     waiting_bytes: u64,
+    /// What waits counts there: the window was promised.
+    buffers: Arc<Buffers>,
     end: Option<Result<(), Cut>>,
     reader: Option<Waker>,
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        self.buffers.give_back(self.waiting_bytes as usize);
+    }
 }
 
 /// The body ended before its end.
@@ -144,6 +153,7 @@ impl Feed {
             return Err(Overrun);
         }
         state.waiting_bytes += chunk.len() as u64;
+        state.buffers.add(chunk.len());
         if state.chunks.len() >= CHUNKS_WAITING_MAX {
             let mut joined = BytesMut::with_capacity(state.waiting_bytes as usize);
             for waiting in state.chunks.drain(..) {
@@ -195,6 +205,7 @@ impl Drain {
         let mut state = lock(&self.state);
         if let Some(chunk) = state.chunks.pop_front() {
             state.waiting_bytes -= chunk.len() as u64;
+            state.buffers.give_back(chunk.len());
             self.consumed_bytes += chunk.len() as u64;
             return Poll::Ready(Some(Ok(chunk)));
         }
@@ -236,7 +247,7 @@ mod tests {
 
     #[test]
     fn chunks_come_out_as_they_went_in_and_then_the_end() {
-        let (mut feed, mut drain) = stream(BODY_WINDOW_BYTES);
+        let (mut feed, mut drain) = stream(BODY_WINDOW_BYTES, &Arc::default());
         assert_eq!(next(&mut drain), Poll::Pending);
         feed.push(Bytes::from_static(b"ab")).expect("there is room");
         feed.push(Bytes::new()).expect("nothing needs no room");
@@ -251,21 +262,34 @@ mod tests {
 
     #[test]
     fn a_body_is_cut_with_its_reason_or_by_silence() {
-        let (mut feed, mut drain) = stream(BODY_WINDOW_BYTES);
+        let (mut feed, mut drain) = stream(BODY_WINDOW_BYTES, &Arc::default());
         feed.push(Bytes::from_static(b"a")).expect("there is room");
         feed.cut("why".to_string());
         assert_eq!(next(&mut drain), Poll::Ready(Some(Ok(Bytes::from_static(b"a")))));
         assert_eq!(next(&mut drain), Poll::Ready(Some(Err(Cut("why".to_string())))));
 
-        let (feed, mut drain) = stream(BODY_WINDOW_BYTES);
+        let (feed, mut drain) = stream(BODY_WINDOW_BYTES, &Arc::default());
         drop(feed);
         assert!(matches!(next(&mut drain), Poll::Ready(Some(Err(_)))));
         assert!(!drain.is_over());
     }
 
     #[test]
+    fn what_waits_counts_until_it_is_read_or_nobody_will() {
+        let buffers = Arc::default();
+        let (mut feed, mut drain) = stream(BODY_WINDOW_BYTES, &buffers);
+        feed.push(Bytes::from_static(b"abc")).expect("there is room");
+        feed.push(Bytes::from_static(b"de")).expect("there is room");
+        assert_eq!(buffers.used_bytes(), 5);
+        assert!(matches!(next(&mut drain), Poll::Ready(Some(Ok(_)))));
+        assert_eq!(buffers.used_bytes(), 2);
+        drop((feed, drain));
+        assert_eq!(buffers.used_bytes(), 0);
+    }
+
+    #[test]
     fn no_more_than_a_window_waits() {
-        let (mut feed, mut drain) = stream(BODY_WINDOW_BYTES);
+        let (mut feed, mut drain) = stream(BODY_WINDOW_BYTES, &Arc::default());
         let chunk = Bytes::from(vec![7; BODY_CHUNK_BYTES_MAX]);
         for _ in 0..BODY_WINDOW_BYTES / BODY_CHUNK_BYTES_MAX as u64 {
             feed.push(chunk.clone()).expect("there is room");
@@ -279,7 +303,7 @@ mod tests {
 
     #[test]
     fn many_small_chunks_are_put_together() {
-        let (mut feed, mut drain) = stream(BODY_WINDOW_BYTES);
+        let (mut feed, mut drain) = stream(BODY_WINDOW_BYTES, &Arc::default());
         for byte in 0..100_000u32 {
             feed.push(Bytes::copy_from_slice(&[byte as u8])).expect("there is room");
             assert!(lock(&feed.state).chunks.len() <= CHUNKS_WAITING_MAX + 1);

@@ -20,6 +20,7 @@
 //! - [`error`]: what can go wrong, each with a sentence.
 //! - [`rocks`]: the backend on RocksDB. [`memory`]: the one for simulations, which can lose power. [`fork`]: the one that begins as
 //!   another one was at some moment ([`snapshot`]) and keeps what is written to itself.
+//! - [`budget`]: the memory that the databases of a process share.
 //! - [`format`]: which format a directory has, and who may open it. [`space`]: the room on its disk. [`check`]: reads everything.
 //! - [`writer`]: the one thread that writes: groups what waits into one synced write. [`group`]: how a group is put together.
 //! - [`keys`]: the one table of keys. [`records`]: how each value is laid out.
@@ -30,6 +31,7 @@
 //!   in another.
 
 pub mod actor_logs;
+pub mod budget;
 pub mod changes;
 pub mod check;
 pub mod counts;

@@ -16,13 +16,14 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use protocol::limits::{ACTOR_INPUT_BYTES_MAX, KIB, MIB};
+use protocol::limits::{KIB, MIB};
 use rocksdb::{
-    BlockBasedIndexType, BlockBasedOptions, BottommostLevelCompaction, Cache, CompactOptions, DB, DBAccess, DBCompressionType,
-    DBRawIteratorWithThreadMode, DBRecoveryMode, Env, ErrorKind, LogLevel, LruCacheOptions, Options, ReadOptions, WriteBatch,
-    WriteOptions, checkpoint::Checkpoint,
+    BlockBasedIndexType, BlockBasedOptions, BottommostLevelCompaction, CompactOptions, DB, DBAccess, DBCompressionType,
+    DBRawIteratorWithThreadMode, DBRecoveryMode, Env, ErrorKind, LogLevel, Options, ReadOptions, WriteBatch, WriteOptions,
+    checkpoint::Checkpoint,
 };
 
+use crate::budget::{self, Budget};
 use crate::error::StoreError;
 use crate::format;
 use crate::space::{GivenUp, Space};
@@ -49,10 +50,6 @@ const BACKGROUND_JOBS_MAX: i32 = 2;
 const CURRENT: &str = "CURRENT";
 const BLOCK_BYTES: usize = 16 * KIB;
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
-/// Room for the largest value there is, several times.
-const CACHE_PART_BYTES_MIN: usize = 8 * MIB;
-const CACHE_PARTS_BITS_MAX: u32 = 6;
-const _: () = assert!(CACHE_PART_BYTES_MIN >= 4 * ACTOR_INPUT_BYTES_MAX);
 const MANIFEST_BYTES_MAX: usize = 16 * MIB;
 /// A range of up to so many keys is deleted key by key.
 const RANGE_KEYS_MAX: usize = 256;
@@ -67,8 +64,10 @@ const DOING_WITHOUT_ROOM: [&str; 5] =
     ["While appending to file", "While pwrite to file", "While open a file", "While fallocate", "While mkdir"];
 
 /// What an operator may turn.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Tuning {
+    /// Shared with other databases of this process, in place of a cache of its own.
+    pub budget: Option<Budget>,
     /// Uncompressed blocks, indexes and filters held in memory.
     pub cache_bytes: usize,
     /// Writes held in memory, up to three times this, before they are written out in order.
@@ -101,11 +100,22 @@ impl Tuning {
             ..Tuning::default()
         }
     }
+
+    /// The state's, within a budget.
+    pub fn within(budget: &Budget) -> Tuning {
+        Tuning { memtable_bytes: budget.state_memtable_bytes(), budget: Some(budget.clone()), ..Tuning::default() }
+    }
+
+    /// The logs', within the same.
+    pub fn logs_within(budget: &Budget) -> Tuning {
+        Tuning { memtable_bytes: budget.logs_memtable_bytes(), budget: Some(budget.clone()), ..Tuning::logs() }
+    }
 }
 
 impl Default for Tuning {
     fn default() -> Tuning {
         Tuning {
+            budget: None,
             cache_bytes: 64 * MIB,
             memtable_bytes: 32 * MIB,
             log_bytes: LOG_BYTES_MAX,
@@ -464,7 +474,10 @@ fn bounds(start: &[u8], end: Option<&[u8]>) -> ReadOptions {
 
 fn options(tuning: &Tuning) -> Options {
     let mut blocks = BlockBasedOptions::default();
-    blocks.set_block_cache(&cache(tuning.cache_bytes));
+    match &tuning.budget {
+        Some(budget) => blocks.set_block_cache(&budget.cache),
+        None => blocks.set_block_cache(&budget::cache(tuning.cache_bytes)),
+    }
     blocks.set_block_size(BLOCK_BYTES);
     blocks.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
     // Indexes and filters count against the cache too, or memory would grow with the data.
@@ -480,6 +493,9 @@ fn options(tuning: &Tuning) -> Options {
     options.create_if_missing(true);
     options.set_block_based_table_factory(&blocks);
     options.set_compression_type(DBCompressionType::Lz4);
+    if let Some(budget) = &tuning.budget {
+        options.set_write_buffer_manager(&budget.memtables);
+    }
     options.set_write_buffer_size(tuning.memtable_bytes);
     options.set_max_write_buffer_number(MEMTABLES_MAX);
     options.set_max_total_wal_size(tuning.log_bytes);
@@ -511,14 +527,6 @@ fn options(tuning: &Tuning) -> Options {
         }
     }
     options
-}
-
-/// A block larger than its part of the cache is read from the disk each time: so there are few parts, and they are large.
-fn cache(bytes: usize) -> Cache {
-    let mut options = LruCacheOptions::default();
-    options.set_capacity(bytes);
-    options.set_num_shard_bits((bytes / CACHE_PART_BYTES_MIN).max(1).ilog2().min(CACHE_PARTS_BITS_MAX) as i32);
-    Cache::new_lru_cache_opts(&options)
 }
 
 /// Makes the directory if there is none, and makes sure that what is there is ours or nothing.

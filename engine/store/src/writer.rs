@@ -27,8 +27,10 @@ use crate::store::{Batch, Persist, Store};
 
 /// Batches that may wait.
 pub const QUEUE_BATCHES_MAX: usize = 16 * 1024;
-/// Bytes that may wait; one batch more than this is taken when the queue is empty.
+/// Bytes that may wait, unless there is less memory for them; one batch more than this is taken when the queue is empty.
 pub const QUEUE_BYTES_MAX: usize = 64 * MIB;
+/// The least memory for them: a group can be gathered while another one is written.
+pub const QUEUE_BYTES_MIN: usize = GROUP_BYTES_MAX;
 /// Batches of one group; bounds how long the first of it waits for the last.
 pub const GROUP_BATCHES_MAX: usize = 1024;
 /// Bytes of one group.
@@ -107,10 +109,10 @@ struct Shared {
     counters: Counters,
 }
 
-#[derive(Default)]
 struct Queue {
     entries: VecDeque<Entry>,
     bytes: usize,
+    bytes_max: usize,
     closed: bool,
     /// The writer sleeps: waking it is a system call, so it is done only then.
     writer_waits: bool,
@@ -124,8 +126,15 @@ struct Entry {
 
 impl Writer {
     pub fn start(store: Arc<dyn Store>, mode: Durability) -> Writer {
+        Writer::start_within(store, mode, QUEUE_BYTES_MAX)
+    }
+
+    /// With so much memory for what waits, as far as that is possible.
+    pub fn start_within(store: Arc<dyn Store>, mode: Durability, bytes: usize) -> Writer {
+        let bytes_max = bytes.clamp(QUEUE_BYTES_MIN, QUEUE_BYTES_MAX);
+        let queue = Queue { entries: VecDeque::new(), bytes: 0, bytes_max, closed: false, writer_waits: false, submitters_wait: 0 };
         let shared = Arc::new(Shared {
-            queue: Mutex::default(),
+            queue: Mutex::new(queue),
             filled: Condvar::new(),
             taken: Condvar::new(),
             counters: Counters::default(),
@@ -216,7 +225,7 @@ impl Shared {
 
 impl Queue {
     fn is_full(&self, more_bytes: usize) -> bool {
-        self.entries.len() >= QUEUE_BATCHES_MAX || (!self.entries.is_empty() && self.bytes + more_bytes > QUEUE_BYTES_MAX)
+        self.entries.len() >= QUEUE_BATCHES_MAX || (!self.entries.is_empty() && self.bytes + more_bytes > self.bytes_max)
     }
 
     /// The oldest ones, up to the bounds of a group; one that is larger than a group goes alone.

@@ -477,12 +477,12 @@ impl Actor {
 /// A response that is being sent piece by piece: the actor has not stopped before it has left.
 pub struct Sending {
     actor: Arc<Actor>,
-    /// The room that a body takes which was returned whole.
-    _room: Option<OwnedSemaphorePermit>,
+    /// The room that a body takes which was returned whole: its actor's, and that of all.
+    _room: Option<(OwnedSemaphorePermit, room::Counted)>,
 }
 
 impl Sending {
-    pub fn new(actor: &Arc<Actor>, room: Option<OwnedSemaphorePermit>) -> Sending {
+    pub fn new(actor: &Arc<Actor>, room: Option<(OwnedSemaphorePermit, room::Counted)>) -> Sending {
         actor.sending.fetch_add(1, SeqCst);
         Sending { actor: Arc::clone(actor), _room: room }
     }

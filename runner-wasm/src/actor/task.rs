@@ -28,11 +28,14 @@ pub async fn run(actor: Arc<Actor>) {
     let life = async {
         let outcome = match begin(&actor).await {
             Ok(mut instance) => match instance.migrate().await {
-                Ok(()) => outcome_of(serve(&actor, instance, &hold).await),
+                Ok(()) => match instance.start().await {
+                    Ok(()) => outcome_of(serve(&actor, instance, &hold).await),
+                    Err(failure) => not_started(failure),
+                },
+                Err(failure) if failure.kind == FailureKind::NoRoom => not_started(failure),
                 Err(failure) => Outcome::NotMigrated(cut(failure.message, FAILURE_TEXT_BYTES_MAX)),
             },
-            Err(failure) if failure.kind == FailureKind::NoRoom => Outcome::NoRoom(cut(failure.message, FAILURE_TEXT_BYTES_MAX)),
-            Err(failure) => outcome_of(Err(failure)),
+            Err(failure) => not_started(failure),
         };
         end_of(&actor, outcome).await;
     };
@@ -75,7 +78,6 @@ async fn begin(actor: &Arc<Actor>) -> Result<Instance, Failure> {
 }
 
 async fn serve(actor: &Arc<Actor>, mut instance: Instance, hold: &Hold) -> Result<(), Failure> {
-    instance.start().await?;
     actor.settle().await;
     actor.event(Event::Running);
     let mut queue_was_last = false;
@@ -166,6 +168,14 @@ async fn next_mail(actor: &Actor, hold: &Hold) -> Mail {
             () = actor.arrived.notified() => {}
             () = actor.shared.clock.until(idle_at), if !told => actor.rest.wish(),
         }
+    }
+}
+
+/// Want of room, also of memory while its handlers ran, is no fault of the actor's: it goes on sleeping.
+fn not_started(failure: Failure) -> Outcome {
+    match failure.kind {
+        FailureKind::NoRoom => Outcome::NoRoom(cut(failure.message, FAILURE_TEXT_BYTES_MAX)),
+        _ => outcome_of(Err(failure)),
     }
 }
 

@@ -24,6 +24,7 @@ use self::cache::Cache;
 use self::handlers::Handlers;
 use crate::config::{COMPONENT_WAIT_MS, PREPARED_MAX, StartError};
 use crate::host::Host;
+use crate::sandbox::room::{Counted, Room};
 
 /// A component that can be instantiated, and which handlers it has.
 pub struct Prepared {
@@ -31,6 +32,8 @@ pub struct Prepared {
     pub handlers: Handlers,
     pub takes_clients: bool,
     pub info: ComponentInfo,
+    /// Its code counts as long as it is in memory.
+    _counted: Option<Counted>,
 }
 
 pub type Outcome = Result<Arc<Prepared>, ComponentRefusal>;
@@ -60,6 +63,8 @@ pub struct Components {
     /// Held while compiling.
     compiling: tokio::sync::Mutex<()>,
     code: Option<Arc<Code>>,
+    /// What code counts towards; none for code that outlives the runner.
+    room: Option<Arc<Room>>,
 }
 
 enum Known {
@@ -71,6 +76,12 @@ enum Known {
     },
 }
 
+impl Known {
+    fn is_in_use(&self) -> bool {
+        !matches!(self, Known::Ready(prepared) if Arc::strong_count(prepared) == 1)
+    }
+}
+
 impl Components {
     /// The engine is that of the code, if there is any.
     pub fn new(
@@ -79,9 +90,11 @@ impl Components {
         cache_dir: cap_std::fs::Dir,
         link: Arc<dyn FromRunnerLink>,
         code: Option<Arc<Code>>,
+        room: &Arc<Room>,
     ) -> Components {
         let cache = Cache::new(cache_dir, &engine);
-        Components { engine, linker, cache, link, known: Mutex::default(), compiling: tokio::sync::Mutex::new(()), code }
+        let room = code.is_none().then(|| Arc::clone(room));
+        Components { engine, linker, cache, link, known: Mutex::default(), compiling: tokio::sync::Mutex::new(()), code, room }
     }
 
     pub fn ready(&self, hash: ComponentHash) -> Option<Arc<Prepared>> {
@@ -139,11 +152,15 @@ impl Components {
             }
             Err(_) => known.remove(&hash),
         };
-        if known.len() > PREPARED_MAX {
-            let in_use = |state: &Known| !matches!(state, Known::Ready(prepared) if Arc::strong_count(prepared) == 1);
+        if known.len() > PREPARED_MAX || self.room.as_ref().is_some_and(|room| room.is_high()) {
             // The newest is wanted by whoever had it prepared, even if nobody holds it yet.
-            known.retain(|other, state| *other == hash || in_use(state));
+            known.retain(|other, state| *other == hash || state.is_in_use());
         }
+    }
+
+    /// Code that no actor runs leaves memory; on the disk it stays.
+    pub fn forget_unused(&self) {
+        crate::actor::lock(&self.known).retain(|_, state| state.is_in_use());
     }
 
     async fn make_ready(
@@ -206,7 +223,8 @@ impl Components {
         check::component(&self.linker, component).map(|checked| {
             let check::Checked { pre, imports, handlers, takes_clients } = checked;
             let info = ComponentInfo { handlers: handlers.list(), imports, bytes, compiled_bytes, compile_ms };
-            Arc::new(Prepared { pre, handlers, takes_clients, info })
+            let counted = self.room.as_ref().map(|room| room.count_code(usize::try_from(compiled_bytes).unwrap_or(usize::MAX)));
+            Arc::new(Prepared { pre, handlers, takes_clients, info, _counted: counted })
         })
     }
 }

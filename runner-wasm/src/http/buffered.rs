@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use protocol::message::{Failure, FailureKind, RequestStart};
 
 use super::route::Piece;
@@ -15,6 +15,7 @@ use crate::actor::{Actor, Held, Instance, Limits, Request, Sending, stopped};
 use crate::bindings::exports::rivet::actor::http_handler;
 use crate::bindings::rivet::actor::types::Header;
 use crate::config::{GATHERED_BYTES_MAX, KIB_PERMIT, RESPONSE_WHOLE_BYTES_MAX};
+use crate::sandbox::room;
 
 pub async fn serve(instance: &mut Instance, request: Box<Request>) -> Result<(), Failure> {
     let actor = Arc::clone(&instance.actor);
@@ -51,7 +52,8 @@ pub async fn say(actor: &Arc<Actor>, route: Arc<Route>, answered: Result<Respons
             if response.body.len() > RESPONSE_WHOLE_BYTES_MAX {
                 let kib = u32::try_from(response.body.len().div_ceil(KIB_PERMIT)).unwrap_or(u32::MAX);
                 let room = Arc::clone(&actor.outbox).acquire_many_owned(kib).await.ok();
-                response.sending = Some(Sending::new(actor, room));
+                let counted = actor.shared.room.count(response.body.len());
+                response.sending = Some(Sending::new(actor, room.map(|room| (room, counted))));
             }
             actor.say(Held::Response(route, response));
             Ok(())
@@ -98,13 +100,32 @@ fn argument(head: RequestStart, body: Bytes) -> http_handler::Request {
 /// A body that was put together, counted until its turn has come.
 pub struct Gathered {
     actor: Arc<Actor>,
-    bytes: BytesMut,
+    bytes: Vec<u8>,
+    /// Of the memory that all may have: what was allocated, which grows ahead of what has come.
+    taken_bytes: usize,
 }
 
 impl Gathered {
     fn body(mut self) -> Bytes {
+        self.give_back();
+        std::mem::take(&mut self.bytes).into()
+    }
+
+    fn give_back(&mut self) {
         self.actor.gathered_bytes.fetch_sub(self.bytes.len(), Relaxed);
-        std::mem::take(&mut self.bytes).freeze()
+        self.actor.shared.room.give_back(std::mem::take(&mut self.taken_bytes));
+    }
+
+    /// Room for so much in all, at most `limit`.
+    fn allocate(&mut self, needed: usize, limit: usize) -> Result<(), Failure> {
+        let capacity = needed.max(2 * self.taken_bytes).min(limit);
+        let more = capacity.saturating_sub(self.taken_bytes);
+        if !self.actor.shared.room.take(more) {
+            return Err(room::no_memory());
+        }
+        self.taken_bytes += more;
+        self.bytes.reserve_exact(capacity - self.bytes.len());
+        Ok(())
     }
 
     fn add(&mut self, piece: &[u8]) -> Result<(), Failure> {
@@ -112,6 +133,10 @@ impl Gathered {
         let limit = self.actor.limits.message_bytes;
         if self.bytes.len() + piece.len() > limit {
             return too_large(format!("the request's body has more than the {limit} bytes that this actor takes"));
+        }
+        let needed = self.bytes.len() + piece.len();
+        if needed > self.taken_bytes {
+            self.allocate(needed, limit)?;
         }
         if self.actor.gathered_bytes.fetch_add(piece.len(), Relaxed) + piece.len() > GATHERED_BYTES_MAX {
             self.actor.gathered_bytes.fetch_sub(piece.len(), Relaxed);
@@ -124,13 +149,13 @@ impl Gathered {
 
 impl Drop for Gathered {
     fn drop(&mut self) {
-        self.actor.gathered_bytes.fetch_sub(self.bytes.len(), Relaxed);
+        self.give_back();
     }
 }
 
 async fn gather(actor: Arc<Actor>, mut request: Box<Request>) {
     let route: Arc<Route> = Arc::clone(&request.route);
-    let mut gathered = Gathered { actor: Arc::clone(&actor), bytes: BytesMut::new() };
+    let mut gathered = Gathered { actor: Arc::clone(&actor), bytes: Vec::new(), taken_bytes: 0 };
     loop {
         match route.next_piece().await {
             Piece::Bytes(piece) => {

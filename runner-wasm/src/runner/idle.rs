@@ -76,6 +76,9 @@ impl Keeper {
                     self.leaving.push((Instant::now(), Arc::downgrade(&actor)));
                 }
                 Found::Nobody => {
+                    if bytes > 0 {
+                        shared.components.forget_unused();
+                    }
                     // Who wants more memory presses again.
                     self.wanted_bytes = self.wanted_bytes.filter(|_| !self.leaving.is_empty());
                     break;

@@ -86,6 +86,10 @@ pub struct Metrics {
     pub actors: usize,
     /// Memory of their guests, as it counts towards the limit for all; see `config`.
     pub memory_bytes: usize,
+    /// Compiled code in memory, which counts towards that limit too.
+    pub code_bytes: usize,
+    /// How often somebody was refused memory for want of it.
+    pub memory_refusals: u64,
     /// Requests that have not ended.
     pub requests: usize,
     /// How often an actor was put to sleep because its room was needed.
@@ -110,12 +114,13 @@ impl Runner {
         let linker = host::linker(&engine)?;
         let ticker = Ticker::start(&engine, config.isolated.is_some())?;
         let lanes = Lanes::start(runtime.clone()).map_err(StartError::Lanes)?;
+        let room = Arc::new(Room::new(config.actors_max, config.memory_total_bytes));
         let shared = Shared {
-            components: Arc::new(Components::new(engine.clone(), linker, config.cache_dir, Arc::clone(&link), code)),
+            components: Arc::new(Components::new(engine.clone(), linker, config.cache_dir, Arc::clone(&link), code, &room)),
             link,
             runtime,
             engine,
-            room: Arc::new(Room::new(config.actors_max, config.memory_total_bytes)),
+            room,
             ticker,
             lanes,
             routes: Routes::default(),
@@ -146,11 +151,18 @@ impl Runner {
         RunnerProfile { key: "wasm".to_string(), version: VERSION, serves: Serves::Components }
     }
 
+    /// The process has so many bytes more than it may: there is less for guests until it has not, and idle actors sleep.
+    pub fn squeeze(&self, bytes: usize) {
+        self.shared.room.squeeze(bytes);
+    }
+
     pub fn metrics(&self) -> Metrics {
         let room = &self.shared.room;
         Metrics {
             actors: room.actors(),
-            memory_bytes: room.memory_used_bytes(),
+            memory_bytes: room.memory_used_bytes().saturating_sub(room.code_bytes()),
+            code_bytes: room.code_bytes(),
+            memory_refusals: room.memory_refusals(),
             requests: self.shared.routes.len(),
             slept_for_room: self.shared.slept_for_room.load(Relaxed),
             cpu_us: self.shared.ticker.used_us(),

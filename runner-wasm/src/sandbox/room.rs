@@ -5,7 +5,7 @@
 //! [`idle`](crate::runner::idle) puts actors to sleep that have nothing to do.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use protocol::message::{Failure, FailureKind};
@@ -13,8 +13,8 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use wasmtime::ResourceLimiter;
 
 use crate::config::{
-    ACTORS_MAX_ELSEWHERE, CORE_INSTANCES_MAX, INITIAL_MEMORY_SHARE, MAPPINGS_PER_INSTANCE, MEMORIES_MAX, MEMORY_HIGH_PERCENT,
-    MEMORY_LOW_PERCENT, ROOM_WAIT_MS, TABLE_ELEMENTS_MAX, TABLES_MAX,
+    ACTORS_MAX_ELSEWHERE, AWAKE_BYTES, CORE_INSTANCES_MAX, INITIAL_MEMORY_SHARE, MAPPINGS_PER_INSTANCE, MEMORIES_MAX,
+    MEMORY_HIGH_PERCENT, MEMORY_LOW_PERCENT, ROOM_WAIT_MS, SQUEEZED_SHARE_MIN, TABLE_ELEMENT_BYTES, TABLE_ELEMENTS_MAX, TABLES_MAX,
 };
 
 pub struct Room {
@@ -24,8 +24,13 @@ pub struct Room {
     waiting: AtomicUsize,
     memory_total_bytes: usize,
     memory_used_bytes: AtomicUsize,
+    /// Of that, compiled code.
+    code_bytes: AtomicUsize,
+    /// What others of the process have too much, so that there is less for guests.
+    memory_squeezed_bytes: AtomicUsize,
     /// The most that a guest was refused since somebody looked.
     memory_refused_bytes: AtomicUsize,
+    memory_refusals: AtomicU64,
     pressed: Notify,
 }
 
@@ -38,7 +43,10 @@ impl Room {
             waiting: AtomicUsize::new(0),
             memory_total_bytes,
             memory_used_bytes: AtomicUsize::new(0),
+            code_bytes: AtomicUsize::new(0),
+            memory_squeezed_bytes: AtomicUsize::new(0),
             memory_refused_bytes: AtomicUsize::new(0),
+            memory_refusals: AtomicU64::new(0),
             pressed: Notify::new(),
         }
     }
@@ -70,14 +78,15 @@ impl Room {
     /// Whether memory is about to run out, or has since this was asked before: how much was wanted.
     pub fn is_short_of_memory(&self) -> Option<usize> {
         let refused_bytes = self.memory_refused_bytes.swap(0, Relaxed);
-        let is_high = self.memory_used_bytes() > percent(self.memory_total_bytes, MEMORY_HIGH_PERCENT);
+        let is_high = self.memory_used_bytes() > percent(self.memory_total_bytes(), MEMORY_HIGH_PERCENT);
         (is_high || refused_bytes > 0).then_some(refused_bytes)
     }
 
     /// What must be given back until there is plenty again, and so many bytes fit.
     pub fn memory_to_free_bytes(&self, wanted_bytes: usize) -> usize {
-        let low = percent(self.memory_total_bytes, MEMORY_LOW_PERCENT);
-        self.memory_used_bytes().saturating_sub(low.min(self.memory_total_bytes.saturating_sub(wanted_bytes)))
+        let total_bytes = self.memory_total_bytes();
+        let low = percent(total_bytes, MEMORY_LOW_PERCENT);
+        self.memory_used_bytes().saturating_sub(low.min(total_bytes.saturating_sub(wanted_bytes)))
     }
 
     /// Says that somebody should look whether there is room.
@@ -98,20 +107,84 @@ impl Room {
         self.memory_used_bytes.load(Relaxed)
     }
 
-    fn take(&self, bytes: usize) -> bool {
-        let fits = |used: usize| used.checked_add(bytes).filter(|used| *used <= self.memory_total_bytes);
+    pub fn memory_total_bytes(&self) -> usize {
+        self.memory_total_bytes - self.memory_squeezed_bytes.load(Relaxed)
+    }
+
+    /// How often there was not enough.
+    pub fn memory_refusals(&self) -> u64 {
+        self.memory_refusals.load(Relaxed)
+    }
+
+    /// The process has so much more than it may; guests have less until it has not. No guest loses what it has, idle ones sleep.
+    pub fn squeeze(&self, bytes: usize) {
+        let most = self.memory_total_bytes - self.memory_total_bytes / SQUEEZED_SHARE_MIN;
+        self.memory_squeezed_bytes.store(bytes.min(most), Relaxed);
+        self.press_if_high();
+    }
+
+    /// Whether so much more may be had.
+    pub fn take(&self, bytes: usize) -> bool {
+        let total_bytes = self.memory_total_bytes();
+        let fits = |used: usize| used.checked_add(bytes).filter(|used| *used <= total_bytes);
         let taken = self.memory_used_bytes.fetch_update(Relaxed, Relaxed, fits).is_ok();
         if !taken {
             self.memory_refused_bytes.fetch_max(bytes, Relaxed);
-        }
-        if !taken || self.memory_used_bytes() > percent(self.memory_total_bytes, MEMORY_HIGH_PERCENT) {
+            self.memory_refusals.fetch_add(1, Relaxed);
             self.press();
         }
+        self.press_if_high();
         taken
     }
 
-    fn give_back(&self, bytes: usize) {
+    /// What is there already counts, whether it fits or not: then nothing new fits.
+    pub fn count(self: &Arc<Self>, bytes: usize) -> Counted {
+        self.add(bytes);
+        Counted { room: Arc::clone(self), bytes, code_bytes: 0 }
+    }
+
+    /// The same for compiled code.
+    pub fn count_code(self: &Arc<Self>, bytes: usize) -> Counted {
+        self.add(bytes);
+        self.code_bytes.fetch_add(bytes, Relaxed);
+        Counted { room: Arc::clone(self), bytes, code_bytes: bytes }
+    }
+
+    pub fn code_bytes(&self) -> usize {
+        self.code_bytes.load(Relaxed)
+    }
+
+    fn add(&self, bytes: usize) {
+        self.memory_used_bytes.fetch_add(bytes, Relaxed);
+        self.press_if_high();
+    }
+
+    pub fn is_high(&self) -> bool {
+        self.memory_used_bytes() > percent(self.memory_total_bytes(), MEMORY_HIGH_PERCENT)
+    }
+
+    fn press_if_high(&self) {
+        if self.is_high() {
+            self.press();
+        }
+    }
+
+    pub fn give_back(&self, bytes: usize) {
         self.memory_used_bytes.fetch_sub(bytes, Relaxed);
+    }
+}
+
+/// Counts until it is dropped.
+pub struct Counted {
+    room: Arc<Room>,
+    bytes: usize,
+    code_bytes: usize,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.room.give_back(self.bytes);
+        self.room.code_bytes.fetch_sub(self.code_bytes, Relaxed);
     }
 }
 
@@ -171,16 +244,17 @@ impl Share {
                      its deployment"
                 ),
             }),
-            BY_TOTAL => Some(Failure {
-                kind: FailureKind::NoRoom,
-                message:
-                    "the memory that all Wasm actors together may have is used up; raise --wasm-memory, or try again when some \
-                          are asleep"
-                        .to_string(),
-            }),
+            BY_TOTAL => Some(no_memory()),
             _ => None,
         }
     }
+}
+
+/// All that guests may have together is in use.
+pub fn no_memory() -> Failure {
+    let message = "the memory that all Wasm actors together may have is used up; raise memory_limit or --wasm-memory, or try again when \
+                   some are asleep";
+    Failure { kind: FailureKind::NoRoom, message: message.to_string() }
 }
 
 /// Holds one instance to its limits, and counts what it has.
@@ -192,11 +266,16 @@ pub struct Limiter {
     /// What the latest permitted growth used and took: given back if the kernel refuses it after us.
     latest: (usize, usize),
     table_elements: usize,
+    /// The same of the latest table that grew.
+    latest_elements: usize,
 }
 
 impl Limiter {
     pub fn new(room: Arc<Room>, share: Arc<Share>, limit_bytes: usize) -> Limiter {
-        Limiter { room, share, limit_bytes, used_bytes: 0, latest: (0, 0), table_elements: 0 }
+        // It is there: if this is too much, it gets no memory.
+        room.add(AWAKE_BYTES);
+        share.taken_bytes.fetch_add(AWAKE_BYTES, Relaxed);
+        Limiter { room, share, limit_bytes, used_bytes: 0, latest: (0, 0), table_elements: 0, latest_elements: 0 }
     }
 }
 
@@ -232,13 +311,28 @@ impl ResourceLimiter for Limiter {
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let elements = self.table_elements.saturating_add(desired.saturating_sub(current));
-        if elements > TABLE_ELEMENTS_MAX {
+        self.latest_elements = 0;
+        let more = desired.saturating_sub(current);
+        if self.table_elements.saturating_add(more) > TABLE_ELEMENTS_MAX {
             self.share.refused.store(BY_ACTOR, Relaxed);
             return Ok(false);
         }
-        self.table_elements = elements;
+        if !self.room.take(more * TABLE_ELEMENT_BYTES) {
+            self.share.refused.store(BY_TOTAL, Relaxed);
+            return Ok(false);
+        }
+        self.share.taken_bytes.fetch_add(more * TABLE_ELEMENT_BYTES, Relaxed);
+        self.table_elements += more;
+        self.latest_elements = more;
         Ok(true)
+    }
+
+    fn table_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        let elements = std::mem::take(&mut self.latest_elements);
+        self.room.give_back(elements * TABLE_ELEMENT_BYTES);
+        self.share.taken_bytes.fetch_sub(elements * TABLE_ELEMENT_BYTES, Relaxed);
+        self.table_elements -= elements;
+        Ok(())
     }
 
     fn instances(&self) -> usize {
@@ -267,9 +361,12 @@ mod tests {
     #[test]
     fn memory_is_counted_once_and_given_back() {
         const PAGE: usize = 65_536;
-        let room = Arc::new(Room::new(Some(2), 16 * PAGE));
+        // Beside what two actors take for being awake.
+        const AWAKE: usize = 2 * AWAKE_BYTES;
+        let room = Arc::new(Room::new(Some(2), 16 * PAGE + AWAKE));
         let share = || Arc::new(Share::default());
         let (of_first, of_second) = (share(), share());
+        let others = room.count(AWAKE_BYTES);
         let mut first = Limiter::new(Arc::clone(&room), Arc::clone(&of_first), 31 * PAGE);
         let grow = |limiter: &mut Limiter, from: usize, to: usize| {
             limiter.memory_growing(from * PAGE, to * PAGE, None).is_ok_and(|grown| grown)
@@ -281,13 +378,14 @@ mod tests {
         assert_eq!(of_first.failure(1).map(|failure| failure.kind), Some(FailureKind::MemoryExceeded));
         // A refusal that the kernel then reports too gives nothing back twice.
         assert!(first.memory_grow_failed(wasmtime::Error::msg("refused")).is_ok());
-        assert_eq!(room.memory_used_bytes(), 15 * PAGE);
+        assert_eq!(room.memory_used_bytes(), 15 * PAGE + AWAKE);
 
-        assert_eq!(of_first.taken_bytes(), 15 * PAGE);
+        assert_eq!(of_first.taken_bytes(), 15 * PAGE + AWAKE_BYTES);
         // Above the mark, but nothing was refused for want of memory.
         assert_eq!(room.is_short_of_memory(), Some(0));
-        assert_eq!(room.memory_to_free_bytes(0), 15 * PAGE - 16 * PAGE / 100 * 75);
+        assert_eq!(room.memory_to_free_bytes(0), 15 * PAGE + AWAKE - (16 * PAGE + AWAKE) / 100 * 75);
         assert_eq!(room.memory_to_free_bytes(10 * PAGE), 9 * PAGE);
+        drop(others);
 
         let mut second = Limiter::new(Arc::clone(&room), Arc::clone(&of_second), 100 * PAGE);
         assert!(grow(&mut second, 0, 16));
@@ -298,10 +396,39 @@ mod tests {
         assert_eq!((room.is_short_of_memory(), room.is_short_of_memory()), (Some(PAGE), None));
         assert!(grow(&mut second, 16, 20));
         assert!(second.memory_grow_failed(wasmtime::Error::msg("no memory")).is_ok());
-        assert_eq!(room.memory_used_bytes(), PAGE);
+        assert_eq!(room.memory_used_bytes(), PAGE + AWAKE_BYTES);
         assert!(!grow(&mut second, 16, usize::MAX / PAGE));
+        // Tables count; what the kernel refused is given back.
+        assert!(second.table_growing(0, 8_192, None).is_ok_and(|grown| grown));
+        assert_eq!(room.memory_used_bytes(), 2 * PAGE + AWAKE_BYTES);
+        assert!(second.table_growing(8_192, TABLE_ELEMENTS_MAX + 1, None).is_ok_and(|grown| !grown));
+        assert!(second.table_grow_failed(wasmtime::Error::msg("refused")).is_ok());
+        assert_eq!(room.memory_used_bytes(), 2 * PAGE + AWAKE_BYTES);
         drop(second);
         assert_eq!(room.memory_used_bytes(), 0);
+    }
+
+    #[test]
+    fn what_others_have_too_much_guests_have_less() {
+        let room = Arc::new(Room::new(Some(1), 1_000));
+        assert!(room.take(600));
+        // Bytes that are squeezed, what is left of the total, whether 100 more fit, and what has to be freed.
+        let rows =
+            [(0, 1_000, true, 0), (300, 700, true, 75), (301, 699, false, 150), (10_000, 250, false, 450), (0, 1_000, true, 0)];
+        for (squeezed, total, fits, to_free) in rows {
+            room.squeeze(squeezed);
+            assert_eq!((room.memory_total_bytes(), room.memory_to_free_bytes(0)), (total, to_free), "{squeezed}");
+            assert_eq!(room.take(100), fits, "{squeezed}");
+            if fits {
+                room.give_back(100);
+            }
+        }
+        assert_eq!(room.memory_refusals(), 2);
+        // What is there counts, and nothing new fits beside it.
+        let counted = room.count(1_000);
+        assert!(!room.take(1));
+        drop(counted);
+        assert!(room.take(400) && room.is_high());
     }
 
     #[tokio::test]

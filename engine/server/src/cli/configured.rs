@@ -39,8 +39,9 @@ pub fn run(command: ConfigCommand, mut config: Vec<PathBuf>) -> Outcome {
     match command {
         ConfigCommand::Show { files, args } => {
             // What could not start is not shown as if it could.
-            let (said, _) = read(*args, files)?;
+            let (said, config) = read(*args, files)?;
             print::table(&["KEY", "VALUE", "SOURCE"], &show::rows(&said));
+            print::line(&format!("\nmemory: {}", config.memory));
             Ok(())
         }
         ConfigCommand::Check { files, args } => {

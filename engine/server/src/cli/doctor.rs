@@ -10,8 +10,6 @@ use crate::config::args::StartArgs;
 use crate::config::{self, Config};
 use crate::doctor::{self, Finding, Level, Wanted};
 
-const WASM_MEMORY_BYTES_DEFAULT: u64 = 2048 * 1024 * 1024;
-
 #[derive(Args)]
 pub struct DoctorArgs {
     /// The data directory [default: file_system.path of the configuration]
@@ -27,8 +25,7 @@ pub fn run(args: &DoctorArgs, files: &[PathBuf]) -> Outcome {
     let said = config::all(StartArgs::default(), files).map_err(|error| error.to_string())?;
     let config = Config::new(&said).map_err(|error| error.to_string())?;
     let data_dir = args.data_dir.clone().unwrap_or(config.data_dir);
-    let wasm_memory_bytes = config.wasm.memory_bytes.map_or(WASM_MEMORY_BYTES_DEFAULT, |bytes| bytes as u64);
-    let wanted = Wanted { reserve_bytes: config.storage.reserve_bytes, wasm_memory_bytes };
+    let wanted = Wanted { reserve_bytes: config.storage.reserve_bytes, memory_bytes: config.memory.limit };
     let findings = doctor::look(&data_dir, &wanted, &mut |keys| print::progress(&format!("reading, {keys} keys")));
     print::progress("");
     let count = |level: Level| findings.iter().filter(|finding| finding.level == level).count();

@@ -7,8 +7,8 @@ use reqwest::Method;
 use serde_json::{Map, Value, json};
 
 use crate::cli::client::Client;
-use crate::cli::settings::bytes;
 use crate::cli::{Outcome, TargetArgs, print};
+use crate::config::memory::parse_bytes;
 
 #[derive(Subcommand)]
 pub enum NamespacesCommand {
@@ -196,7 +196,7 @@ fn read(set: &[String]) -> Result<Map<String, Value>, String> {
         let (_, field) = QUOTAS.iter().find(|(typed, _)| *typed == name).ok_or_else(wrong)?;
         let value = match value {
             "none" => Value::Null,
-            _ if field.ends_with("_bytes") => json!(bytes(value).ok_or_else(wrong)?),
+            _ if field.ends_with("_bytes") => json!(parse_bytes(value).ok_or_else(wrong)?),
             _ => json!(value.parse::<u64>().map_err(|_| wrong())?),
         };
         change.insert(field.to_string(), value);

@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use crate::cli::print;
+use crate::config::memory::parse_bytes;
 
 /// A secret that is longer than all settings may be is none.
 const SECRET_FILE_BYTES_MAX: u64 = 64 * 1024;
@@ -82,7 +83,7 @@ impl SettingsArgs {
             };
             let value = match value {
                 "none" => Value::Null,
-                _ if field.ends_with("_bytes") => json!(bytes(value).ok_or_else(wrong)?),
+                _ if field.ends_with("_bytes") => json!(parse_bytes(value).ok_or_else(wrong)?),
                 _ => json!(value.parse::<u64>().map_err(|_| wrong())?),
             };
             put("limits", field, value);
@@ -113,12 +114,6 @@ fn read(file: &str) -> Result<String, String> {
     let text = fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
     let text = text.strip_suffix('\n').unwrap_or(&text);
     Ok(text.strip_suffix('\r').unwrap_or(text).to_string())
-}
-
-pub fn bytes(text: &str) -> Option<u64> {
-    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("", 1)];
-    let (number, unit) = units.iter().find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit)))?;
-    number.parse::<u64>().ok()?.checked_mul(unit)
 }
 
 /// What a version handles, imports and was granted, a line each. Of secrets the names.

@@ -35,6 +35,11 @@ pub struct StartArgs {
     #[arg(long, value_name = "MODE", value_parser = durability)]
     durability: Option<String>,
 
+    /// Memory that the process may have, such as 512MiB or 4GiB [default: auto: half of the machine's, or three quarters of what its
+    /// control group allows]
+    #[arg(long, value_name = "SIZE", value_parser = memory_limit)]
+    memory_limit: Option<String>,
+
     /// Runs no Wasm actors in this process: those of `rivet-engine runner` do
     #[arg(long)]
     no_wasm_runner: bool,
@@ -58,7 +63,7 @@ pub struct WasmArgs {
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=4096))]
     wasm_actor_memory: Option<u32>,
 
-    /// Memory that all Wasm actors together may have, in MiB [default: 2048]
+    /// Memory that all Wasm actors together may have, in MiB [default: a part of the memory limit; of a runner on its own 2048]
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
     wasm_memory: Option<u32>,
 
@@ -83,6 +88,7 @@ impl StartArgs {
         sources.flag("metrics.port", "--metrics-port", self.metrics_port);
         sources.flag("runner.metrics.port", "--metrics-port", self.runner_metrics_port);
         sources.flag("durability", "--durability", self.durability);
+        sources.flag("memory_limit", "--memory-limit", self.memory_limit);
         sources.flag("logs.format", "--log-format", self.log_format);
         sources.flag("wasm.enabled", "--no-wasm-runner", self.no_wasm_runner.then_some(false));
         sources.flag("wasm.actors_max", "--wasm-actors-max", self.wasm.wasm_actors_max);
@@ -96,6 +102,10 @@ impl StartArgs {
 /// What cannot be meant is told at once, as a mistake in typing.
 fn durability(text: &str) -> Result<String, String> {
     super::parse_durability(text).map(|_| text.to_string())
+}
+
+fn memory_limit(text: &str) -> Result<String, String> {
+    super::memory::parse_limit(text).map(|_| text.to_string())
 }
 
 fn grant(text: &str) -> Result<String, String> {

@@ -45,6 +45,7 @@ pub fn check(config: &Config) -> Found {
             .notes
             .push(format!("guard.host: whoever reaches {host} can do everything: no token is configured (auth.admin_token)"));
     }
+    found.notes.extend(config.memory.raised.clone());
     if config.edge.exempt.is_empty() {
         found.notes.push("guard.exempt_cidrs: is empty, so programs on this machine are limited like any client".to_string());
     }

@@ -146,6 +146,9 @@ const PORT: Kind = Kind::Whole { min: 0, max: 65_535 };
 const LABEL: Kind = Kind::Whole { min: 1, max: 65_535 };
 const COUNT: Kind = Kind::Whole { min: 0, max: u64::MAX };
 const SOME: Kind = Kind::Whole { min: 1, max: u32::MAX as u64 };
+/// Below it the store could not work, or a body would not fit.
+const STORE_MIB: Kind = Kind::Whole { min: 24, max: u32::MAX as u64 };
+const BUFFERS_MIB: Kind = Kind::Whole { min: 48, max: u32::MAX as u64 };
 /// A day: a longer wait is a typing error.
 const MS: Kind = Kind::Whole { min: 1, max: 24 * 60 * 60_000 };
 /// The same.
@@ -218,6 +221,13 @@ pub const KEYS: &[Key] = &[
     key("durability", Kind::Text, "sync")
         .says("what an acknowledged write has survived: sync, batch (100 ms), batch:MS (1 to 60000), relaxed")
         .like("^(sync|batch|relaxed|batch:0*([1-9][0-9]{0,3}|[1-5][0-9]{4}|60000))$"),
+    key("memory_limit", Kind::Text, "auto: half of the machine's memory, or three quarters of the control group's limit")
+        .says("memory of the process, such as 512MiB or 4GiB; docs/MEMORY.md says how it is divided, and what it cannot promise")
+        .like("^(auto|[0-9]{1,20}(KiB|MiB|GiB)?)$"),
+    key("storage.memory_mib", STORE_MIB, "a part of memory_limit")
+        .says("memory of the store: its cache, and what is still to be written"),
+    key("guard.memory_mib", BUFFERS_MIB, "a part of memory_limit")
+        .says("memory of what is held for requests, WebSockets, answers, log lines, and writes that wait for the disk"),
     key("storage.reserve_mib", COUNT, "256")
         .says("what is to stay free on the disk: below it what grows is refused. 0: until the disk refuses"),
     key("backup.dir", Kind::Text, "none: no backups")
@@ -280,7 +290,8 @@ pub const KEYS: &[Key] = &[
         .says("Wasm actors run in the engine's process; without, `rivet-engine runner` runs them"),
     key("wasm.actors_max", SOME, "what vm.max_map_count allows").says("Wasm actors that may be awake at one time"),
     key("wasm.actor_memory_mib", Kind::Whole { min: 1, max: 4_096 }, "128").says("memory that one Wasm actor may have"),
-    key("wasm.memory_mib", SOME, "2048").says("memory that all of them may have together"),
+    key("wasm.memory_mib", SOME, "a part of memory_limit; of `runner` 2048")
+        .says("memory that all of them may have together"),
     key("wasm.dirs", Kind::Texts, "none")
         .says("folders of this machine that every Wasm actor sees, PATH=DIR or PATH=DIR:ro each")
         .like("^[^=]+=."),

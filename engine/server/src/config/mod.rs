@@ -8,7 +8,7 @@
 //! - [`sources`]: files, environment, command line. [`nested`]: JSON5 of bounded depth. [`place`]: on which line a key stands.
 //!   [`near`]: which key may have been meant.
 //! - [`args`]: the flags of `start`.
-//! - [`storage`]: what is meant about the disk. [`telemetry`]: variables about a collector.
+//! - [`storage`]: what is meant about the disk. [`memory`]: about memory. [`telemetry`]: variables about a collector.
 //! - [`said`]: reads values of what was said; [`show`] prints them.
 //! - [`edge`]: what is asked of clients. [`check`]: what can be said about a configuration without starting.
 
@@ -16,6 +16,7 @@ pub mod args;
 pub mod check;
 pub mod edge;
 pub mod keys;
+pub mod memory;
 mod near;
 mod nested;
 mod place;
@@ -47,6 +48,7 @@ use crate::config::sources::Sources;
 use crate::config::storage::StorageConfig;
 use crate::config::telemetry::TelemetryConfig;
 use crate::logs;
+use crate::memory::Parts;
 use crate::recordings::{self, RecordingConfig};
 use crate::serverless::policy::{Network, Policy};
 
@@ -185,6 +187,7 @@ pub struct Config {
     pub runner_times: RunnerTimes,
     pub durability: Durability,
     pub storage: StorageConfig,
+    pub memory: Parts,
     pub wasm: WasmConfig,
     pub log_format: LogFormat,
     pub actor_logs: LogLimits,
@@ -273,6 +276,7 @@ impl Config {
             core,
             durability: said.read("durability", parse_durability)?.unwrap_or(Durability::Sync),
             storage: StorageConfig::new(said)?,
+            memory: memory::parts(said)?,
             wasm: wasm(said)?,
             log_format: log_format(said)?,
             actor_logs: actor_logs(said),

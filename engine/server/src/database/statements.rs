@@ -28,9 +28,14 @@ use super::{failed, words};
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::lock::lock;
+use crate::memory::buffers::Held;
 
 /// Each takes about 1 MiB between statements; and what an open transaction has written, see `engine_sql::Limits`.
 pub const CONNECTIONS_MAX: usize = 256;
+/// The least, whatever memory there is.
+const CONNECTIONS_MIN: usize = 8;
+/// Pages that a connection keeps, and what else it has between two statements.
+const CONNECTION_BYTES: usize = MIB;
 pub const CALLS_PER_ACTOR_MAX: usize = 128;
 /// Statements and their parameters that wait.
 pub const CALLS_WAITING_BYTES_MAX: usize = 256 * MIB;
@@ -45,16 +50,16 @@ pub struct Databases {
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
-#[derive(Default)]
 struct Queue {
     inner: Mutex<Inner>,
     filled: Condvar,
     time: Arc<Time>,
 }
 
-#[derive(Default)]
 struct Inner {
     actors: HashMap<ActorId, Entry>,
+    /// Connections that may be open.
+    connections_max: usize,
     /// Those that are `Ready`, in order. One that was replaced meanwhile may be in here without being it, or twice.
     ready: VecDeque<ActorId>,
     waiting_bytes: usize,
@@ -104,6 +109,8 @@ struct Call {
     asker: Asker,
     question: DatabaseQuestion,
     bytes: usize,
+    /// What it holds until it has run.
+    held: Option<Held>,
 }
 
 struct Asker {
@@ -143,12 +150,33 @@ pub fn run_sql(
 ) {
     let asker = Asker { engine: engine.clone(), runner, actor, generation, call };
     let bytes = words::question_bytes(&question);
-    engine.databases.queue.enter(Call { asker, question, bytes });
+    let call = Call { asker, question, bytes, held: None };
+    // The end of a message takes no room, it makes some.
+    let held = if call.ends_message() { Ok(None) } else { engine.memory.buffers.hold(bytes).map(Some) };
+    match held {
+        Ok(held) => engine.databases.queue.enter(Call { held, ..call }),
+        Err(error) => call.refuse("busy", failed(error.message)),
+    }
 }
 
 impl Databases {
     pub fn start(state: State, threads: usize, clock: Clock) -> io::Result<Databases> {
-        let queue = Arc::new(Queue { time: Arc::new(Time::new(clock)), ..Queue::default() });
+        Databases::start_within(state, threads, clock, CONNECTIONS_MAX * CONNECTION_BYTES)
+    }
+
+    /// With so much memory for what connections keep.
+    pub fn start_within(state: State, threads: usize, clock: Clock, bytes: usize) -> io::Result<Databases> {
+        let inner = Inner {
+            actors: HashMap::new(),
+            connections_max: (bytes / CONNECTION_BYTES).clamp(CONNECTIONS_MIN, CONNECTIONS_MAX),
+            ready: VecDeque::new(),
+            waiting_bytes: 0,
+            swept: None,
+            closing: Vec::new(),
+            stopped: false,
+        };
+        let queue = Queue { inner: Mutex::new(inner), filled: Condvar::new(), time: Arc::new(Time::new(clock)) };
+        let queue = Arc::new(queue);
         let spawn = |number| {
             let (queue, state) = (queue.clone(), state.clone());
             thread::Builder::new().name(format!("sql-{number}")).spawn(move || queue.work(&state))
@@ -302,7 +330,7 @@ impl Queue {
 
     fn run(&self, state: &State, mut job: Job) {
         job.refresh();
-        let Some(Call { asker, question, .. }) = job.call.take() else { return self.give_back(job, None) };
+        let Some(Call { asker, question, held: _held, .. }) = job.call.take() else { return self.give_back(job, None) };
         let ran = job.ask(state, &self.time, question).unwrap_or_else(|error| (Err(error), None));
         let committing = match &ran {
             (_, None) => None,
@@ -380,7 +408,7 @@ impl Inner {
             // With its generation its connection ends.
             Some(entry) if entry.generation < asker.generation => self.remove(asker.actor),
             Some(_) => None,
-            None if self.actors.len() < CONNECTIONS_MAX => None,
+            None if self.actors.len() < self.connections_max => None,
             None => {
                 let idle = self.actors.iter().filter(|(_, entry)| entry.is_free());
                 // Those who have yet to be told that they lost something last.
@@ -401,8 +429,9 @@ impl Inner {
             Some(entry) if entry.calls.len() >= CALLS_PER_ACTOR_MAX => {
                 Some(failed(format!("{CALLS_PER_ACTOR_MAX} statements of the actor are already waiting; wait for their answers")))
             }
-            None if self.actors.len() >= CONNECTIONS_MAX => {
-                Some(failed(format!("{CONNECTIONS_MAX} databases are already in use; try again in a moment")))
+            None if self.actors.len() >= self.connections_max => {
+                let connections_max = self.connections_max;
+                Some(failed(format!("{connections_max} databases are already in use; try again in a moment")))
             }
             Some(_) | None => None,
         }

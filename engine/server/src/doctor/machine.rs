@@ -7,6 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::process::{Resource, getrlimit};
 
 use crate::doctor::{Finding, Wanted};
+use crate::memory::allowed::{Allowed, By};
+use crate::memory::mib;
 
 /// Of each connection and each table one is used.
 const FILES_MIN: u64 = 65_536;
@@ -14,8 +16,6 @@ const FILES_MIN: u64 = 65_536;
 const MAPPINGS_DEFAULT: u64 = 65_530;
 /// So many mappings count for one awake actor.
 const MAPPINGS_PER_ACTOR: u64 = 8;
-/// RocksDB, bodies of requests and logs, at their most.
-const OTHER_MEMORY_BYTES: u64 = 768 * 1024 * 1024;
 /// 2024-01-01: before this was written no engine ran.
 const EARLIEST: Duration = Duration::from_secs(1_704_067_200);
 /// Clocks of disks and machines are not the same to the second.
@@ -51,24 +51,18 @@ fn files(findings: &mut Vec<Finding>) {
 }
 
 fn memory(wanted: &Wanted, findings: &mut Vec<Finding>) {
-    let Some(total) = total_memory() else { return };
-    let mib = |bytes: u64| bytes / 1024 / 1024;
-    let most = wanted.wasm_memory_bytes.saturating_add(OTHER_MEMORY_BYTES);
-    let text =
-        format!("{} MiB, of which the engine may take about {} (wasm.memory_mib and its own buffers)", mib(total), mib(most));
-    findings.push(match most > total {
-        true => Finding::warn("memory", text, "lower wasm.memory_mib, or the kernel may end the engine under load"),
+    let allowed = Allowed::of_process();
+    if allowed.by == By::Unknown {
+        return;
+    }
+    let (of, bytes) = (if allowed.by == By::Group { "the control group" } else { "the machine" }, allowed.bytes);
+    let text = format!("{of} has {} MiB, of which the engine may take {} (memory_limit)", mib(bytes), mib(wanted.memory_bytes));
+    findings.push(match wanted.memory_bytes > bytes {
+        true => {
+            Finding::warn("memory", text, "lower memory_limit, or what asks for more, or the kernel may end the engine under load")
+        }
         false => Finding::ok("memory", text),
     });
-}
-
-/// Of the machine, or of the control group that this runs in.
-fn total_memory() -> Option<u64> {
-    let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let total = line.split_whitespace().next()?.parse::<u64>().ok()?.saturating_mul(1024);
-    // Without a limit it says `max`.
-    Some(number("/sys/fs/cgroup/memory.max").map_or(total, |limit| limit.min(total)))
 }
 
 fn clock(data_dir: &Path, findings: &mut Vec<Finding>) {

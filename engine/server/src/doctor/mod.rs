@@ -36,7 +36,8 @@ pub struct Finding {
 /// What the engine would be told, as far as it matters here.
 pub struct Wanted {
     pub reserve_bytes: u64,
-    pub wasm_memory_bytes: u64,
+    /// All that the process may have.
+    pub memory_bytes: u64,
 }
 
 impl Finding {
@@ -91,7 +92,7 @@ mod tests {
 
     use super::*;
 
-    const WANTED: Wanted = Wanted { reserve_bytes: 1, wasm_memory_bytes: 1 };
+    const WANTED: Wanted = Wanted { reserve_bytes: 1, memory_bytes: 1 };
 
     /// Level and words of what is said about one thing.
     fn said(data_dir: &Path, check: &str) -> Vec<(Level, String)> {

@@ -14,11 +14,12 @@ use http_body_util::BodyExt;
 use protocol::id::RequestId;
 use protocol::limits::{BODY_CHUNK_BYTES_MAX, BODY_WINDOW_BYTES};
 use protocol::message::{RequestStart, ToRunner};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 
 use crate::engine::Engine;
 use crate::error::ApiError;
 use crate::gateway::forward::{body_refused, body_too_long};
+use crate::memory::buffers::Held;
 use crate::requests::{Dispatched, Place};
 use crate::window::{Cancelled, Credit};
 
@@ -42,7 +43,7 @@ struct Sent {
     kept: Vec<Bytes>,
     finished: bool,
     /// For a body that is put together.
-    rooms: Vec<OwnedSemaphorePermit>,
+    rooms: Vec<Held>,
 }
 
 impl<B: Body<Data = Bytes, Error: Display> + Unpin> Sending<B> {
@@ -53,7 +54,7 @@ impl<B: Body<Data = Bytes, Error: Display> + Unpin> Sending<B> {
             return;
         }
         // What is kept, and the chunk that waits for credit.
-        let Some(_room) = self.engine.requests.body_room_in_time(BODY_WINDOW_BYTES as usize).await else { return };
+        let _room = self.engine.requests.body_room_in_time(BODY_WINDOW_BYTES as usize).await;
         match self.send_all(&mut sent).await {
             Ok(()) => {}
             Err(Failed::Over) => return self.cancel(&sent),
@@ -321,12 +322,12 @@ mod tests {
         assert_eq!(case.heard().await, "whole@1 300000");
         case.dispatch(2);
         assert_eq!(case.heard().await, "whole@2 300000");
-        let free = || case.engine.engine.requests.body_room(crate::requests::REQUEST_BODIES_BYTES_MAX);
-        assert!(free().is_err(), "it is kept until the runner has begun");
+        let is_held = || case.engine.engine.memory.buffers.used_bytes() >= 300_000;
+        assert!(is_held(), "it is kept until the runner has begun");
         let response = ResponseStart { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::new(), stream: true };
         case.engine.engine.requests.response_start(RunnerId(7), case.request, response);
         assert_eq!(case.heard().await, "");
-        assert!(free().is_ok());
+        assert!(!is_held());
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -179,7 +179,8 @@ impl Keeper {
 }
 
 fn open(folder: &Path, shared: &Shared) -> Result<ActorLogs, StoreError> {
-    let store: Arc<dyn Store> = Arc::new(Rocks::open(folder, &Tuning::logs())?);
+    let store: Arc<dyn Store> =
+        Arc::new(Rocks::open(folder, &shared.memory.store.as_ref().map_or_else(Tuning::logs, Tuning::logs_within))?);
     ActorLogs::open(store, shared.limits)
 }
 

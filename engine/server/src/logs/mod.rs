@@ -19,6 +19,7 @@ use std::sync::{Arc, Condvar, Mutex, RwLock};
 use std::thread::{self, JoinHandle};
 
 use engine_store::actor_logs::{Between, LogEntry, LogLimits, LogSource};
+use engine_store::budget::Budget;
 use engine_store::{ActorLogs, StoreError};
 use protocol::id::ActorId;
 use protocol::limits::MIB;
@@ -28,6 +29,7 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::lock::{lock, read};
 use crate::logs::waiting::Waiting;
+pub use crate::logs::waiting::{WAITING_BYTES_MAX, WAITING_BYTES_MIN};
 
 /// What one read may have, and one line more.
 pub const READ_BYTES_MAX: usize = MIB;
@@ -46,6 +48,7 @@ pub struct LogBook {
 
 struct Shared {
     place: Place,
+    memory: LogMemory,
     limits: LogLimits,
     clock: Clock,
     waiting: Mutex<Waiting>,
@@ -68,14 +71,33 @@ pub enum Place {
     Memory,
 }
 
+/// What memory it may have.
+pub struct LogMemory {
+    /// Of lines on their way to the disk.
+    pub waiting_bytes: usize,
+    /// Of its store; none: what is usual.
+    pub store: Option<Budget>,
+}
+
+impl Default for LogMemory {
+    fn default() -> LogMemory {
+        LogMemory { waiting_bytes: WAITING_BYTES_MAX, store: None }
+    }
+}
+
 impl LogBook {
     /// Never fails because of what is in the folder.
     pub fn start(place: Place, limits: LogLimits, clock: Clock) -> io::Result<LogBook> {
+        LogBook::start_within(place, limits, clock, LogMemory::default())
+    }
+
+    pub fn start_within(place: Place, limits: LogLimits, clock: Clock, memory: LogMemory) -> io::Result<LogBook> {
         let shared = Arc::new(Shared {
             place,
             limits,
             clock,
-            waiting: Mutex::new(Waiting::new(limits.actor_bytes)),
+            waiting: Mutex::new(Waiting::new(limits.actor_bytes, memory.waiting_bytes)),
+            memory,
             filled: Condvar::new(),
             kept: RwLock::new(None),
             damaged: AtomicBool::new(false),
@@ -190,6 +212,11 @@ impl LogBook {
         if lock(&self.keeper).take().is_some_and(|keeper| keeper.join().is_err()) {
             tracing::error!("the thread that writes what actors log ended by a panic");
         }
+    }
+
+    /// What lines take that are on their way to the disk.
+    pub fn waiting_bytes(&self) -> usize {
+        lock(&self.shared.waiting).bytes()
     }
 
     /// What the lines on the disk take, and how many were dropped because the disk was too slow.

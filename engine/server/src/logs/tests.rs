@@ -7,7 +7,7 @@ use protocol::id::Id;
 use protocol::limits::LOG_LINE_BYTES_MAX;
 
 use super::*;
-use crate::logs::waiting::{GROUP_BYTES_MAX, WAITING_ACTOR_BYTES_MAX, WAITING_BYTES_MAX};
+use crate::logs::waiting::{GROUP_BYTES_MAX, WAITING_ACTOR_BYTES_MAX};
 
 fn actor(number: u16) -> ActorId {
     Id::new([1; 16], number)
@@ -79,7 +79,7 @@ fn lines_are_read_in_order_wherever_they_are() {
 #[test]
 fn what_waits_is_bounded_and_the_oldest_goes() {
     let check = |actors: u16, lines_each: usize, most: usize| {
-        let mut waiting = Waiting::new(u64::MAX);
+        let mut waiting = Waiting::new(u64::MAX, WAITING_BYTES_MAX);
         let text = "x".repeat(LOG_LINE_BYTES_MAX);
         let dropped: u64 = (0..lines_each * usize::from(actors))
             .map(|number| waiting.push(actor(number as u16 % actors), LogSource::Actor, lines([text.clone()])))
@@ -109,7 +109,7 @@ fn what_waits_is_bounded_and_the_oldest_goes() {
 
 #[test]
 fn who_floods_takes_nothing_from_who_is_quiet() {
-    let mut waiting = Waiting::new(u64::MAX);
+    let mut waiting = Waiting::new(u64::MAX, WAITING_BYTES_MAX);
     waiting.push(actor(0), LogSource::Actor, lines(["quiet".to_string()]));
     for number in 0..6_000 {
         waiting.push(actor(1 + number % 60), LogSource::Actor, lines(["x".repeat(LOG_LINE_BYTES_MAX)]));

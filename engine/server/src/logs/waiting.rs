@@ -12,13 +12,15 @@ use protocol::message::{LogLevel, LogLine};
 
 /// Lines of one actor that may wait; half of what it may keep, if that is less.
 pub const WAITING_ACTOR_BYTES_MAX: usize = 512 * KIB;
-/// Lines of all actors that may wait.
+/// Lines of all actors that may wait, unless there is less memory for them.
 pub const WAITING_BYTES_MAX: usize = 16 * MIB;
 /// What an actor's page takes beyond its lines; also when all of them had to go, and only their number waits to be told.
 const PAGE_OVERHEAD_BYTES: usize = 256;
+/// The least memory for them.
+pub const WAITING_BYTES_MIN: usize = MIB;
 /// What is taken at one time: at most so much, and what one actor has.
 pub const GROUP_BYTES_MAX: usize = 2 * MIB;
-const _: () = assert!(LOG_LINE_BYTES_MAX < WAITING_ACTOR_BYTES_MAX && WAITING_ACTOR_BYTES_MAX <= WAITING_BYTES_MAX);
+const _: () = assert!(LOG_LINE_BYTES_MAX < WAITING_ACTOR_BYTES_MAX && WAITING_ACTOR_BYTES_MAX <= WAITING_BYTES_MIN);
 
 pub type Group = Vec<(ActorId, Vec<LogEntry>)>;
 
@@ -30,6 +32,7 @@ pub struct Waiting {
     taken: Arc<Group>,
     bytes: usize,
     actor_bytes_max: usize,
+    bytes_max: usize,
     /// The number of the last line.
     pub last: u64,
     pub closed: bool,
@@ -45,16 +48,21 @@ struct Page {
 }
 
 impl Waiting {
-    pub fn new(kept_actor_bytes: u64) -> Waiting {
+    pub fn new(kept_actor_bytes: u64, bytes: usize) -> Waiting {
         Waiting {
             pages: HashMap::new(),
             turns: VecDeque::new(),
             taken: Arc::default(),
             bytes: 0,
             actor_bytes_max: WAITING_ACTOR_BYTES_MAX.min(usize::try_from(kept_actor_bytes / 2).unwrap_or(usize::MAX)),
+            bytes_max: bytes.clamp(WAITING_BYTES_MIN, WAITING_BYTES_MAX),
             last: 0,
             closed: false,
         }
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub fn is_empty(&self) -> bool {
@@ -89,9 +97,9 @@ impl Waiting {
                 self.bytes -= page.drop_oldest();
                 dropped += 1;
             }
-            while self.bytes > WAITING_BYTES_MAX {
+            while self.bytes > self.bytes_max {
                 // Who has more than his part pays for what he adds; else who has waited longest.
-                let part = WAITING_BYTES_MAX / self.pages.len().max(1);
+                let part = self.bytes_max / self.pages.len().max(1);
                 let is_greedy = self.pages.get(&actor).is_some_and(|page| page.bytes > part);
                 let from = if is_greedy { Some(&actor) } else { self.turns.front() };
                 let Some(page) = from.and_then(|from| self.pages.get_mut(from)) else { break };

@@ -27,6 +27,7 @@ use tokio::sync::oneshot;
 use crate::engine::Engine;
 use crate::http::PROBES;
 use crate::lock::lock;
+use crate::memory::used;
 use crate::metrics::page::{Kind, Page};
 use crate::telemetry::Telemetry;
 
@@ -71,6 +72,8 @@ pub struct RunnerFigures {
     pub message_runs: Counted,
     pub actors: usize,
     pub memory_bytes: usize,
+    pub code_bytes: usize,
+    pub memory_refusals: u64,
     pub slept_for_room: u64,
 }
 
@@ -251,7 +254,9 @@ async fn of_engine(page: &mut Page, engine: &Engine) {
         page.row(vec![("reason", reason.to_string())], count);
     }
     api(page, metrics);
+    let mut queued_bytes = 0;
     if let Some(figures) = metrics.ask_driver(engine).await {
+        queued_bytes = figures.writer.queued_bytes;
         driver(page, &figures);
     }
     page.histogram(
@@ -259,9 +264,11 @@ async fn of_engine(page: &mut Page, engine: &Engine) {
         "From the writer's queue until a commit is durable.",
         metrics.commits.counted(),
     );
-    if let Some(figures) = metrics.own_runner.get() {
-        own_runner(page, &figures());
+    let own = metrics.own_runner.get().map(|figures| figures());
+    if let Some(figures) = &own {
+        own_runner(page, figures);
     }
+    used::page(page, engine, queued_bytes, own.map(|own| (own.memory_bytes + own.code_bytes, own.memory_refusals)));
     namespaces(page, engine).await;
     let (kept, dropped) = engine.logs.figures();
     page.gauge("rivet_actor_log_bytes", "What the lines that actors have logged take, within their bounds.", kept);

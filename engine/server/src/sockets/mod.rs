@@ -27,14 +27,16 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use crate::error::ApiError;
 use crate::lock::lock;
+use crate::memory::buffers::Buffers;
 use crate::requests::Place;
 use crate::sockets::line::{ForCore, Line, Word};
 use crate::sockets::state::Said;
 
 /// Clients' sockets that may be open at one time, on the whole server.
 pub const SOCKETS_MAX: usize = 65_536;
-/// Bytes of messages, both ways, that may be held for all of them.
+/// Bytes of messages, both ways, that may be held for all of them; and of all buffers they take at most this part.
 pub const SOCKETS_BYTES_MAX: usize = 1024 * MIB;
+const BUFFERS_SHARE: usize = 2;
 const SHARDS: usize = 16;
 const _: () = assert!(SOCKET_UNACKED_BYTES_MAX + SOCKET_MESSAGE_BYTES_MAX <= SOCKETS_BYTES_MAX);
 
@@ -48,33 +50,42 @@ pub struct Sockets {
 }
 
 /// Counts what all sockets hold in memory.
-#[derive(Default)]
-pub struct Held(AtomicUsize);
+pub struct Held {
+    bytes: AtomicUsize,
+    bytes_max: usize,
+    buffers: Arc<Buffers>,
+}
 
 impl Held {
-    /// False if that is too much for all; it counts nevertheless.
+    pub fn new(buffers: Arc<Buffers>) -> Held {
+        let bytes_max = SOCKETS_BYTES_MAX.min(buffers.limit_bytes() / BUFFERS_SHARE);
+        Held { bytes: AtomicUsize::new(0), bytes_max, buffers }
+    }
+
+    /// False if that is too much for all; it counts nevertheless. What others hold makes no difference: a socket that is open is not
+    /// closed because of them.
     pub fn add(&self, bytes: usize) -> bool {
-        self.0.fetch_add(bytes, Ordering::Relaxed) + bytes <= SOCKETS_BYTES_MAX
+        self.buffers.add(bytes);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= self.bytes_max
     }
 
     pub fn sub(&self, bytes: usize) {
-        self.0.fetch_sub(bytes, Ordering::Relaxed);
+        self.buffers.give_back(bytes);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
-impl Default for Sockets {
-    fn default() -> Sockets {
+impl Sockets {
+    pub fn new(buffers: Arc<Buffers>) -> Sockets {
         Sockets {
             room: Arc::new(Semaphore::new(SOCKETS_MAX)),
-            held: Arc::default(),
+            held: Arc::new(Held::new(buffers)),
             stopping: AtomicBool::new(false),
             open: AtomicUsize::new(0),
             shards: Default::default(),
         }
     }
-}
 
-impl Sockets {
     /// Room for one more client's socket, be it only to be told what is wrong.
     pub fn room(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         if self.stopping.load(Ordering::Acquire) {

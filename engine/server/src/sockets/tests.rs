@@ -330,7 +330,7 @@ async fn a_client_that_leaves() {
     stage.told_core("aborted", |input| matches!(input, Input::RequestAborted { .. })).await;
     let sockets = &stage.engine.sockets;
     until("all room is given back", || (sockets.open_now() == 0).then_some(())).await;
-    assert_eq!(sockets.held.0.load(Ordering::Relaxed), 0);
+    assert_eq!(sockets.held.bytes.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -393,7 +393,7 @@ async fn a_client_that_does_not_read_is_let_go() {
     stage.told_core("aborted", |input| matches!(input, Input::RequestAborted { .. })).await;
     let sockets = &stage.engine.sockets;
     until("all room is given back", || (sockets.open_now() == 0).then_some(())).await;
-    assert_eq!(sockets.held.0.load(Ordering::Relaxed), 0);
+    assert_eq!(sockets.held.bytes.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
