@@ -393,6 +393,7 @@ pub fn join_own_runner(
         let metrics = counted.upgrade().map(|runner| runner.metrics());
         metrics.map_or_else(RunnerFigures::default, |metrics| RunnerFigures {
             actors: metrics.actors,
+            actors_max: metrics.actors_max,
             memory_bytes: metrics.memory_bytes,
             slept_for_room: metrics.slept_for_room,
             mailbox_waits: metrics.mailbox_waits,
