@@ -122,7 +122,10 @@ fn memory_that_was_refused_is_there_for_the_next_attempt() {
 #[test]
 fn mappings_make_room_like_places() {
     // Of 16 an eighth is left, and each counter takes four.
-    let world = world(|config| config.mappings_allowed = Some(16));
+    let world = world(|config| {
+        config.actors_max = Some(10);
+        config.mappings_allowed = Some(16);
+    });
     assert_eq!(world.runner.metrics().actors_max, 3);
     let [a, b, c] = [1, 2, 3].map(|number| running(&world, number, "counter"));
     assert_eq!(a.text("GET /"), "0\n");
