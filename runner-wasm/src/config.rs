@@ -42,8 +42,15 @@ pub const IDLE_BEFORE_SLEEP_MS: u64 = 30_000;
 /// The longest that an actor can ask to be kept awake for: the time beyond would not fit in a clock. A year.
 pub(crate) const KEEP_AWAKE_MS_MAX: u64 = 365 * 24 * 3_600_000;
 
-/// Each live instance holds up to seven memory mappings; beyond the kernel's limit an allocation of ours would abort the process.
-pub(crate) const MAPPINGS_PER_INSTANCE: usize = 8;
+/// Of the memory mappings that the kernel allows a process, one in so many is left to everything but guests: beyond the limit an
+/// allocation of ours would abort the process.
+pub(crate) const MAPPINGS_SHARE_LEFT: usize = 8;
+/// What can be touched of a guest's memory, and what cannot.
+pub(crate) const MAPPINGS_PER_MEMORY: usize = 2;
+/// An image in the middle of it.
+pub(crate) const MAPPINGS_PER_IMAGE: usize = 2;
+/// One and its guard, while they are not put away.
+pub(crate) const MAPPINGS_PER_STACK: usize = 2;
 /// Used where the kernel does not say how many mappings a process may have.
 pub(crate) const ACTORS_MAX_ELSEWHERE: usize = 8_000;
 /// How long a start waits for a place while idle actors are put to sleep, before it is refused.
@@ -83,6 +90,14 @@ pub(crate) const WASM_STACK_BYTES: usize = 512 * KIB;
 pub(crate) const FIBER_STACK_BYTES: usize = 1024 * KIB;
 /// Data that one call of a guest may hand to the host.
 pub(crate) const HOSTCALL_BYTES_MAX: usize = 24 * MIB;
+/// Guests' stacks that share one stretch of address space.
+pub(crate) const STACKS_PER_SLAB: usize = 64;
+pub(crate) const STACK_GUARD_BYTES: usize = 64 * KIB;
+/// The stack of an actor that has had nothing to do for so long is put away: taking it up again costs a few microseconds.
+pub(crate) const STACK_REST_MS: u64 = 1_000;
+/// A guest that begins with more data than that has it mapped from an image, page by page; one with less has it copied, which takes
+/// as long and needs two memory mappings less.
+pub(crate) const DATA_COPIED_BYTES_MAX: usize = 64 * KIB;
 pub(crate) const TABLE_ELEMENTS_MAX: usize = 100_000;
 pub(crate) const CORE_INSTANCES_MAX: usize = 128;
 pub(crate) const TABLES_MAX: usize = 64;
@@ -194,6 +209,8 @@ pub struct Config {
     pub memory_total_bytes: usize,
     /// Actors in memory at one time; `None` takes what the kernel's limit on memory mappings allows.
     pub actors_max: Option<usize>,
+    /// In place of that limit, for tests.
+    pub mappings_allowed: Option<usize>,
     pub cpu_per_message_ms: u64,
     pub message_ms: u64,
     pub idle_before_sleep_ms: u64,
@@ -228,6 +245,7 @@ impl Config {
             memory_per_actor_bytes: MEMORY_PER_ACTOR_BYTES,
             memory_total_bytes: MEMORY_TOTAL_BYTES,
             actors_max: None,
+            mappings_allowed: None,
             cpu_per_message_ms: CPU_PER_MESSAGE_MS,
             message_ms: MESSAGE_MS,
             idle_before_sleep_ms: IDLE_BEFORE_SLEEP_MS,

@@ -446,6 +446,7 @@ pub fn join_own_runner(
 fn runner_figures(metrics: &runner_wasm::Metrics) -> RunnerFigures {
     RunnerFigures {
         actors: metrics.actors,
+        actors_max: metrics.actors_max,
         memory_bytes: metrics.memory_bytes,
         code_bytes: metrics.code_bytes,
         memory_refusals: metrics.memory_refusals,

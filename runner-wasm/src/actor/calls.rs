@@ -126,6 +126,16 @@ impl Instance {
     }
 }
 
+/// Its memory mappings were counted before it was made, so this is not expected.
+fn no_stack(actor: &Actor, handler: &str, error: &std::io::Error) -> Failure {
+    let message = format!(
+        "the stack for the actor's {handler} handler could not be mapped: {error}; raise the kernel's vm.max_map_count, or see that \
+         there is memory"
+    );
+    actor.log(LogLevel::Error, message.clone());
+    Failure { kind: FailureKind::NoRoom, message }
+}
+
 /// Calls into the guest within its limits of time; whatever ends the call early is a failure that is classified and logged.
 pub async fn guarded<R>(
     actor: &Actor,
@@ -136,6 +146,8 @@ pub async fn guarded<R>(
 ) -> Result<R, Halt> {
     actor.meter.reset();
     actor.share.begin();
+    // Until the call is over, or dropped.
+    let _entered = actor.stack.enter().map_err(|error| Halt::Failed(no_stack(actor, handler, &error)))?;
     let called = actor.meter.run(call, deadline).await;
     actor.shared.message_runs.count(actor.meter.ran());
     match called {

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use protocol::component::Handler;
 use protocol::limits::{FAILURE_TEXT_BYTES_MAX, cut};
 use protocol::message::{Failure, FailureKind, LogLevel, StartReason, StopReason};
-use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::Store;
 
 use super::calls::{deadline, guarded};
@@ -19,7 +18,7 @@ use crate::component::handlers::Bound;
 use crate::host::{self, Host};
 use crate::http;
 use crate::http::clients::Surface;
-use crate::sandbox::room::Limiter;
+use crate::sandbox::room::{Limiter, Place};
 
 pub struct Instance {
     pub actor: Arc<Actor>,
@@ -27,7 +26,7 @@ pub struct Instance {
     pub handlers: Bound,
     /// Keeps the component from being forgotten while it is in use.
     pub prepared: Arc<Prepared>,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 /// What comes after a message.
@@ -37,15 +36,15 @@ pub enum Turn {
 }
 
 impl Instance {
-    pub async fn new(actor: &Arc<Actor>, prepared: Arc<Prepared>, place: OwnedSemaphorePermit) -> Result<Instance, Failure> {
+    pub async fn new(actor: &Arc<Actor>, prepared: Arc<Prepared>, place: Place) -> Result<Instance, Failure> {
         let shared = &actor.shared;
         let limiter = Limiter::new(Arc::clone(&shared.room), Arc::clone(&actor.share), actor.limits.memory_bytes);
-        let mut store = host::store(&shared.engine, Arc::clone(actor), limiter, Arc::clone(&shared.grants));
+        let mut store = host::store(prepared.pre.engine(), Arc::clone(actor), limiter, Arc::clone(&shared.grants));
         // A component may run code of its own while it is instantiated; it writes nothing then.
         actor.books().state.begin();
         let limit_ms = shared.limits.message_ms;
-        let instance =
-            guarded(actor, "initialization", limit_ms, deadline(limit_ms), prepared.pre.instantiate_async(&mut store)).await?;
+        let call = actor.stack.first(prepared.pre.instantiate_async(&mut store));
+        let instance = guarded(actor, "initialization", limit_ms, deadline(limit_ms), call).await?;
         actor.drop_writes();
         let bound = prepared.handlers.bind(&mut store, &instance);
         let handlers = bound.map_err(|error| trap::failure(actor, "initialization", &error))?;

@@ -57,8 +57,8 @@ use crate::client::Speaker;
 use crate::config::{INCOMING_BYTES_MAX, KEEP_AWAKE_MS_MAX, KIB_PERMIT, OUTBOX_BYTES_MAX, SAID_HELD_BYTES_MAX};
 use crate::http::{Response, Route};
 use crate::runner::Shared;
-use crate::sandbox::room;
 use crate::sandbox::ticker::Meter;
+use crate::sandbox::{room, stacks};
 use crate::sockets::{self, Said, Table};
 use crate::state::gate::Gate;
 use crate::state::{AlarmEnd, Sealed, State};
@@ -75,6 +75,7 @@ pub struct Actor {
     pub meter: Meter,
     pub share: Arc<room::Share>,
     pub rest: Rest,
+    pub stack: stacks::Own,
     pub shared: Arc<Shared>,
     pub limits: Limits,
     /// Room for bodies that were returned whole and are still being sent, in KiB.
@@ -152,6 +153,7 @@ impl Actor {
             meter: Meter::new(Arc::clone(&shared.ticker), limits.cpu_ms),
             share: Arc::default(),
             rest: Rest::default(),
+            stack: stacks::Own::default(),
             outbox: Arc::new(Semaphore::new(OUTBOX_BYTES_MAX / KIB_PERMIT)),
             sending: AtomicUsize::new(0),
             gathered_bytes: AtomicUsize::new(0),

@@ -1,9 +1,9 @@
 //! The life of one actor in memory, from its start to its `Stopped`.
 //!
 //! ```text
-//! admitted -> component ready -> instance -> start handler -> Running -> messages -> stop handler -> settled -> Stopped(Ok)
-//!     |             |               |             |                          | a trap
-//!     +-------------+---------------+-------------+--------------------------+--> settled -> Stopped(Error)
+//! component ready -> admitted -> instance -> start handler -> Running -> messages -> stop handler -> settled -> Stopped(Ok)
+//!        |             |            |             |                          | a trap
+//!        +-------------+------------+-------------+--------------------------+--> settled -> Stopped(Error)
 //! between instance and start handler, if another version wrote its state: migrate handler; refused or trapped: NotMigrated
 //! given up by the engine, at any moment: everything is dropped, nothing is said
 //! ```
@@ -12,6 +12,7 @@
 //! the engine, which gives them to the next generation.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use protocol::clock::Hold;
 use protocol::limits::{FAILURE_TEXT_BYTES_MAX, KV_LIST_ENTRIES_MAX, cut};
@@ -22,6 +23,7 @@ use super::instance::Turn;
 use super::{Actor, Instance, Mail, lock};
 use crate::agenda::{Agenda, records};
 use crate::component::Prepared;
+use crate::config::STACK_REST_MS;
 
 pub async fn run(actor: Arc<Actor>) {
     let hold = actor.shared.clock.hold();
@@ -69,8 +71,8 @@ impl Drop for Guard<'_> {
 
 /// Nothing of the actor has run before this has ended well.
 async fn begin(actor: &Arc<Actor>) -> Result<Instance, Failure> {
-    let place = actor.shared.room.admit().await?;
     let prepared = component(actor).await?;
+    let place = actor.shared.room.admit(prepared.mappings).await?;
     load_agenda(actor).await?;
     let mut instance = Instance::new(actor, prepared, place).await?;
     instance.restore_sockets().await?;
@@ -153,6 +155,8 @@ async fn next_mail(actor: &Actor, hold: &Hold) -> Mail {
     let idle_at = actor.idle_at(now);
     actor.rest.idle(u64::try_from(now.as_micros()).unwrap_or(u64::MAX));
     let mut told = false;
+    // Given time is that of actors, and this is about the machine.
+    let mut put_away_at = Some(now + Duration::from_millis(STACK_REST_MS)).filter(|_| !actor.shared.clock.is_given());
     loop {
         if let Some(mail) = waiting_mail(actor) {
             actor.rest.end(matches!(mail, Mail::Stop(_)));
@@ -162,11 +166,18 @@ async fn next_mail(actor: &Actor, hold: &Hold) -> Mail {
             told = true;
             actor.event(Event::SleepIntent);
         }
+        let put_away_first = put_away_at.filter(|at| *at < idle_at);
         let _paused = hold.pause();
         tokio::select! {
             biased;
             () = actor.arrived.notified() => {}
-            () = actor.shared.clock.until(idle_at), if !told => actor.rest.wish(),
+            () = actor.shared.clock.until(put_away_first.unwrap_or(idle_at)), if !told => match put_away_first {
+                Some(_) => {
+                    actor.stack.put_away();
+                    put_away_at = None;
+                }
+                None => actor.rest.wish(),
+            },
         }
     }
 }

@@ -25,8 +25,19 @@ const SUFFIX: &str = ".compiled";
 
 pub struct Cache {
     dir: Dir,
-    engine: [u8; 32],
     temporary: AtomicU64,
+}
+
+/// Names an engine: its version and settings, and the processor's features.
+#[derive(Clone, Copy)]
+pub struct EngineKey([u8; 32]);
+
+impl EngineKey {
+    pub fn of(engine: &Engine) -> EngineKey {
+        let mut hasher = Collect(Sha256::new());
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        EngineKey(hasher.0.finalize().into())
+    }
 }
 
 pub struct Cached {
@@ -35,17 +46,14 @@ pub struct Cached {
 }
 
 impl Cache {
-    pub fn new(dir: Dir, engine: &Engine) -> Cache {
-        let mut hasher = Collect(Sha256::new());
-        engine.precompile_compatibility_hash().hash(&mut hasher);
-        let engine = hasher.0.finalize().into();
-        let cache = Cache { dir, engine, temporary: AtomicU64::new(0) };
+    pub fn new(dir: Dir) -> Cache {
+        let cache = Cache { dir, temporary: AtomicU64::new(0) };
         cache.tidy();
         cache
     }
 
-    pub fn load(&self, component: ComponentHash) -> Option<Cached> {
-        let content = self.dir.read(self.name(component)).ok()?;
+    pub fn load(&self, component: ComponentHash, engine: EngineKey) -> Option<Cached> {
+        let content = self.dir.read(name(component, engine)).ok()?;
         if content.len() < HEADER
             || !content.starts_with(MAGIC)
             || Sha256::digest(&content[CHECKSUM_END..])[..] != content[MAGIC.len()..CHECKSUM_END]
@@ -58,11 +66,11 @@ impl Cache {
     }
 
     /// A reader, or this engine after a crash, finds the old content, the new one or none; never a part.
-    pub fn store(&self, component: ComponentHash, component_bytes: u64, code: &[u8]) -> io::Result<()> {
+    pub fn store(&self, component: ComponentHash, engine: EngineKey, component_bytes: u64, code: &[u8]) -> io::Result<()> {
         let temporary = format!("{}-{}.tmp", std::process::id(), self.temporary.fetch_add(1, Relaxed));
         let written = self
             .write(&temporary, component_bytes, code)
-            .and_then(|()| self.dir.rename(&temporary, &self.dir, self.name(component)));
+            .and_then(|()| self.dir.rename(&temporary, &self.dir, name(component, engine)));
         if written.is_err() {
             let _ = self.dir.remove_file(&temporary);
         }
@@ -80,11 +88,6 @@ impl Cache {
             file.write_all(part)?;
         }
         file.sync_all()
-    }
-
-    fn name(&self, component: ComponentHash) -> String {
-        let name = Sha256::new().chain_update(component.0).chain_update(self.engine).finalize();
-        format!("{}{SUFFIX}", ComponentHash(name.into()))
     }
 
     /// Removes what an interrupted write left, and the oldest files if all together are too large. Whatever fails is left for
@@ -116,6 +119,11 @@ impl Cache {
             }
         }
     }
+}
+
+fn name(component: ComponentHash, engine: EngineKey) -> String {
+    let name = Sha256::new().chain_update(component.0).chain_update(engine.0).finalize();
+    format!("{}{SUFFIX}", ComponentHash(name.into()))
 }
 
 /// Everything that is hashed, through SHA-256: 64 bits would not be enough of a name for code.

@@ -6,6 +6,7 @@
 use protocol::component::{ComponentHash, ComponentRefusal, ComponentRefusalKind as Kind, Handler};
 use protocol::limits::{COMPONENT_BYTES_MAX, FAILURE_TEXT_BYTES_MAX, cut};
 use sha2::{Digest, Sha256};
+use wasmparser::{Parser, Payload};
 use wasmtime::Engine;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, ComponentNamedList, InstancePre, Lift, Linker, Lower};
@@ -66,6 +67,16 @@ pub fn bytes(hash: ComponentHash, bytes: &[u8]) -> Result<(), ComponentRefusal> 
         return Err(refusal(Kind::Internal, format!("the bytes that arrived are not those of {hash}; deploy it again")));
     }
     Ok(())
+}
+
+/// What the memories of an instance begin with; of what is malformed, as much as can be read: the compiler refuses it.
+pub fn data_bytes(bytes: &[u8]) -> usize {
+    let payloads = Parser::new(0).parse_all(bytes).map_while(Result::ok);
+    let data = payloads.map(|payload| match payload {
+        Payload::DataSection(section) => section.range().len(),
+        _ => 0,
+    });
+    data.sum()
 }
 
 pub fn refusal_of_compiler(error: &wasmtime::Error) -> ComponentRefusal {

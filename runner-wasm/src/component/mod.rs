@@ -20,17 +20,20 @@ use tokio::sync::watch;
 use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
 
-use self::cache::Cache;
+use self::cache::{Cache, EngineKey};
 use self::handlers::Handlers;
-use crate::config::{COMPONENT_WAIT_MS, PREPARED_MAX, StartError};
-use crate::host::Host;
+use crate::config::{COMPONENT_WAIT_MS, DATA_COPIED_BYTES_MAX, PREPARED_MAX, StartError};
+use crate::host::{self, Host};
 use crate::sandbox::room::{Counted, Room};
+use crate::sandbox::{Engines, lanes, mappings};
 
 /// A component that can be instantiated, and which handlers it has.
 pub struct Prepared {
     pub pre: InstancePre<Host>,
     pub handlers: Handlers,
     pub takes_clients: bool,
+    /// Of memory, that an instance may have.
+    pub mappings: u32,
     pub info: ComponentInfo,
     /// Its code counts as long as it is in memory.
     _counted: Option<Counted>,
@@ -40,23 +43,23 @@ pub type Outcome = Result<Arc<Prepared>, ComponentRefusal>;
 
 /// What runners that come one after the other have in common, so that the next does not load again what the last one ran.
 pub struct Code {
-    engine: Engine,
+    engines: Engines,
     ready: Mutex<HashMap<ComponentHash, Arc<Prepared>>>,
 }
 
 impl Code {
     pub fn new() -> Result<Code, StartError> {
-        Ok(Code { engine: crate::sandbox::engine()?, ready: Mutex::default() })
+        Ok(Code { engines: Engines::new()?, ready: Mutex::default() })
     }
 
-    pub(crate) fn engine(&self) -> Engine {
-        self.engine.clone()
+    pub(crate) fn engines(&self) -> Engines {
+        self.engines.clone()
     }
 }
 
 pub struct Components {
-    engine: Engine,
-    linker: Linker<Host>,
+    copied: Target,
+    mapped: Target,
     cache: Cache,
     link: Arc<dyn FromRunnerLink>,
     known: Mutex<HashMap<ComponentHash, Known>>,
@@ -64,6 +67,16 @@ pub struct Components {
     compiling: tokio::sync::Mutex<()>,
     code: Option<Arc<Code>>,
     /// What code counts towards; none for code that outlives the runner.
+    room: Option<Arc<Room>>,
+}
+
+/// An engine to compile for, and what components find there.
+struct Target {
+    engine: Engine,
+    key: EngineKey,
+    linker: Linker<Host>,
+    maps_images: bool,
+    /// What its code counts towards; none for code that outlives the runner.
     room: Option<Arc<Room>>,
 }
 
@@ -83,18 +96,25 @@ impl Known {
 }
 
 impl Components {
-    /// The engine is that of the code, if there is any.
+    /// The engines are those of the code, if there is any.
     pub fn new(
-        engine: Engine,
-        linker: Linker<Host>,
+        engines: &Engines,
         cache_dir: cap_std::fs::Dir,
         link: Arc<dyn FromRunnerLink>,
         code: Option<Arc<Code>>,
         room: &Arc<Room>,
-    ) -> Components {
-        let cache = Cache::new(cache_dir, &engine);
+    ) -> Result<Components, StartError> {
         let room = code.is_none().then(|| Arc::clone(room));
-        Components { engine, linker, cache, link, known: Mutex::default(), compiling: tokio::sync::Mutex::new(()), code, room }
+        Ok(Components {
+            copied: Target::new(&engines.copied, false, &room)?,
+            mapped: Target::new(&engines.mapped, true, &room)?,
+            cache: Cache::new(cache_dir),
+            link,
+            known: Mutex::default(),
+            compiling: tokio::sync::Mutex::new(()),
+            code,
+            room,
+        })
     }
 
     pub fn ready(&self, hash: ComponentHash) -> Option<Arc<Prepared>> {
@@ -191,40 +211,57 @@ impl Components {
     }
 
     fn load(&self, hash: ComponentHash) -> Option<Arc<Prepared>> {
-        let cached = self.cache.load(hash)?;
+        // Which one it was compiled for is in the component, which is not here.
+        [&self.copied, &self.mapped].into_iter().find_map(|target| self.load_for(target, hash))
+    }
+
+    fn load_for(&self, target: &Target, hash: ComponentHash) -> Option<Arc<Prepared>> {
+        let cached = self.cache.load(hash, target.key)?;
         let compiled_bytes = cached.code.len() as u64;
         // SAFETY: the cache returns only what `compile` wrote for this engine and this component: its folder is ours alone, the
         // name covers the engine's settings and version, and the checksum over the code has just been verified.
-        let component = unsafe { Component::deserialize(&self.engine, &cached.code) };
+        let component = unsafe { Component::deserialize(&target.engine, &cached.code) };
         let prepared = component.map_err(|error| format!("{error:#}")).and_then(|component| {
-            self.check(&component, cached.component_bytes, compiled_bytes, 0).map_err(|refusal| refusal.message)
+            target.check(&component, cached.component_bytes, compiled_bytes, 0).map_err(|refusal| refusal.message)
         });
         prepared.map_err(|cause| tracing::warn!(%hash, cause, "a cached component cannot be used and is compiled again")).ok()
     }
 
     fn compile(&self, hash: ComponentHash, bytes: &[u8]) -> Outcome {
         check::bytes(hash, bytes)?;
+        let target = if check::data_bytes(bytes) > DATA_COPIED_BYTES_MAX { &self.mapped } else { &self.copied };
         let began = Instant::now();
-        let code = self.engine.precompile_component(bytes).map_err(|error| check::refusal_of_compiler(&error))?;
+        let threads =
+            lanes::compilers().map_err(|error| internal(format!("no thread could be started for the compiler: {error}")))?;
+        let code = threads.install(|| target.engine.precompile_component(bytes));
+        let code = code.map_err(|error| check::refusal_of_compiler(&error))?;
         let compile_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
         // SAFETY: the engine has just made this code, and nothing touched it since.
-        let component = unsafe { Component::deserialize(&self.engine, &code) };
+        let component = unsafe { Component::deserialize(&target.engine, &code) };
         let component = component.map_err(|error| internal(format!("the compiled component cannot be loaded: {error:#}")))?;
-        let prepared = self.check(&component, bytes.len() as u64, code.len() as u64, compile_ms)?;
-        if let Err(error) = self.cache.store(hash, bytes.len() as u64, &code) {
+        let prepared = target.check(&component, bytes.len() as u64, code.len() as u64, compile_ms)?;
+        if let Err(error) = self.cache.store(hash, target.key, bytes.len() as u64, &code) {
             // It runs all the same; the next start of the engine compiles it again.
             tracing::warn!(%hash, %error, "a compiled component could not be cached");
         }
         tracing::info!(%hash, compile_ms, bytes = bytes.len(), compiled_bytes = code.len(), "compiled a component");
         Ok(prepared)
     }
+}
+
+impl Target {
+    fn new(engine: &Engine, maps_images: bool, room: &Option<Arc<Room>>) -> Result<Target, StartError> {
+        let (key, linker) = (EngineKey::of(engine), host::linker(engine)?);
+        Ok(Target { engine: engine.clone(), key, linker, maps_images, room: room.clone() })
+    }
 
     fn check(&self, component: &Component, bytes: u64, compiled_bytes: u64, compile_ms: u64) -> Outcome {
         check::component(&self.linker, component).map(|checked| {
             let check::Checked { pre, imports, handlers, takes_clients } = checked;
+            let mappings = mappings::of(component, self.maps_images);
             let info = ComponentInfo { handlers: handlers.list(), imports, bytes, compiled_bytes, compile_ms };
             let counted = self.room.as_ref().map(|room| room.count_code(usize::try_from(compiled_bytes).unwrap_or(usize::MAX)));
-            Arc::new(Prepared { pre, handlers, takes_clients, info, _counted: counted })
+            Arc::new(Prepared { pre, handlers, takes_clients, mappings, info, _counted: counted })
         })
     }
 }

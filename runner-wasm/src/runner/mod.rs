@@ -21,7 +21,6 @@ use protocol::message::{
 use protocol::trace::Spans;
 use tokio::runtime::Handle;
 use tokio_rustls::TlsConnector;
-use wasmtime::Engine;
 
 use self::sharded::Sharded;
 use crate::actor::{self, Actor, Answer, Mail, Refused, Request};
@@ -29,12 +28,14 @@ use crate::clock::Clock;
 use crate::component::Components;
 use crate::config::{Config, Grant, Isolated, StartError};
 use crate::http::{Route, Routes};
+use crate::sandbox::Engines;
 use crate::sandbox::lanes::Lanes;
+use crate::sandbox::mappings;
 use crate::sandbox::room::Room;
+use crate::sandbox::stacks::Stacks;
 use crate::sandbox::ticker::Ticker;
 use crate::sockets::serve::Received;
 use crate::sockets::table::Ended;
-use crate::{host, sandbox};
 
 /// Of several runners the engine prefers those with the highest.
 pub const VERSION: u32 = 1;
@@ -48,10 +49,10 @@ pub struct Runner {
 pub struct Shared {
     pub link: Arc<dyn FromRunnerLink>,
     pub runtime: Handle,
-    pub engine: Engine,
     pub components: Arc<Components>,
     pub room: Arc<Room>,
     pub ticker: Arc<Ticker>,
+    stacks: Arc<Stacks>,
     pub lanes: Arc<Lanes>,
     pub routes: Routes,
     pub grants: Arc<[Grant]>,
@@ -82,8 +83,11 @@ pub struct Limits {
 /// How much of a runner is in use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Metrics {
-    /// Actors in memory.
+    /// Actors in memory, and how many there may be, if all are of the smallest kind.
     pub actors: usize,
+    pub actors_max: usize,
+    /// Actors whose stack is put away.
+    pub stacks_away: usize,
     /// Memory of their guests, as it counts towards the limit for all; see `config`.
     pub memory_bytes: usize,
     /// Compiled code in memory, which counts towards that limit too.
@@ -110,18 +114,21 @@ impl Runner {
         }
         let link = engine;
         let code = config.isolated.as_ref().map(|isolated| Arc::clone(&isolated.code));
-        let engine = code.as_ref().map_or_else(sandbox::engine, |code| Ok(code.engine()))?;
-        let linker = host::linker(&engine)?;
-        let ticker = Ticker::start(&engine, config.isolated.is_some())?;
+        let engines = code.as_ref().map_or_else(Engines::new, |code| Ok(code.engines()))?;
+        let ticker = Ticker::start(&engines, config.isolated.is_some())?;
         let lanes = Lanes::start(runtime.clone()).map_err(StartError::Lanes)?;
-        let room = Arc::new(Room::new(config.actors_max, config.memory_total_bytes));
+        let mappings_allowed = config.mappings_allowed.or_else(mappings::allowed);
+        let room = Arc::new(Room::new(config.actors_max, mappings_allowed, config.memory_total_bytes));
+        if config.isolated.is_none() {
+            tracing::info!(actors_max = room.actors_max(), ?mappings_allowed, "room for Wasm actors that are awake");
+        }
         let shared = Shared {
-            components: Arc::new(Components::new(engine.clone(), linker, config.cache_dir, Arc::clone(&link), code, &room)),
+            components: Arc::new(Components::new(&engines, config.cache_dir, Arc::clone(&link), code, &room)?),
             link,
             runtime,
-            engine,
             room,
             ticker,
+            stacks: engines.stacks,
             lanes,
             routes: Routes::default(),
             grants: config.grants.into(),
@@ -160,6 +167,8 @@ impl Runner {
         let room = &self.shared.room;
         Metrics {
             actors: room.actors(),
+            actors_max: room.actors_max(),
+            stacks_away: self.shared.stacks.away(),
             memory_bytes: room.memory_used_bytes().saturating_sub(room.code_bytes()),
             code_bytes: room.code_bytes(),
             memory_refusals: room.memory_refusals(),

@@ -16,6 +16,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use protocol::id::ActorId;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::runtime::{Builder, Handle, Runtime, RuntimeFlavor};
 
 use crate::actor::lock;
@@ -80,13 +81,26 @@ impl Drop for Lanes {
 
 /// One processor is left to the others whatever these threads do: a memory bus has no priorities, nor has a container's share.
 fn threads_aside() -> io::Result<Runtime> {
-    let processors = std::thread::available_parallelism().map_or(1, |processors| processors.get());
     Builder::new_multi_thread()
-        .worker_threads(processors.saturating_sub(1).max(1))
+        .worker_threads(all_but_one())
         .thread_name("wasm-aside")
         .on_thread_start(step_back)
         .enable_all()
         .build()
+}
+
+/// For as long as this is held: the threads that a component is compiled on, which step back as well. A compile takes half a minute.
+pub fn compilers() -> io::Result<ThreadPool> {
+    let threads = ThreadPoolBuilder::new()
+        .num_threads(all_but_one())
+        .thread_name(|_| "wasm-compile".to_string())
+        .start_handler(|_| step_back());
+    threads.build().map_err(io::Error::other)
+}
+
+fn all_but_one() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, |processors| processors.get());
+    processors.saturating_sub(1).max(1)
 }
 
 /// This thread runs after those that have not called this.
@@ -233,6 +247,17 @@ mod tests {
         let one = Builder::new_current_thread().enable_all().build().expect("a runtime");
         let lanes = Lanes::start(one.handle().clone()).expect("no threads");
         check(&one, &lanes, actor(1), ms(3), 8, [false, false]);
+    }
+
+    #[test]
+    fn who_compiles_steps_back_and_nobody_else_does() {
+        // SAFETY: a system call with two numbers, about this thread.
+        let nice = || unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
+        let before = nice();
+        let threads = compilers().expect("threads");
+        assert_eq!(threads.current_num_threads(), all_but_one());
+        assert_eq!(threads.broadcast(|_| nice()), vec![ASIDE_NICE; all_but_one()]);
+        assert_eq!((threads.install(nice), nice()), (ASIDE_NICE, before));
     }
 
     #[test]

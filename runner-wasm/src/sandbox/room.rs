@@ -1,7 +1,7 @@
 //! Room for guests: how many instances may live, and the memory of each and of all.
 //!
-//! Both are refusals, never an abort: past the kernel's limit on memory mappings an allocation of ours would end the process, so
-//! the count of live instances stays below what could reach it. Before it comes to that, room is made: who runs short presses, and
+//! Both are refusals, never an abort: past the kernel's limit on [`mappings`](super::mappings) an allocation of ours would end the
+//! process, so live instances stay below what could reach it. Before it comes to that, room is made: who runs short presses, and
 //! [`idle`](crate::runner::idle) puts actors to sleep that have nothing to do.
 
 use std::sync::Arc;
@@ -10,16 +10,19 @@ use std::time::Duration;
 
 use protocol::message::{Failure, FailureKind};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use wasmtime::ResourceLimiter;
 
+use super::mappings::{Mappings, Taken};
 use crate::config::{
-    ACTORS_MAX_ELSEWHERE, AWAKE_BYTES, CORE_INSTANCES_MAX, INITIAL_MEMORY_SHARE, MAPPINGS_PER_INSTANCE, MEMORIES_MAX,
-    MEMORY_HIGH_PERCENT, MEMORY_LOW_PERCENT, ROOM_WAIT_MS, SQUEEZED_SHARE_MIN, TABLE_ELEMENT_BYTES, TABLE_ELEMENTS_MAX, TABLES_MAX,
+    ACTORS_MAX_ELSEWHERE, AWAKE_BYTES, CORE_INSTANCES_MAX, INITIAL_MEMORY_SHARE, MEMORIES_MAX, MEMORY_HIGH_PERCENT, MEMORY_LOW_PERCENT,
+    ROOM_WAIT_MS, SQUEEZED_SHARE_MIN, TABLE_ELEMENT_BYTES, TABLE_ELEMENTS_MAX, TABLES_MAX,
 };
 
 pub struct Room {
     actors_max: usize,
     actors: Arc<Semaphore>,
+    mappings: Mappings,
     /// Starts that wait for a place.
     waiting: AtomicUsize,
     memory_total_bytes: usize,
@@ -35,11 +38,14 @@ pub struct Room {
 }
 
 impl Room {
-    pub fn new(actors_max: Option<usize>, memory_total_bytes: usize) -> Room {
-        let actors_max = actors_max.unwrap_or_else(actors_that_fit).min(Semaphore::MAX_PERMITS);
+    pub fn new(actors_max: Option<usize>, mappings_allowed: Option<usize>, memory_total_bytes: usize) -> Room {
+        let mappings = Mappings::new(mappings_allowed);
+        let fit = mappings.instances().unwrap_or(ACTORS_MAX_ELSEWHERE);
+        let actors_max = actors_max.unwrap_or(fit).min(Semaphore::MAX_PERMITS);
         Room {
             actors_max,
             actors: Arc::new(Semaphore::new(actors_max)),
+            mappings,
             waiting: AtomicUsize::new(0),
             memory_total_bytes,
             memory_used_bytes: AtomicUsize::new(0),
@@ -51,23 +57,33 @@ impl Room {
         }
     }
 
-    /// The right to one live instance; given back when dropped. Waits a while if there is none, in the order of arrival.
-    pub async fn admit(&self) -> Result<OwnedSemaphorePermit, Failure> {
-        let actors = || Arc::clone(&self.actors);
-        if let Ok(place) = actors().try_acquire_owned() {
-            return Ok(place);
+    /// The right to one live instance that may have so many mappings; given back when dropped. Waits a while if there is none, in
+    /// the order of arrival.
+    pub async fn admit(&self, mappings: u32) -> Result<Place, Failure> {
+        if let Ok(actor) = Arc::clone(&self.actors).try_acquire_owned()
+            && let Some(taken) = self.mappings.try_take(mappings)
+        {
+            return Ok(Place { _actor: actor, _mappings: taken });
         }
         let _waiting = Waiting::new(self);
-        let place = tokio::time::timeout(Duration::from_millis(ROOM_WAIT_MS), actors().acquire_owned()).await;
-        place.ok().and_then(Result::ok).ok_or_else(|| Failure {
-            kind: FailureKind::NoRoom,
-            message: format!(
-                "{} Wasm actors are awake, as many as this runner takes, and for {ROOM_WAIT_MS} ms none was idle that could be put to \
-                 sleep; raise the kernel's vm.max_map_count (each actor needs {MAPPINGS_PER_INSTANCE} mappings) and the limit \
-                 --wasm-actors-max if it is set, or try again when some are asleep",
+        let until = Instant::now() + Duration::from_millis(ROOM_WAIT_MS);
+        let actor = tokio::time::timeout_at(until, Arc::clone(&self.actors).acquire_owned()).await;
+        let Some(actor) = actor.ok().and_then(Result::ok) else {
+            return Err(no_room(format!(
+                "{} Wasm actors are awake, as many as this runner takes (wasm.actors_max, or what the kernel's vm.max_map_count \
+                 allows, if it is not set)",
                 self.actors_max
-            ),
-        })
+            )));
+        };
+        let taken = tokio::time::timeout_at(until, self.mappings.take(mappings)).await;
+        let Some(taken) = taken.ok().flatten() else {
+            return Err(no_room(format!(
+                "{} Wasm actors are awake, and this one may need {mappings} more memory mappings than the kernel's vm.max_map_count \
+                 leaves: raise it and start the engine again",
+                self.actors().saturating_sub(1)
+            )));
+        };
+        Ok(Place { _actor: actor, _mappings: taken })
     }
 
     /// Starts that wait for a place.
@@ -97,6 +113,11 @@ impl Room {
     /// Waits for [`Room::press`]. For one task.
     pub async fn pressed(&self) {
         self.pressed.notified().await;
+    }
+
+    /// How many may be awake at a time, if all of them are of the smallest kind.
+    pub fn actors_max(&self) -> usize {
+        self.actors_max.min(self.mappings.instances().unwrap_or(usize::MAX))
     }
 
     pub fn actors(&self) -> usize {
@@ -209,9 +230,16 @@ fn percent(of: usize, percent: usize) -> usize {
     of / 100 * percent
 }
 
-fn actors_that_fit() -> usize {
-    let mappings = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok().and_then(|text| text.trim().parse::<usize>().ok());
-    mappings.map_or(ACTORS_MAX_ELSEWHERE, |mappings| mappings / MAPPINGS_PER_INSTANCE)
+/// The right to one live instance.
+pub struct Place {
+    _actor: OwnedSemaphorePermit,
+    _mappings: Taken,
+}
+
+fn no_room(what: String) -> Failure {
+    let message =
+        format!("{what}; for {ROOM_WAIT_MS} ms none was idle that could be put to sleep, so try again when some are asleep");
+    Failure { kind: FailureKind::NoRoom, message }
 }
 
 /// What one guest has of the memory for all. And whether, and why, it was not allowed more since its message began: says what a trap
@@ -363,7 +391,7 @@ mod tests {
         const PAGE: usize = 65_536;
         // Beside what two actors take for being awake.
         const AWAKE: usize = 2 * AWAKE_BYTES;
-        let room = Arc::new(Room::new(Some(2), 16 * PAGE + AWAKE));
+        let room = Arc::new(Room::new(Some(2), None, 16 * PAGE + AWAKE));
         let share = || Arc::new(Share::default());
         let (of_first, of_second) = (share(), share());
         let others = room.count(AWAKE_BYTES);
@@ -410,7 +438,7 @@ mod tests {
 
     #[test]
     fn what_others_have_too_much_guests_have_less() {
-        let room = Arc::new(Room::new(Some(1), 1_000));
+        let room = Arc::new(Room::new(Some(1), None, 1_000));
         assert!(room.take(600));
         // Bytes that are squeezed, what is left of the total, whether 100 more fit, and what has to be freed.
         let rows =
@@ -431,20 +459,29 @@ mod tests {
         assert!(room.take(400) && room.is_high());
     }
 
-    #[tokio::test]
-    async fn the_last_place_is_the_last() {
-        let room = Room::new(Some(1), 0);
-        let place = room.admit().await.expect("the first fits");
-        let refusal = room.admit().await.expect_err("the second does not");
+    async fn check_the_last_place(room: Room, mappings: u32, expected: &str) {
+        let place = room.admit(mappings).await.expect("the first fits");
+        let refusal = room.admit(mappings).await.err().expect("the second does not");
         assert_eq!(refusal.kind, FailureKind::NoRoom);
-        assert!(refusal.message.contains("vm.max_map_count"), "{}", refusal.message);
-        assert_eq!(room.waiting(), 0);
-        let (second, ()) = tokio::join!(room.admit(), async {
+        assert!(refusal.message.contains(expected), "{}", refusal.message);
+        assert_eq!((room.actors(), room.waiting()), (1, 0));
+        let (second, ()) = tokio::join!(room.admit(mappings), async {
             room.pressed().await;
             assert_eq!(room.waiting(), 1);
             drop(place);
         });
         drop(second.expect("the first has left in time"));
         assert_eq!((room.actors(), room.waiting()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn the_last_place_is_the_last() {
+        check_the_last_place(Room::new(Some(1), Some(1_000), 0), 4, "1 Wasm actors are awake, as many as this runner takes").await;
+        // Of 20 an eighth is left to others.
+        check_the_last_place(Room::new(Some(9), Some(20), 0), 10, "may need 10 more memory mappings").await;
+        let room = Room::new(None, Some(65_530), 0);
+        assert_eq!(room.actors_max(), 14_334);
+        assert!(Room::new(Some(9), Some(20), 0).admit(19).await.is_err(), "one that never fits is refused");
+        assert_eq!(Room::new(None, None, 0).actors_max(), ACTORS_MAX_ELSEWHERE);
     }
 }

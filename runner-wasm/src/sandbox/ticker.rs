@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use wasmtime::{Engine, EngineWeak};
 
 use crate::config::{StartError, TICK_MS, TICKS_BEFORE_PARK};
+use crate::sandbox::Engines;
 
 #[derive(Default)]
 pub struct Ticker {
@@ -33,12 +34,12 @@ pub struct Ticker {
 }
 
 impl Ticker {
-    pub fn start(engine: &Engine, counts: bool) -> Result<Arc<Ticker>, StartError> {
+    pub fn start(engines: &Engines, counts: bool) -> Result<Arc<Ticker>, StartError> {
         let ticker = Arc::new(Ticker { counts, ..Ticker::default() });
-        let (engine, its) = (engine.weak(), Arc::clone(&ticker));
+        let (engines, its) = (engines.each().map(Engine::weak), Arc::clone(&ticker));
         let thread = std::thread::Builder::new()
             .name("wasm-ticker".to_string())
-            .spawn(move || its.tick(engine))
+            .spawn(move || its.tick(engines))
             .map_err(StartError::Ticker)?;
         ticker.thread.get_or_init(|| thread.thread().clone());
         Ok(ticker)
@@ -58,13 +59,15 @@ impl Ticker {
         self.ticks.load(Relaxed)
     }
 
-    fn tick(&self, engine: EngineWeak) {
+    fn tick(&self, engines: [EngineWeak; 2]) {
         let mut idle = 0;
         while !self.ended.load(SeqCst) {
             std::thread::sleep(Duration::from_millis(TICK_MS));
-            let Some(engine) = engine.upgrade() else { return };
             self.ticks.fetch_add(1, Relaxed);
-            engine.increment_epoch();
+            for engine in &engines {
+                let Some(engine) = engine.upgrade() else { return };
+                engine.increment_epoch();
+            }
             idle = if self.running.load(SeqCst) == 0 { idle + 1 } else { 0 };
             if idle >= TICKS_BEFORE_PARK {
                 self.park();
@@ -223,8 +226,8 @@ mod tests {
 
     #[test]
     fn the_thread_parks_when_no_guest_runs_and_ticks_again_when_one_does() {
-        let engine = crate::sandbox::engine().expect("this machine runs the sandbox");
-        let ticker = Ticker::start(&engine, false).expect("a thread");
+        let engines = Engines::new().expect("this machine runs the sandbox");
+        let ticker = Ticker::start(&engines, false).expect("a thread");
         let until = |condition: &dyn Fn() -> bool| {
             (0..2_000).any(|_| {
                 std::thread::sleep(Duration::from_millis(1));

@@ -72,7 +72,7 @@ fn who_has_something_to_do_is_not_disturbed_and_the_newcomer_is_refused() {
         }
         let refused = start(&world, 2, "counter");
         let Outcome::NoRoom(text) = refused.stopped() else { panic!("{line}") };
-        assert!(text.contains("vm.max_map_count") && text.contains("none was idle"), "{line}: {text}");
+        assert!(text.contains("wasm.actors_max") && text.contains("none was idle"), "{line}: {text}");
         assert_eq!(busy.events(), [Event::Running], "{line}");
         busy.stop(StopReason::Lost);
         world.start_id(refused.actor, "counter", 2, |_| {}).until(Event::Running);
@@ -117,4 +117,33 @@ fn memory_that_was_refused_is_there_for_the_next_attempt() {
     let again = world.start_id(b.actor, "hostile", 2, |_| {});
     again.until(Event::Running);
     again.text(&hoard(30));
+}
+
+#[test]
+fn mappings_make_room_like_places() {
+    // Of 16 an eighth is left, and each counter takes four.
+    let world = world(|config| {
+        config.actors_max = Some(10);
+        config.mappings_allowed = Some(16);
+    });
+    assert_eq!(world.runner.metrics().actors_max, 3);
+    let [a, b, c] = [1, 2, 3].map(|number| running(&world, number, "counter"));
+    assert_eq!(a.text("GET /"), "0\n");
+    let d = start(&world, 4, "counter");
+    sleeps(&b);
+    d.until(Event::Running);
+    assert_eq!((world.runner.metrics().actors, world.runner.metrics().slept_for_room), (3, 1));
+    assert_eq!(c.text("GET /"), "0\n");
+}
+
+#[test]
+fn an_actor_whose_stack_was_put_away_goes_on_where_it_was() {
+    let world = world(|_| ());
+    let actor = running(&world, 1, "counter");
+    for count in ["1\n", "2\n"] {
+        assert_eq!(actor.text("POST /increment"), count);
+        world.engine.wait("a stack that is put away", |_| (world.runner.metrics().stacks_away == 1).then_some(()));
+    }
+    assert_eq!(actor.text("GET /"), "2\n");
+    assert_eq!(world.runner.metrics().stacks_away, 0);
 }

@@ -9,6 +9,8 @@ use crate::client::Connection;
 
 /// Sleep calls and creations are sent over a few connections at a time.
 const HELPERS: usize = 32;
+/// From the port of the engine to that of its metrics.
+const METRICS_PORT_DISTANCE: u16 = 10;
 /// About so many of the actors that sleep are woken.
 const SAMPLE: usize = 1_000;
 
@@ -25,6 +27,8 @@ pub struct Memory {
     pub resident: u64,
     /// Without the files that are mapped: what the process itself has taken.
     pub anonymous: u64,
+    /// Of memory, which the kernel counts.
+    pub mappings: usize,
 }
 
 impl Engine {
@@ -114,18 +118,27 @@ impl Engine {
         }
     }
 
-    /// Wakes as many new actors as there is room for, up to `count`; says how many.
-    pub fn create(&self, count: usize) -> usize {
-        let mut connection = Connection::open(self.address);
-        for number in 0..count {
-            let path = by_key(&format!("awake-{number}"), "/");
-            let answer = connection.ask(&format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n").into_bytes());
-            if !answer.starts_with("HTTP/1.1 200") {
-                assert!(answer.contains("map") || answer.contains("room"), "{answer}");
-                return number;
+    /// Wakes so many new actors, over a few connections: the first must not have gone to sleep before the last is awake.
+    pub fn create(&self, count: usize) {
+        std::thread::scope(|scope| {
+            for helper in 0..HELPERS {
+                scope.spawn(move || {
+                    let mut connection = Connection::open(self.address);
+                    for number in (helper..count).step_by(HELPERS) {
+                        let path = by_key(&format!("awake-{number}"), "/");
+                        connection.time(&format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n").into_bytes());
+                    }
+                });
             }
-        }
-        count
+        });
+    }
+
+    /// Wasm actors that are awake.
+    pub fn awake(&self) -> usize {
+        let metrics = SocketAddr::new(self.address.ip(), self.address.port() + METRICS_PORT_DISTANCE);
+        let page = Connection::open(metrics).ask(b"GET /metrics HTTP/1.1\r\nhost: bench\r\n\r\n");
+        let line = page.lines().find_map(|line| line.strip_prefix("rivet_wasm_actors "));
+        line.and_then(|number| number.trim().parse().ok()).expect("the engine says so")
     }
 
     /// So many new actors that have stored something and sleep; the ids of about `SAMPLE` of them.
@@ -179,7 +192,8 @@ impl Engine {
             let line = status.lines().find(|line| line.starts_with(name)).expect("Linux says so");
             line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") * 1024
         };
-        Memory { resident: field("VmRSS:"), anonymous: field("RssAnon:") }
+        let mappings = std::fs::read_to_string(format!("/proc/{}/maps", self.process.id())).expect("the process runs");
+        Memory { resident: field("VmRSS:"), anonymous: field("RssAnon:"), mappings: mappings.lines().count() }
     }
 
     /// How many descriptors (`fd`) or threads (`task`) it has.

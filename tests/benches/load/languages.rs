@@ -2,7 +2,7 @@
 
 use crate::client::{Connection, Latencies};
 use crate::engine::{Engine, by_key_of};
-use crate::{get, mib, ms};
+use crate::{RESTED, get, mib, ms};
 
 /// The same counter in each.
 const GUESTS: [&str; 4] = ["counter-rust", "counter-c", "counter-js", "counter-python"];
@@ -11,8 +11,10 @@ const CALLS: usize = 2_000;
 
 pub fn table() {
     println!("## languages\n");
-    println!("| guest | MiB | compiled | CPU s of the deploy | create, p50 ms | wake, p50 ms | read, p50 us | KiB each, awake |");
-    println!("|---|---|---|---|---|---|---|---|");
+    println!(
+        "| guest | MiB | compiled | CPU s of the deploy | create, p50 ms | wake, p50 ms | read, p50 us | KiB each, awake | mappings each | KiB each, rested | mappings each |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|---|");
     for guest in GUESTS {
         // An engine for each: what the one before it has left in memory is not this one's.
         let mut engine = Engine::start();
@@ -29,17 +31,24 @@ pub fn table() {
         let mut connection = Connection::open(engine.address);
         // The first pays for what all of them share.
         connection.time(&read(ACTORS));
-        let memory = engine.memory().anonymous;
+        let before = engine.memory();
         let mut created = Latencies::default();
         (0..ACTORS).for_each(|number| created.push(connection.time(&read(number))));
-        let each = (engine.memory().anonymous as f64 - memory as f64) / ACTORS as f64 / 1024.0;
+        let each = || {
+            let now = engine.memory();
+            let kib = (now.anonymous as f64 - before.anonymous as f64) / ACTORS as f64 / 1024.0;
+            format!("{kib:.0} | {:.1}", (now.mappings as f64 - before.mappings as f64) / ACTORS as f64)
+        };
+        let awake = each();
         let mut calls = Latencies::default();
         (0..CALLS).for_each(|number| calls.push(connection.time(&read(number % ACTORS))));
+        std::thread::sleep(RESTED);
+        let rested = each();
         engine.sleep(&engine.ids(guest));
         let mut woken = Latencies::default();
         (0..ACTORS).for_each(|number| woken.push(connection.time(&read(number))));
         println!(
-            "| {guest} | {:.2} | {:.1} | {:.2} | {:.2} | {:.2} | {:.0} | {each:.0} |",
+            "| {guest} | {:.2} | {:.1} | {:.2} | {:.2} | {:.2} | {:.0} | {awake} | {rested} |",
             mib(field("bytes")),
             mib(field("compiled_bytes")),
             ms(deploy) / 1e3,

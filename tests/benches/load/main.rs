@@ -13,6 +13,7 @@
 
 mod client;
 mod cold;
+mod deploys;
 mod endurance;
 mod engine;
 mod languages;
@@ -34,6 +35,8 @@ const ACTORS: usize = 100;
 const ROUND: Duration = Duration::from_secs(3);
 /// Rounds of each row, of which the middle one counts: this kind of measurement jumps.
 const ROUNDS: usize = 3;
+/// After that actors that had nothing to do have given back what they can spare.
+const RESTED: Duration = Duration::from_secs(3);
 
 fn main() {
     // `cargo bench` passes flags of its own.
@@ -54,6 +57,9 @@ fn main() {
     }
     if wants("languages") {
         languages::table();
+    }
+    if wants("deploys") {
+        deploys::table();
     }
     if wants("neighbours") {
         neighbours::table();
@@ -124,52 +130,57 @@ fn requests() {
 
 /// From asleep, and from nothing, to the first byte: beside one synced commit.
 fn wake() {
-    const TIMES: usize = 300;
+    const TIMES: usize = 1_000;
     let engine = Engine::start();
     engine.deploy("counter");
     let (_, mut commit) = bare_commits(1);
     let actors = engine.actors(TIMES);
     engine.sleep(&actors);
-    let mut connection = Connection::open(engine.address);
-    let mut woken = Latencies::default();
-    for actor in &actors {
-        woken.push(connection.time(&get(&format!("/gateway/{actor}/"))));
-    }
-    let mut awake = Latencies::default();
-    for actor in &actors {
-        awake.push(connection.time(&get(&format!("/gateway/{actor}/"))));
-    }
-    let mut created = Latencies::default();
-    for number in 0..TIMES {
-        created.push(connection.time(&get(&engine::by_key(&format!("new-{number}"), "/"))));
-    }
-    println!("## wake\n\n| what | p50 us | p99 us | p50 above one synced commit, us |\n|---|---|---|---|");
+    println!("## wake\n\n| what | p50 us | p99 us | p50 above one synced commit, us | engine's CPU, us |\n|---|---|---|---|---|");
     let commit_us = commit.percentile(50);
-    println!("| one synced commit of the bare store | {commit_us:.0} | {:.0} | 0 |", commit.percentile(99));
-    for (name, mut times) in [
-        ("a request to an actor that is awake", awake),
-        ("wake a sleeping actor, to the first byte", woken),
-        ("create an actor, to the first byte", created),
-    ] {
+    println!("| one synced commit of the bare store | {commit_us:.0} | {:.0} | 0 | |", commit.percentile(99));
+    let each = |what: &str, request: &dyn Fn(usize) -> Vec<u8>| {
+        let mut connection = Connection::open(engine.address);
+        let mut times = Latencies::default();
+        let before = engine.cpu();
+        (0..TIMES).for_each(|number| times.push(connection.time(&request(number))));
+        let cpu_us = ms(engine.cpu() - before) * 1e3 / TIMES as f64;
         let p50 = times.percentile(50);
-        println!("| {name} | {p50:.0} | {:.0} | {:.0} |", times.percentile(99), p50 - commit_us);
-    }
+        println!("| {what} | {p50:.0} | {:.0} | {:.0} | {cpu_us:.0} |", times.percentile(99), p50 - commit_us);
+    };
+    let read = |number: usize| get(&format!("/gateway/{}/", actors[number]));
+    each("wake a sleeping actor, to the first byte", &read);
+    each("a request to an actor that was used a moment ago", &read);
+    std::thread::sleep(RESTED);
+    each("a request to an actor that has rested", &read);
+    each("create an actor, to the first byte", &|number| get(&engine::by_key(&format!("new-{number}"), "/")));
     println!();
 }
 
 /// What an actor costs while it is awake, and while it is asleep.
 fn memory() {
-    println!("## memory\n\n| | actors | memory each, not files | seconds |\n|---|---|---|---|");
+    println!("## memory\n");
+    println!(
+        "| actors wanted | | awake | KiB each, not files | mappings each | of the process | engine's CPU, ms each | seconds |"
+    );
+    println!("|---|---|---|---|---|---|---|---|");
     for count in [1_000, 10_000] {
-        // Until the engine says that it has no room, which depends on the machine's limit of maps.
         let engine = Engine::start();
         engine.deploy("counter");
-        let before = engine.memory();
+        engine.create(1);
+        let (before, cpu) = (engine.memory(), engine.cpu());
+        let row = |when: &str, rest: String| {
+            let (awake, now) = (engine.awake(), engine.memory());
+            let kib = now.anonymous.saturating_sub(before.anonymous) as f64 / awake as f64 / 1024.0;
+            let each = (now.mappings as f64 - before.mappings as f64) / awake as f64;
+            println!("| {count} | {when} | {awake} | {kib:.1} | {each:.2} | {} | {rest} |", now.mappings);
+        };
         let began = Instant::now();
-        let awake = engine.create(count);
-        let after = engine.memory();
-        let each = (after.anonymous.saturating_sub(before.anonymous)) as f64 / awake as f64 / 1024.0;
-        println!("| awake (wanted {count}) | {awake} | {each:.1} KiB | {:.1} |", began.elapsed().as_secs_f64());
+        engine.create(count);
+        let seconds = began.elapsed().as_secs_f64();
+        row("just woken", format!("{:.2} | {seconds:.1}", ms(engine.cpu() - cpu) / count as f64));
+        std::thread::sleep(RESTED);
+        row("rested", " |".to_string());
     }
     println!();
     asleep(100_000);

@@ -14,8 +14,10 @@ use crate::memory::mib;
 const FILES_MIN: u64 = 65_536;
 /// What a process may map where nobody has changed it; see docs/OPERATIONS.md, "Memory and mappings".
 const MAPPINGS_DEFAULT: u64 = 65_530;
-/// So many mappings count for one awake actor.
-const MAPPINGS_PER_ACTOR: u64 = 8;
+/// One in so many is left to everything but actors.
+const MAPPINGS_SHARE_LEFT: u64 = 8;
+/// So many count for one awake actor of the smallest kind.
+const MAPPINGS_PER_ACTOR: u64 = 4;
 /// 2024-01-01: before this was written no engine ran.
 const EARLIEST: Duration = Duration::from_secs(1_704_067_200);
 /// Clocks of disks and machines are not the same to the second.
@@ -30,7 +32,8 @@ pub fn look(data_dir: &Path, wanted: &Wanted, findings: &mut Vec<Finding>) {
 
 fn mappings(findings: &mut Vec<Finding>) {
     let Some(limit) = number("/proc/sys/vm/max_map_count") else { return };
-    let text = format!("vm.max_map_count is {limit}: room for {} awake Wasm actors", limit / MAPPINGS_PER_ACTOR);
+    let actors = (limit - limit / MAPPINGS_SHARE_LEFT) / MAPPINGS_PER_ACTOR;
+    let text = format!("vm.max_map_count is {limit}: room for {actors} awake Wasm actors");
     findings.push(match limit < MAPPINGS_DEFAULT {
         true => Finding::warn("mappings", text, "sysctl -w vm.max_map_count=1048576, if you have more actors than that"),
         false => Finding::ok("mappings", text),

@@ -71,6 +71,7 @@ pub struct RunnerFigures {
     pub mailbox_waits: Counted,
     pub message_runs: Counted,
     pub actors: usize,
+    pub actors_max: usize,
     pub memory_bytes: usize,
     pub code_bytes: usize,
     pub memory_refusals: u64,
@@ -354,6 +355,7 @@ async fn namespaces(page: &mut Page, engine: &Engine) {
 
 fn own_runner(page: &mut Page, figures: &RunnerFigures) {
     page.gauge("rivet_wasm_actors", "Wasm actors that this process has in memory.", figures.actors);
+    page.gauge("rivet_wasm_actors_max", "Wasm actors that there is room for, if all are of the smallest kind.", figures.actors_max);
     page.gauge("rivet_wasm_memory_bytes", "Memory of their guests, as it counts towards the limit for all.", figures.memory_bytes);
     page.counter(
         "rivet_wasm_slept_for_room_total",
