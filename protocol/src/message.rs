@@ -352,7 +352,7 @@ pub enum Event {
 pub enum Outcome {
     Ok,
     Error(Option<String>),
-    /// *Ours.* It never began: the runner has no room for one more actor. The text says what to do about that.
+    /// *Ours.* It did not come to run: the runner has no place, or no memory, for one more. The text says what to do about that.
     NoRoom(String),
     /// *Ours.* Its state could not be migrated to this version, and is as it was before.
     NotMigrated(String),
