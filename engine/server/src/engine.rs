@@ -83,7 +83,7 @@ pub type StoreFailed = Box<dyn Fn(&StoreError) + Send + Sync>;
 impl Engine {
     pub async fn call(&self, operation: Operation) -> Result<Answer, ApiError> {
         self.room.for_operation(&operation)?;
-        self.calls.call(&self.inbox, operation, caller::by()).await
+        self.calls.call(&self.inbox, operation, caller::by(self)?).await
     }
 
     /// Waits until what was decided so far can be read. Not for a full disk: what waits for that was told to nobody.

@@ -94,6 +94,8 @@ const CATALOGUE: &[Row] = &[
     row("token", "invalid", 400, 400),
     row("token", "too_many", 400, 400),
     row("token", "not_checked", 400, 400),
+    row("token", "revoked", 403, 403),
+    row("token", "expired", 403, 403),
     row("component", "malformed", 400, 400),
     row("component", "unknown_import", 400, 400),
     row("component", "no_handler", 400, 400),
@@ -147,8 +149,6 @@ const CLOSES: &[(u16, &str)] = &[
     (1011, "ws.no_runner_config"),
     (1011, "ws.timed_out"),
     (1011, "ws.too_slow"),
-    (1011, "token.revoked"),
-    (1011, "token.expired"),
 ];
 
 /// How long a client should wait before it tries again where there was no room.

@@ -1,6 +1,7 @@
 //! Calls to actors, where these need a token: the four ways to bring one, who may, and that no actor gets to see it.
 
 use protocol::wire::EnvoyVersion;
+use protocol::wire::actor::ActorCheckpoint;
 use protocol::wire::tunnel::{ToEnvoyTunnel, ToRivetTunnel};
 use rivet_tests::{Call, Envoy, Socket, address};
 use serde_json::json;
@@ -8,15 +9,17 @@ use serde_json::json;
 use crate::{ADMIN, Secured};
 
 /// An actor on a runner that shows what it is sent, in the namespace `default`.
-struct Stage {
-    secured: Secured,
-    envoy: Envoy,
-    actor: String,
+pub struct Stage {
+    pub secured: Secured,
+    pub envoy: Envoy,
+    pub actor: String,
+    /// Where it runs.
+    pub at: ActorCheckpoint,
     client: String,
 }
 
 impl Stage {
-    async fn new(secured: Secured) -> Stage {
+    pub async fn new(secured: Secured) -> Stage {
         let pool = json!({ "datacenters": { "default": { "normal": {} } } });
         secured.send(ADMIN, Call::put("/runner-configs/default?namespace=default").json(&pool)).await.expect_ok("a pool");
         let target = "/envoys/connect?protocol_version=8&namespace=default&envoy_key=abc&version=1&pool_name=default";
@@ -29,7 +32,7 @@ impl Stage {
         envoy.running(&at).await;
         let (_, client) = secured.mint("client", Some("default"), None).await;
         let actor = made["actor"]["actor_id"].as_str().expect("an id").to_string();
-        Stage { secured, envoy, actor, client }
+        Stage { secured, envoy, actor, at, client }
     }
 
     /// Sends it; answers it as the actor, should it get there. The answer, and what the actor saw: path and headers.

@@ -2,6 +2,7 @@
 
 use protocol::id::Id;
 use rivet_tests::Call;
+use rivet_tests::engine::run_with;
 use serde_json::{Value, json};
 
 use crate::{ADMIN, Secured};
@@ -18,7 +19,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("GET /namespaces", "adr*"),
     ("POST /namespaces", ""),
     ("DELETE /namespaces/{namespace}", ""),
-    ("GET /namespaces/{namespace}/quotas", ""),
+    ("GET /namespaces/{namespace}/quotas", "a"),
     ("PUT /namespaces/{namespace}/quotas", ""),
     ("GET /actors", "ad"),
     ("POST /actors", "a"),
@@ -174,6 +175,48 @@ async fn whoever_has_a_token_sees_what_is_theirs() {
     let tokens = listed(ADMIN, "/tokens?namespace=default", "tokens", "id").await;
     let refused = secured.send(&token, Call::delete(format!("/tokens/{}", tokens[0]))).await;
     assert_eq!(refused.code(), "token.not_found", "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespaces_admin_sees_what_it_may_have_and_does_not_set_it() {
+    let secured = Secured::start().await;
+    let ids = secured.send(ADMIN, Call::get("/namespaces")).await.expect_ok("a list").json();
+    let id = |name: &str| {
+        let found = ids["namespaces"].as_array().expect("a list").iter().find(|one| one["name"] == name);
+        found.expect("it is there")["namespace_id"].as_str().expect("an id").to_string()
+    };
+    let (own, foreign) = (id("other"), id("default"));
+    let (_, admin) = secured.mint("admin", Some("other"), None).await;
+    let (_, deploy) = secured.mint("deploy", Some("other"), None).await;
+    let set = json!({ "actors": 7 });
+    let put = |namespace: &str| Call::put(format!("/namespaces/{namespace}/quotas")).json(&set);
+    let get = |namespace: &str| Call::get(format!("/namespaces/{namespace}/quotas"));
+    let (role, elsewhere) = ("403 Role not sufficient", "403 Token of another namespace");
+    secured.send(ADMIN, put("other")).await.expect_ok("a quota");
+    let rows = [
+        (&admin, get("other"), "200"),
+        (&admin, get(&own), "200"),
+        (&admin, get("%6Fther"), "200"),
+        (&admin, get("default"), elsewhere),
+        (&admin, get("d%65fault"), elsewhere),
+        (&admin, get(&foreign), elsewhere),
+        (&admin, get("nowhere"), elsewhere),
+        (&admin, get("default%2F..%2Fother"), elsewhere),
+        (&admin, Call::get("/namespaces/default/quotas?namespace=other"), "400"),
+        (&admin, put("other"), role),
+        (&admin, Call::delete("/namespaces/other"), role),
+        (&deploy, get("other"), role),
+    ];
+    for (token, call, expected) in rows {
+        let what = format!("{} {}", call.method, call.target);
+        assert_eq!(secured.told(token, call).await, expected, "{what}");
+    }
+    let seen = secured.send(&admin, get("other")).await.expect_ok("quotas").json();
+    assert_eq!((&seen["name"], &seen["quotas"]["actors"]), (&json!("other"), &json!({ "limit": 7, "used": 0 })), "{seen}");
+    // As people ask.
+    let address = secured.engine.url().replace("http://", &format!("http://other:{admin}@"));
+    let shown = run_with(&["namespaces", "quotas", "other"], &[("RIVET_ENDPOINT", &address)]).await;
+    assert!(shown.code == Some(0) && shown.out.contains("actors"), "{}{}", shown.out, shown.err);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -34,7 +34,7 @@ pub enum Permission {
     Host,
     /// To connect as a runner. No route of the API.
     Run,
-    /// To create, destroy and move actors, and to mint, list and revoke tokens.
+    /// To create, destroy and move actors, to mint, list and revoke tokens, to see what a namespace may have and has.
     Manage,
     /// What concerns all namespaces.
     Engine,
@@ -60,6 +60,8 @@ impl Permission {
 pub enum Place {
     /// In the namespace that the query names: another one is refused.
     Named,
+    /// The same where the path names it, as `{namespace}`: its name or its id.
+    InPath,
     /// The handler shows and changes only what the token may see; a namespace in the query must be that one.
     Own,
     /// It is nobody's.
@@ -78,7 +80,7 @@ const fn row(method: Method, path: &'static str, permission: Permission, place: 
 }
 
 use Permission::{Deploy, Engine, Host, Known, Manage, Open, Read};
-use Place::{Named, Nowhere, Own};
+use Place::{InPath, Named, Nowhere, Own};
 
 /// As the OpenAPI document has them.
 pub const ROUTES: &[Row] = &[
@@ -90,9 +92,9 @@ pub const ROUTES: &[Row] = &[
     row(Method::GET, "/datacenters", Known, Nowhere),
     row(Method::GET, "/namespaces", Known, Own),
     row(Method::POST, "/namespaces", Engine, Nowhere),
-    row(Method::DELETE, "/namespaces/{namespace}", Engine, Nowhere),
-    row(Method::GET, "/namespaces/{namespace}/quotas", Engine, Nowhere),
-    row(Method::PUT, "/namespaces/{namespace}/quotas", Engine, Nowhere),
+    row(Method::DELETE, "/namespaces/{namespace}", Engine, InPath),
+    row(Method::GET, "/namespaces/{namespace}/quotas", Manage, InPath),
+    row(Method::PUT, "/namespaces/{namespace}/quotas", Engine, InPath),
     row(Method::GET, "/actors", Read, Named),
     row(Method::POST, "/actors", Manage, Named),
     row(Method::PUT, "/actors", Manage, Named),

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue};
 use protocol::id::NamespaceId;
 
 use crate::auth::identity::Denied;
+use crate::auth::pass::Pass;
 use crate::auth::table::Permission;
 use crate::engine::Engine;
 use crate::error::ApiError;
@@ -15,10 +16,18 @@ use crate::gateway::route::{ToActor, Wanted};
 use crate::runners::connect::{TOKEN_ITEM, X_RIVET_TOKEN};
 use crate::websocket;
 
-/// All that the client may reach; none: everything.
-pub fn admit(engine: &Engine, to: &mut ToActor, headers: &mut HeaderMap, upgrade: bool) -> Result<Option<NamespaceId>, ApiError> {
+/// A client that may.
+#[derive(Default)]
+pub struct Admitted {
+    /// All that it may reach; none: everything.
+    pub within: Option<NamespaceId>,
+    /// For how long.
+    pub pass: Pass,
+}
+
+pub fn admit(engine: &Engine, to: &mut ToActor, headers: &mut HeaderMap, upgrade: bool) -> Result<Admitted, ApiError> {
     if !engine.auth.gateway {
-        return Ok(None);
+        return Ok(Admitted::default());
     }
     let token = to.token.take().map(|token| token.0);
     let token = token.or_else(|| brought_along(headers, upgrade));
@@ -30,7 +39,7 @@ pub fn admit(engine: &Engine, to: &mut ToActor, headers: &mut HeaderMap, upgrade
     })
 }
 
-fn allowed(engine: &Engine, to: &ToActor, token: Option<&str>) -> Result<Option<NamespaceId>, Denied> {
+fn allowed(engine: &Engine, to: &ToActor, token: Option<&str>) -> Result<Admitted, Denied> {
     let identity = engine.auth.identify(engine, token.map(str::as_bytes))?;
     identity.may(Permission::Call)?;
     let within = identity.within();
@@ -39,7 +48,7 @@ fn allowed(engine: &Engine, to: &ToActor, token: Option<&str>) -> Result<Option<
     {
         return Err(Denied::Namespace);
     }
-    Ok(within)
+    Ok(Admitted { within, pass: identity.into() })
 }
 
 /// Beside the address.

@@ -3,21 +3,22 @@
 //! A client learns nothing from a handshake that fails, so whatever can be said is said with a close. Only what is no handshake is
 //! answered as a request.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use engine_core::Input;
 use engine_core::input::RequestKind;
 use http::request::Parts;
 use http::{HeaderValue, Response};
-use protocol::id::NamespaceId;
 use protocol::trace;
 
 use crate::body::Body;
 use crate::edge::Slot;
 use crate::engine::Engine;
 use crate::error::ApiError;
+use crate::gateway::entry::{self, Admitted};
 use crate::gateway::route::{Route, ToActor, websocket_not_supported};
-use crate::gateway::{cors, entry, forward};
+use crate::gateway::{cors, forward};
 use crate::sockets::session::{Head, Session};
 use crate::websocket::{self, Close, WebSocket};
 
@@ -52,7 +53,7 @@ pub fn answer(
 async fn go_on(engine: &Arc<Engine>, socket: WebSocket, routed: Result<Route, ApiError>, mut parts: Parts, ray: HeaderValue) {
     let error = match routed {
         Ok(Route::Actor(mut to)) => match entry::admit(engine, &mut to, &mut parts.headers, true) {
-            Ok(within) => return open(engine, socket, to, within, parts, ray).await,
+            Ok(admitted) => return open(engine, socket, to, admitted, parts, ray).await,
             Err(error) => error,
         },
         Ok(Route::Api | Route::Preflight | Route::Connect(_)) => websocket_not_supported(),
@@ -62,11 +63,19 @@ async fn go_on(engine: &Arc<Engine>, socket: WebSocket, routed: Result<Route, Ap
     websocket::close(socket, Close::error(error.group, error.code, &ray)).await;
 }
 
-async fn open(engine: &Arc<Engine>, socket: WebSocket, to: ToActor, within: Option<NamespaceId>, parts: Parts, ray: HeaderValue) {
+async fn open(engine: &Arc<Engine>, socket: WebSocket, to: ToActor, admitted: Admitted, parts: Parts, ray: HeaderValue) {
+    let Admitted { within, pass } = admitted;
     let authority = parts.uri.authority().map(|authority| authority.as_str());
     let head = Head { path: to.path, headers: forward::request_headers(parts.headers, authority, &ray) };
     let session = Session::new(engine, head, ray);
     let (request, target) = (session.request(), forward::target(to.wanted, within));
     engine.inbox.push(Input::Request { request, target, kind: RequestKind::Socket, skip_ready_wait: to.skip_ready_wait });
-    session.run(socket).await;
+    let mut run = pin!(session.run(socket));
+    if let Some(ending) = pass.ending(engine) {
+        tokio::select! {
+            () = &mut run => return,
+            over = ending => engine.sockets.end(request, over),
+        }
+    }
+    run.await;
 }
