@@ -1,11 +1,11 @@
 //! Every route of the API, with every kind of token: the whole table of who may do what.
 
 use protocol::id::Id;
-use rivet_tests::Call;
 use rivet_tests::engine::run_with;
+use rivet_tests::{Call, Engine};
 use serde_json::{Value, json};
 
-use crate::{ADMIN, Secured};
+use crate::{ADMIN, Secured, with};
 
 /// Route, and who may, beside the engine's admin: the namespace's (a)dmin, (d)eploy, (r)unner, (c)lient, and (e)verybody. `*`: the
 /// namespace that a token is of is nothing to it, or what it is shown is only its own.
@@ -54,6 +54,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("POST /deployments/{name}/promote", "ad"),
     ("POST /deployments/{name}/retry", "ad"),
     ("GET /tokens", "a"),
+    ("GET /tokens/self", "adrc*"),
     ("POST /tokens", "a"),
     ("DELETE /tokens/{token_id}", "a"),
     ("GET /audit", "a"),
@@ -80,7 +81,8 @@ fn call(route: &str, namespace: &str) -> Call {
     let target = parts.iter().fold(path.to_string(), |path, (part, value)| path.replace(part, value));
     let query = match path {
         "/backups" | "/tracing/config" | "/namespaces/{namespace}" | "/namespaces/{namespace}/quotas" => String::new(),
-        "/health" | "/ready" | "/metadata" | "/openapi.json" | "/health/fanout" | "/datacenters" | "/namespaces" => String::new(),
+        "/health" | "/ready" | "/metadata" | "/openapi.json" | "/health/fanout" | "/datacenters" | "/namespaces"
+        | "/tokens/self" => String::new(),
         "/actors" if method == "GET" => format!("?namespace={namespace}&name=name"),
         _ => format!("?namespace={namespace}"),
     };
@@ -175,6 +177,34 @@ async fn whoever_has_a_token_sees_what_is_theirs() {
     let tokens = listed(ADMIN, "/tokens?namespace=default", "tokens", "id").await;
     let refused = secured.send(&token, Call::delete(format!("/tokens/{}", tokens[0]))).await;
     assert_eq!(refused.code(), "token.not_found", "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_told_what_it_may() {
+    let secured = Secured::start().await;
+    let told = async |engine: &Engine, token: &str| {
+        let seen = engine.send(with(token, Call::get("/tokens/self"))).await.expect_ok("what it may").json();
+        let may: Vec<&str> = seen["may"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
+        let token = &seen["token"];
+        let whose = [&token["role"], &token["namespace"]].map(|text| text.as_str().unwrap_or("-"));
+        format!("{}, calls need one: {}: {}", whose.join(" of "), seen["calls_need_token"], may.join(" "))
+    };
+    let rows = [
+        ("admin", Some("other"), "admin of other, calls need one: false: open known read deploy host run manage call"),
+        ("deploy", Some("other"), "deploy of other, calls need one: false: open known read deploy host call"),
+        ("runner", Some("other"), "runner of other, calls need one: false: open known host run call"),
+        ("client", Some("other"), "client of other, calls need one: false: open call"),
+        ("runner", None, "runner of -, calls need one: false: open known host run call"),
+    ];
+    for (role, namespace, expected) in rows {
+        let (_, token) = secured.mint(role, namespace, None).await;
+        assert_eq!(told(&secured.engine, &token).await, expected);
+    }
+    let everything = "- of -, calls need one: false: open known read deploy host run manage engine call";
+    assert_eq!(told(&secured.engine, ADMIN).await, everything);
+    assert_eq!(told(&Engine::start().await, "whatever").await, everything, "nobody is asked for one");
+    let wanted = Secured::start_with("auth:\n  gateway: true").await;
+    assert_eq!(told(&wanted.engine, ADMIN).await, everything.replace("false", "true"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,8 +19,11 @@
 
 use engine_core::record::Role;
 use http::Method;
+use serde::Serialize;
+use utoipa::ToSchema;
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Permission {
     /// Nothing of anybody is shown.
     Open,
@@ -38,11 +41,23 @@ pub enum Permission {
     Manage,
     /// What concerns all namespaces.
     Engine,
-    /// To call actors, where calls need a token. No route of the API.
+    /// To call actors, where calls need a token; and to ask what a token may.
     Call,
 }
 
 impl Permission {
+    pub const ALL: [Permission; 9] = [
+        Permission::Open,
+        Permission::Known,
+        Permission::Read,
+        Permission::Deploy,
+        Permission::Host,
+        Permission::Run,
+        Permission::Manage,
+        Permission::Engine,
+        Permission::Call,
+    ];
+
     pub fn roles(self) -> &'static [Role] {
         match self {
             Permission::Open | Permission::Call => &[Role::Admin, Role::Deploy, Role::Runner, Role::Client],
@@ -79,7 +94,7 @@ const fn row(method: Method, path: &'static str, permission: Permission, place: 
     Row { method, path, permission, place }
 }
 
-use Permission::{Deploy, Engine, Host, Known, Manage, Open, Read};
+use Permission::{Call, Deploy, Engine, Host, Known, Manage, Open, Read};
 use Place::{InPath, Named, Nowhere, Own};
 
 /// As the OpenAPI document has them.
@@ -128,6 +143,7 @@ pub const ROUTES: &[Row] = &[
     row(Method::POST, "/deployments/{name}/promote", Deploy, Named),
     row(Method::POST, "/deployments/{name}/retry", Deploy, Named),
     row(Method::GET, "/tokens", Manage, Own),
+    row(Method::GET, "/tokens/self", Call, Nowhere),
     row(Method::POST, "/tokens", Manage, Own),
     row(Method::DELETE, "/tokens/{token_id}", Manage, Own),
     row(Method::GET, "/audit", Manage, Own),
