@@ -22,7 +22,7 @@ use crate::config::{Datacenter, RunnerTimes};
 use crate::database::Databases;
 use crate::directory::Directory;
 use crate::edge::Edge;
-use crate::error::ApiError;
+use crate::error::{ApiError, quotable};
 use crate::inbox::Inbox;
 use crate::logs::LogBook;
 use crate::metrics::Metrics;
@@ -119,5 +119,5 @@ pub fn known_datacenter(id: ActorId) -> Result<ActorId, ApiError> {
 
 /// An actor's id as a client wrote it.
 pub fn parse_actor_id(text: &str) -> Result<ActorId, ApiError> {
-    text.parse::<Id>().map_err(|error| ApiError::bad_request(format!("{text:?} is not an actor id: {error}")))
+    text.parse::<Id>().map_err(|error| ApiError::bad_request(format!("{:?} is not an actor id: {error}", quotable(text))))
 }

@@ -277,6 +277,13 @@ impl From<Refusal> for ApiError {
     }
 }
 
+/// So much of an address as a sentence may quote, and with that a log line: behind an @ may be a token, also one that was encoded once too
+/// often.
+pub fn quotable(address: &str) -> &str {
+    let end = ["@", "%40", "%2540"].iter().filter_map(|sign| address.find(sign)).min().unwrap_or(address.len());
+    &address[..end]
+}
+
 /// As the API answers it. The gateway adds its own headers; see [`crate::gateway`].
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {

@@ -9,7 +9,7 @@ use crate::{ADMIN, Secured, with};
 
 /// Route, and who may, beside the engine's admin: the namespace's (a)dmin, (d)eploy, (r)unner, (c)lient, and (e)verybody. `*`: the
 /// namespace that a token is of is nothing to it, or what it is shown is only its own.
-const ROUTES: &[(&str, &str)] = &[
+pub const ROUTES: &[(&str, &str)] = &[
     ("GET /health", "e*"),
     ("GET /ready", "e*"),
     ("GET /metadata", "e*"),
@@ -66,11 +66,14 @@ const ROUTES: &[(&str, &str)] = &[
 
 /// Something that can be understood.
 fn call(route: &str, namespace: &str) -> Call {
+    call_about(route, namespace, &Id::new([1; 16], 1).to_string())
+}
+
+pub fn call_about(route: &str, namespace: &str, actor: &str) -> Call {
     let (method, path) = route.split_once(' ').expect("a method and a path");
     let method = ["GET", "POST", "PUT", "PATCH", "DELETE"].into_iter().find(|known| *known == method).expect("a method");
-    let actor = Id::new([1; 16], 1).to_string();
     let parts = [
-        ("{actor_id}", actor.as_str()),
+        ("{actor_id}", actor),
         ("{key}", "eA=="),
         ("{pool}", "pool"),
         ("{name}", "name"),
@@ -104,9 +107,14 @@ fn call(route: &str, namespace: &str) -> Call {
 async fn who_may_what() {
     let secured = Secured::start().await;
     let document: Value = secured.engine.get("/openapi.json").await.expect_ok("the document").json();
-    let described: usize =
-        document["paths"].as_object().expect("paths").values().map(|item| item.as_object().map_or(0, |item| item.len())).sum();
-    assert_eq!(ROUTES.len(), described, "every route has a row here");
+    let mut described = Vec::new();
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        described.extend(item.as_object().expect("methods").keys().map(|method| format!("{} {path}", method.to_uppercase())));
+    }
+    let mut known: Vec<String> = ROUTES.iter().map(|(route, _)| route.to_string()).collect();
+    described.sort();
+    known.sort();
+    assert_eq!(known, described, "every route has a row here");
 
     // Letter of the role, token, and where it is from.
     let mut bearers: Vec<(char, String, &str)> = Vec::new();

@@ -6,11 +6,12 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts, MatchedPath, RawPathParams, Request, State};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use engine_core::audit::{Act, Attempt, By};
 use http::header::AUTHORIZATION;
 use http::request::Parts;
@@ -52,6 +53,8 @@ pub struct Asked {
     /// That the query names, or the path.
     namespace: Option<String>,
     origin: Origin,
+    /// Whether a handler has looked, and they may.
+    is_checked: AtomicBool,
 }
 
 tokio::task_local! {
@@ -61,16 +64,20 @@ tokio::task_local! {
 /// For whom a task does what it does.
 #[derive(Clone)]
 enum Asker {
-    Engine,
+    By(By),
     Request(Arc<Asked>),
 }
 
-/// For whom this task does what it does; none: for the engine, and nobody will ask. An error if whoever asked may no more: a body may
-/// take long to arrive, and its token may be revoked meanwhile.
+/// For whom this task does what it does; none: for the engine, and nobody will ask. An error if whoever asks may no more: a body may
+/// take long to arrive, and its token may be revoked meanwhile. Also if a handler has not looked whether they may.
 pub fn by(engine: &Engine) -> Result<Option<By>, ApiError> {
     match ASKER.try_with(Asker::clone) {
-        Ok(Asker::Request(asked)) => asked.still(engine).map(|()| Some(asked.by())),
-        Ok(Asker::Engine) => Ok(Some(Origin::default().by("engine".to_string()))),
+        Ok(Asker::Request(asked)) => {
+            asked.still(engine)?;
+            asked.must_be_checked()?;
+            Ok(Some(asked.by()))
+        }
+        Ok(Asker::By(by)) => Ok(Some(by)),
         Err(_) => Ok(None),
     }
 }
@@ -88,7 +95,12 @@ pub fn carry<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
 
 /// What the engine does by itself and is to be seen in the audit log.
 pub async fn as_the_engine<T>(work: impl Future<Output = T>) -> T {
-    ASKER.scope(Asker::Engine, work).await
+    on_behalf_of(Origin::default().by("engine".to_string()), work).await
+}
+
+/// The same for somebody who does not ask by the API, and may.
+pub async fn on_behalf_of<T>(by: By, work: impl Future<Output = T>) -> T {
+    ASKER.scope(Asker::By(by), work).await
 }
 
 /// A layer over the API's routes. What is sent and what is answered ends with the token; the answer says with which it was asked for.
@@ -103,7 +115,12 @@ pub async fn layer(State(engine): State<Arc<Engine>>, request: Request, next: Ne
         None => body,
     };
     let request = Request::from_parts(parts, body);
-    let mut response = ASKER.scope(Asker::Request(asked), next.run(request)).await;
+    let mut response = ASKER.scope(Asker::Request(asked.clone()), next.run(request)).await;
+    if response.status().is_success()
+        && let Err(error) = asked.must_be_checked()
+    {
+        return error.into_response();
+    }
     response.extensions_mut().insert(pass);
     response
 }
@@ -140,6 +157,7 @@ impl Asked {
             place,
             namespace,
             origin: parts.extensions.get::<Origin>().cloned().unwrap_or_default(),
+            is_checked: AtomicBool::new(permission == Permission::Open),
         }
     }
 
@@ -154,7 +172,17 @@ impl Asked {
     /// Whether they may, by the table. Whoever may not is counted and written down.
     pub fn check(&self, engine: &Engine) -> Result<Identity, ApiError> {
         self.still(engine)?;
-        self.told(engine, self.allowed(engine))
+        let identity = self.told(engine, self.allowed(engine))?;
+        self.is_checked.store(true, Ordering::Relaxed);
+        Ok(identity)
+    }
+
+    /// A handler that forgets to look does nothing and shows nothing: the mistake is ours, and not whoever asks is to gain by it.
+    fn must_be_checked(&self) -> Result<(), ApiError> {
+        match self.is_checked.load(Ordering::Relaxed) {
+            true => Ok(()),
+            false => Err(ApiError::internal("the route does not say who may use it", &self.path)),
+        }
     }
 
     /// Whether the token counts that was brought, if it ever did.

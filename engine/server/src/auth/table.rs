@@ -1,7 +1,7 @@
 //! What each route needs: the one place that says who may do what.
 //!
 //! **A new route gets a row here.** Without one, only the engine's admin may use it, and a test says so. Handlers ask with
-//! `token.check(&engine)`, once the request has been understood.
+//! `token.check(&engine)`, once the request has been understood; one that forgets can do nothing, and what it answers is not sent.
 //!
 //! | permission | admin | deploy | runner | client |
 //! |---|---|---|---|---|
