@@ -37,7 +37,7 @@ pub fn answer(
         Ok(((response, opening), room)) => {
             let (engine, ray) = (engine.clone(), ray.clone());
             tokio::spawn(trace::carry(async move {
-                match opening.open().await {
+                match opening.open(engine.edge.limits.message_bytes_max).await {
                     Ok(socket) => go_on(&engine, socket, routed, parts, ray).await,
                     Err(error) => tracing::debug!(%error, "a client was gone before its socket opened"),
                 }
