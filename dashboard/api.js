@@ -48,6 +48,22 @@ export const headers = (more = {}) => {
   return value === null ? more : { ...more, authorization: `Bearer ${value}` };
 };
 
+/** What the token may; null before the engine has said it. */
+let known = null;
+/** Asks the engine. A failure is the engine's, or that of the way to it; pages then offer everything, and the engine refuses. */
+export const access = {
+  async load() {
+    known = null;
+    known = await get("/tokens/self");
+  },
+  may: (permission) => known?.may.includes(permission) ?? true,
+  /** What a call to an actor brings: the token only where one is needed, and so taken out by the engine. */
+  callHeaders() {
+    const value = token.read();
+    return known?.calls_need_token && value !== null ? { "x-rivet-token": value } : {};
+  },
+};
+
 /** A path with its query. Values that are null, undefined, false or empty are left out. */
 export function address(path, query = {}) {
   const pairs = new URLSearchParams();

@@ -1,7 +1,7 @@
 // Routes and frame: what is in the address decides which page is shown; the frame around it stays.
 //
 // Files in reading order: dom.js, api.js, ui.js, status.js, then pages/.
-import { all, get, token, whenForbidden } from "./api.js";
+import { access, all, get, token, whenForbidden } from "./api.js";
 import { fill, h } from "./dom.js";
 import { button, failed, say, select } from "./ui.js";
 import { actors } from "./pages/actors.js";
@@ -65,6 +65,20 @@ function show({ focus = false } = {}) {
   }
 }
 
+/** Shows the page that the address names, once it is known what the token may. */
+async function begin(options) {
+  const found = route();
+  // The tab of an inspector has no token and must not ask for one.
+  if (found.page !== inspector) {
+    try {
+      await access.load();
+    } catch (error) {
+      if (error.isForbidden && !error.isBeyondToken) return frame(found);
+    }
+  }
+  show(options);
+}
+
 /** Goes to another page of the dashboard. */
 function go(href, { replace = false } = {}) {
   history[replace ? "replaceState" : "pushState"](null, "", href);
@@ -93,13 +107,13 @@ function frame({ namespace, section }) {
   const forget = () => {
     token.forget();
     say("The token is forgotten.");
-    show();
+    begin();
   };
   fill(
     document.getElementById("top"),
     brand,
     namespace ? namespaceChoice(namespace, section) : null,
-    namespace ? h("nav", { "aria-label": "Sections" }, links) : null,
+    namespace && access.may("read") ? h("nav", { "aria-label": "Sections" }, links) : null,
     token.read() === null ? null : button("Forget token", forget, { class: "small forget" }),
   );
 }
@@ -152,12 +166,12 @@ whenForbidden(() => {
     closeDialogs();
     const accepted = () => {
       footer();
-      show({ focus: true });
+      begin({ focus: true });
     };
     fill(main, tokenForm(accepted));
     main.querySelector("input").focus();
   });
 });
 
-show();
+begin();
 footer();

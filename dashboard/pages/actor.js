@@ -1,5 +1,5 @@
 // One actor: what is known of it, what can be done to it, a call, its log.
-import { address, get, post, remove } from "../api.js";
+import { access, address, get, post, remove } from "../api.js";
 import { changing, fill, h, moment } from "../dom.js";
 import { sentence, status } from "../status.js";
 import { badge, button, confirm, copied, facts, heading, loading, say } from "../ui.js";
@@ -53,16 +53,14 @@ function titleOf({ actor, live }, { namespace, again }) {
   const ask = (label, title, text, act, said) =>
     button(label, () => confirm(title, text, label, () => act().then(() => (say(said), again()))), { disabled: gone, class: label === "Destroy" ? "danger" : null });
   const inspect = live === null && !gone ? button("Inspector", () => openInspector(namespace, actor.actor_id).catch((error) => say(error.message))) : null;
+  const acts = () => [
+    ask("Sleep", "Put it to sleep?", "It stops after the message it handles, and wakes when something wants it.", () => post(`${path}/sleep`, { namespace }), "It is told to sleep."),
+    ask("Reschedule", "Start it anew?", "A running actor is stopped and started again; one that waits after a crash is started now.", () => post(`${path}/reschedule`, { namespace }), "It is being started."),
+    ask("Destroy", "Destroy it?", "The actor and its state are gone for good. Its key is free again.", () => remove(path, { namespace }), "It is destroyed."),
+  ];
   return [
     h("h1", { tabindex: "-1" }, nameOf(actor), " ", badge(status(actor))),
-    h(
-      "div",
-      { class: "actions" },
-      inspect,
-      ask("Sleep", "Put it to sleep?", "It stops after the message it handles, and wakes when something wants it.", () => post(`${path}/sleep`, { namespace }), "It is told to sleep."),
-      ask("Reschedule", "Start it anew?", "A running actor is stopped and started again; one that waits after a crash is started now.", () => post(`${path}/reschedule`, { namespace }), "It is being started."),
-      ask("Destroy", "Destroy it?", "The actor and its state are gone for good. Its key is free again.", () => remove(path, { namespace }), "It is destroyed."),
-    ),
+    h("div", { class: "actions" }, inspect, access.may("manage") ? acts() : null),
   ];
 }
 

@@ -1,5 +1,5 @@
 // The actor names of a namespace, and the actors of one of them.
-import { address, all, get } from "../api.js";
+import { access, address, all, get } from "../api.js";
 import { changing, h, moment } from "../dom.js";
 import { status } from "../status.js";
 import { badge, button, checkbox, copied, failed, heading, input, loading, table } from "../ui.js";
@@ -58,7 +58,7 @@ export function actors({ namespace, query, signal, go }) {
   if (name !== undefined) content.append(filters({ namespace, query, signal, go, here }), list.node, pages);
   const part = loading(signal, load, show, h("div", { class: "split" }, nav, content));
   const create = () => createActor({ namespace, name, names: names.map((one) => one.name), go, deployed: names.filter((one) => one.pool) });
-  return [heading("Actors", button("New actor", create, { class: "primary" })), part.node];
+  return [heading("Actors", access.may("manage") ? button("New actor", create, { class: "primary" }) : null), part.node];
 }
 
 async function namesOf(namespace, signal) {

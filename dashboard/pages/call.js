@@ -1,5 +1,6 @@
-// Calls an actor through the gateway, as any client would: without the token, which is nothing for actors.
-import { Failure } from "../api.js";
+// Calls an actor through the gateway, as any client would. The token comes along only where calls need one: there the engine takes it
+// out, so that no actor gets to see it. Whoever types another one calls with that.
+import { Failure, access } from "../api.js";
 import { copy, fill, h, size } from "../dom.js";
 import { badge, button, field, form, input, say, select } from "../ui.js";
 
@@ -57,11 +58,18 @@ function pair(line) {
   return [line.slice(0, at).trim(), line.slice(at + 1).trim()];
 }
 
+function withToken(typed) {
+  const headers = new Headers(access.callHeaders());
+  const own = new Headers(typed);
+  own.forEach((value, name) => headers.set(name, value));
+  return headers;
+}
+
 async function fetched(id, { method, path, headers, body }, signal, answer) {
   const began = performance.now();
   let response;
   try {
-    response = await fetch(`/gateway/${id}${path}`, { method, headers, body, signal, credentials: "omit", cache: "no-store", redirect: "manual" });
+    response = await fetch(`/gateway/${id}${path}`, { method, headers: withToken(headers), body, signal, credentials: "omit", cache: "no-store", redirect: "manual" });
   } catch (error) {
     if (signal.aborted) throw new Failure({ message: "stopped before the answer began" });
     if (error instanceof TypeError && /header|method|URL/i.test(error.message)) throw new Failure({ message: `the browser cannot send this: ${error.message}` });
@@ -159,6 +167,8 @@ function hex(bytes) {
 function curlOf(id, { method, path, headers, body }) {
   const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
   const parts = ["curl", "-i", method === "HEAD" ? "--head" : `-X ${method}`];
+  // The token itself is nothing for a clipboard.
+  for (const name of Object.keys(access.callHeaders())) parts.push("-H", `"${name}: $RIVET_TOKEN"`);
   for (const [name, value] of headers) parts.push("-H", quoted(`${name}: ${value}`));
   if (body !== undefined) parts.push("--data-raw", quoted(body));
   return [...parts, quoted(`${location.origin}/gateway/${id}${path}`)].join(" ");

@@ -1,5 +1,5 @@
 // Components under their names: what is live, what was before, and a new one by file.
-import { deploy, get, post } from "../api.js";
+import { access, deploy, get, post } from "../api.js";
 import { fill, h, keyed, moment, size } from "../dom.js";
 import { badge, button, confirm, copied, field, form, heading, input, loading, say, table } from "../ui.js";
 
@@ -17,7 +17,7 @@ export function deployments({ namespace, signal }) {
     none.hidden = known.length > 0;
   };
   const part = loading(signal, () => get("/deployments", { namespace }, signal), show, list, none);
-  return [heading("Deployments"), upload({ namespace, signal, again, known: () => known }), part.node];
+  return [heading("Deployments"), access.may("deploy") ? upload({ namespace, signal, again, known: () => known }) : null, part.node];
 }
 
 // ---- a new version ----
@@ -101,7 +101,7 @@ function card({ name, pool, versions }, namespace, again) {
       ["Size", (one) => size(one.bytes)],
       ["Handlers", (one) => one.handlers.join(", ")],
       ["Imports", (one) => imports(one.imports)],
-      ["", (one) => (one.live ? null : activate(name, one.version, live, namespace, again))],
+      ["", (one) => (one.live || !access.may("deploy") ? null : activate(name, one.version, live, namespace, again))],
     ],
     (one) => one.version,
   );

@@ -1,5 +1,5 @@
 // All namespaces, and a new one.
-import { all, post } from "../api.js";
+import { access, all, post } from "../api.js";
 import { h, moment } from "../dom.js";
 import { button, copied, dialog, field, form, heading, input, loading, table } from "../ui.js";
 
@@ -7,7 +7,7 @@ export function namespaces({ signal, go }) {
   const list = table(
     "Namespaces",
     [
-      ["Name", (one) => h("a", { href: `/ui/ns/${one.name}/actors` }, one.name)],
+      ["Name", (one) => (access.may("read") ? h("a", { href: `/ui/ns/${one.name}/actors` }, one.name) : one.name)],
       ["Display name", (one) => one.display_name],
       ["Id", (one) => copied(one.namespace_id)],
       ["Created", (one) => moment(one.create_ts)],
@@ -17,7 +17,8 @@ export function namespaces({ signal, go }) {
   );
   const load = async () => (await all("/namespaces", {}, (page) => page.namespaces, signal)).sort((a, b) => a.name.localeCompare(b.name));
   const part = loading(signal, load, list.show, list.node);
-  return [heading("Namespaces", button("New namespace", () => create(go), { class: "primary" })), part.node];
+  const fresh = access.may("engine") ? button("New namespace", () => create(go), { class: "primary" }) : null;
+  return [heading("Namespaces", fresh), part.node];
 }
 
 function create(go) {

@@ -1,5 +1,5 @@
 // Pools: how runners of apps get to the engine, or the engine to them.
-import { Failure, get, post, put, remove } from "../api.js";
+import { Failure, access, get, post, put, remove } from "../api.js";
 import { fill, h } from "../dom.js";
 import { sentence } from "../status.js";
 import { badge, button, checkbox, confirm, dialog, field, form, heading, input, loading, say, select, table } from "../ui.js";
@@ -15,7 +15,7 @@ export function pools({ namespace, signal }) {
       ["URL", (one) => (one.config.serverless ? h("span", { class: "break" }, one.config.serverless.url) : "runners connect by themselves")],
       ["Protocol", (one) => (one.config.protocol_version === null ? "–" : `envoy ${one.config.protocol_version}`)],
       ["State", state],
-      ["", (one) => actions(one, namespace, again)],
+      ["", (one) => (access.may("deploy") ? actions(one, namespace, again) : null)],
     ],
     (one) => one.pool,
     h("p", null, "No pool is configured. Components need none; apps that connect, or are called by URL, do."),
@@ -26,7 +26,7 @@ export function pools({ namespace, signal }) {
     return known.sort((a, b) => a.pool.localeCompare(b.pool));
   }
   const part = loading(signal, load, list.show, list.node);
-  const create = button("New pool", () => edit({ namespace, known, again }), { class: "primary" });
+  const create = access.may("deploy") ? button("New pool", () => edit({ namespace, known, again }), { class: "primary" }) : null;
   return [heading("Pools", create), part.node];
 }
 

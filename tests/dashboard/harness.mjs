@@ -91,6 +91,12 @@ export class Engine {
 		return name;
 	}
 
+	/// A token of a role in a namespace, and its id.
+	async mint(namespace, role, expires_in_ms = null) {
+		const { token, secret } = await this.api("POST", `/tokens?namespace=${namespace}`, { role, expires_in_ms });
+		return { id: token.id, secret };
+	}
+
 	deploy(namespace, file, name = file) {
 		return this.api("PUT", `/deployments/${name}?namespace=${namespace}`, readFileSync(guest(file)));
 	}
@@ -136,6 +142,13 @@ export function test(name, body, { expected, ...context } = {}) {
 export const seen = (locator) => locator.waitFor({ state: "visible" });
 export const gone = (locator) => locator.waitFor({ state: "detached" });
 export const badge = (page, word) => page.locator(".heading .badge", { hasText: word });
+
+/// Types a token where the page asks for one.
+export async function enter(page, token, remember = false) {
+	await page.getByLabel("Token", { exact: true }).fill(token);
+	if (remember) await page.getByLabel("Remember on this device").check();
+	await page.getByRole("button", { name: "Continue" }).click();
+}
 
 /// A button of the page, and the one of the same name in the dialog that asks.
 export async function confirmed(page, name, label = name) {

@@ -1,7 +1,7 @@
 // An engine with a token: who has none is asked for it, and nobody else gets to see it.
 import assert from "node:assert/strict";
 import { before } from "node:test";
-import { badge, Engine, seen, test } from "./harness.mjs";
+import { badge, Engine, enter, seen, test } from "./harness.mjs";
 
 const TOKEN = "correct horse";
 let engine;
@@ -11,12 +11,6 @@ before(async () => {
 
 const asked = (page) => seen(page.getByRole("heading", { name: "This engine wants a token" }));
 const stored = (page) => page.evaluate(() => [sessionStorage.length, localStorage.length]);
-
-async function enter(page, token, remember = false) {
-	await page.getByLabel("Token", { exact: true }).fill(token);
-	if (remember) await page.getByLabel("Remember on this device").check();
-	await page.getByRole("button", { name: "Continue" }).click();
-}
 
 test("the token is asked for, checked, kept for the tab, and forgotten when told to", async (page) => {
 	await page.goto(`${engine.url}/ui/ns/default/actors`);

@@ -4,12 +4,13 @@
 //! So a client that has been told of its new namespace finds it here. Decides nothing.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Arc, RwLock};
 
 use engine_core::input::Boot;
 use engine_core::record::{Change, DeploymentRecord, NamespaceRecord, PoolKind, RunnerConfigRecord, TokenRecord};
 use protocol::component::ComponentHash;
-use protocol::id::NamespaceId;
+use protocol::id::{Id, NamespaceId};
 use tokio::sync::{Notify, watch};
 
 use crate::lock::{read, write};
@@ -18,7 +19,6 @@ use crate::lock::{read, write};
 pub struct Directory {
     entries: RwLock<Entries>,
     pools_changed: Notify,
-    tokens_changed: watch::Sender<()>,
 }
 
 #[derive(Default)]
@@ -28,7 +28,13 @@ struct Entries {
     /// Each time that one is put it is another one, also if it says the same.
     runner_configs: BTreeMap<(NamespaceId, String), Arc<RunnerConfigRecord>>,
     /// By id.
-    tokens: BTreeMap<String, Arc<TokenRecord>>,
+    tokens: BTreeMap<String, Known>,
+}
+
+struct Known {
+    record: Arc<TokenRecord>,
+    /// Says nothing; whoever waits for it hears when it is gone, which is when the token is.
+    lives: watch::Sender<()>,
 }
 
 /// The part of a commit that belongs in the directory.
@@ -118,17 +124,19 @@ impl Directory {
             entries.deployments.retain(|(of, _), _| *of != namespace);
             entries.runner_configs.retain(|(of, _), _| *of != namespace);
         }
-        let tokens_changed = !news.tokens.is_empty();
         for (id, token) in news.tokens {
-            match token {
-                Some(token) => entries.tokens.insert(id, Arc::new(token)),
-                None => entries.tokens.remove(&id),
+            let Some(token) = token.map(Arc::new) else {
+                entries.tokens.remove(&id);
+                continue;
             };
+            match entries.tokens.entry(id) {
+                Entry::Occupied(mut known) => known.get_mut().record = token,
+                Entry::Vacant(free) => {
+                    free.insert(Known { record: token, lives: watch::Sender::default() });
+                }
+            }
         }
         drop(entries);
-        if tokens_changed {
-            self.tokens_changed.send_replace(());
-        }
         if pools_changed {
             self.pools_changed.notify_one();
         }
@@ -139,18 +147,18 @@ impl Directory {
         self.pools_changed.notified().await;
     }
 
-    /// Says when a token was minted, used or revoked.
-    pub fn token_changes(&self) -> watch::Receiver<()> {
-        self.tokens_changed.subscribe()
+    pub fn token(&self, id: &str) -> Option<Arc<TokenRecord>> {
+        read(&self.entries).tokens.get(id).map(|known| known.record.clone())
     }
 
-    pub fn token(&self, id: &str) -> Option<Arc<TokenRecord>> {
-        read(&self.entries).tokens.get(id).cloned()
+    /// Changes once, when the token is revoked; none if it is already.
+    pub fn token_lives(&self, id: &str) -> Option<watch::Receiver<()>> {
+        read(&self.entries).tokens.get(id).map(|known| known.lives.subscribe())
     }
 
     /// In the order of their ids.
     pub fn tokens(&self) -> Vec<Arc<TokenRecord>> {
-        read(&self.entries).tokens.values().cloned().collect()
+        read(&self.entries).tokens.values().map(|known| known.record.clone()).collect()
     }
 
     pub fn namespace(&self, name: &str) -> Option<NamespaceRecord> {
@@ -160,6 +168,12 @@ impl Directory {
     pub fn namespace_name(&self, id: NamespaceId) -> Option<String> {
         let entries = read(&self.entries);
         entries.namespaces.values().find(|namespace| namespace.id == id).map(|namespace| namespace.name.clone())
+    }
+
+    /// Of a namespace's name or id its name; whatever else it is stays, to be looked for or refused by that.
+    pub fn name_of(&self, namespace: &str) -> String {
+        let id = namespace.parse::<Id>().ok();
+        id.and_then(|id| self.namespace_name(id)).unwrap_or_else(|| namespace.to_string())
     }
 
     /// In the order of their ids.

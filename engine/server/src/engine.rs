@@ -24,7 +24,7 @@ use crate::config::{Datacenter, RunnerTimes};
 use crate::database::Databases;
 use crate::directory::Directory;
 use crate::edge::Edge;
-use crate::error::ApiError;
+use crate::error::{ApiError, quotable};
 use crate::inbox::Inbox;
 use crate::logs::LogBook;
 use crate::memory::used::MemoryUse;
@@ -98,7 +98,7 @@ impl Engine {
         {
             span.set("rivet.operation", || act.act);
         }
-        self.calls.call(&self.inbox, operation, caller::by()).await
+        self.calls.call(&self.inbox, operation, caller::by(self)?).await
     }
 
     /// Waits until what was decided so far can be read. Not for a full disk: what waits for that was told to nobody.
@@ -134,5 +134,5 @@ pub fn known_datacenter(id: ActorId) -> Result<ActorId, ApiError> {
 
 /// An actor's id as a client wrote it.
 pub fn parse_actor_id(text: &str) -> Result<ActorId, ApiError> {
-    text.parse::<Id>().map_err(|error| ApiError::bad_request(format!("{text:?} is not an actor id: {error}")))
+    text.parse::<Id>().map_err(|error| ApiError::bad_request(format!("{:?} is not an actor id: {error}", quotable(text))))
 }

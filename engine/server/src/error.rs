@@ -93,6 +93,8 @@ const CATALOGUE: &[Row] = &[
     row("token", "invalid", 400, 400),
     row("token", "too_many", 400, 400),
     row("token", "not_checked", 400, 400),
+    row("token", "revoked", 403, 403),
+    row("token", "expired", 403, 403),
     row("component", "malformed", 400, 400),
     row("component", "unknown_import", 400, 400),
     row("component", "no_handler", 400, 400),
@@ -146,8 +148,6 @@ const CLOSES: &[(u16, &str)] = &[
     (1011, "ws.no_runner_config"),
     (1011, "ws.timed_out"),
     (1011, "ws.too_slow"),
-    (1011, "token.revoked"),
-    (1011, "token.expired"),
 ];
 
 /// How long a client should wait before it tries again where there was no room.
@@ -274,6 +274,13 @@ impl From<Refusal> for ApiError {
         };
         ApiError { group, code, message: refusal.to_string(), metadata }
     }
+}
+
+/// So much of an address as a sentence may quote, and with that a log line: behind an @ may be a token, also one that was encoded once too
+/// often.
+pub fn quotable(address: &str) -> &str {
+    let end = ["@", "%40", "%2540"].iter().filter_map(|sign| address.find(sign)).min().unwrap_or(address.len());
+    &address[..end]
 }
 
 /// As the API answers it. The gateway adds its own headers; see [`crate::gateway`].

@@ -17,7 +17,7 @@ use futures_util::future::{self, Either};
 use http::header::CONNECTION;
 use http::{HeaderValue, Response, StatusCode, Version};
 use hyper::Request;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -31,6 +31,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 
 use crate::auth::caller::Origin;
+use crate::auth::pass::Pass;
 use crate::body::Body;
 use crate::edge::counted::Counted;
 use crate::edge::speech::{Speech, Spoken};
@@ -284,7 +285,12 @@ impl Server {
             let response = gateway::socket::answer(&self.engine, routed, request.into_parts().0, ray, slot);
             return response.map(|body| Counted::new(body, Slot::free()));
         }
-        self.routed(routed, request, ray, began).await.map(|body| Counted::new(body, slot))
+        let response = self.routed(routed, request, ray, began).await;
+        let (parts, body) = response.into_parts();
+        // One that is there as a whole is sent as a whole.
+        let pass = parts.extensions.get::<Pass>().filter(|_| body.size_hint().exact().is_none());
+        let ending = pass.and_then(|pass| pass.ending(&self.engine));
+        Response::from_parts(parts, Counted::until(body, slot, ending))
     }
 
     async fn routed(

@@ -175,7 +175,8 @@ impl Requests {
         let trace = parent.map(|parent| parent.context().header());
         let arrived_ms = self.recorder.is_on().then(|| self.recorder.now_ms());
         let (head, reply) = (Some(head), Some(reply));
-        let entry = Entry { head, _held: held, trace, wait, upload, place: None, reply, response: None, arrived_ms, recorded: None };
+        let entry =
+            Entry { head, _held: held, trace, wait, upload, place: None, reply, response: None, arrived_ms, recorded: None };
         self.shard(request).insert(request, entry);
         Ok((request, waiter))
     }

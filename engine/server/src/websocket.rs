@@ -10,7 +10,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use protocol::limits::{KIB, MIB, SOCKET_MESSAGE_BYTES_MAX, cut};
+use protocol::limits::{KIB, MIB, cut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -66,8 +66,8 @@ pub fn wide(message_bytes_max: usize) -> WebSocketConfig {
 pub struct Opening(OnUpgrade);
 
 impl Opening {
-    pub async fn open(self) -> Result<WebSocket, hyper::Error> {
-        let narrow = wide(SOCKET_MESSAGE_BYTES_MAX).read_buffer_size(READ_BUFFER_BYTES).write_buffer_size(WRITE_BUFFER_BYTES);
+    pub async fn open(self, message_bytes_max: usize) -> Result<WebSocket, hyper::Error> {
+        let narrow = wide(message_bytes_max).read_buffer_size(READ_BUFFER_BYTES).write_buffer_size(WRITE_BUFFER_BYTES);
         self.open_with(narrow).await
     }
 

@@ -1,6 +1,7 @@
 //! Calls to actors, where these need a token: the four ways to bring one, who may, and that no actor gets to see it.
 
 use protocol::wire::EnvoyVersion;
+use protocol::wire::actor::ActorCheckpoint;
 use protocol::wire::tunnel::{ToEnvoyTunnel, ToRivetTunnel};
 use rivet_tests::{Call, Envoy, Socket, address};
 use serde_json::json;
@@ -8,15 +9,17 @@ use serde_json::json;
 use crate::{ADMIN, Secured};
 
 /// An actor on a runner that shows what it is sent, in the namespace `default`.
-struct Stage {
-    secured: Secured,
-    envoy: Envoy,
-    actor: String,
+pub struct Stage {
+    pub secured: Secured,
+    pub envoy: Envoy,
+    pub actor: String,
+    /// Where it runs.
+    pub at: ActorCheckpoint,
     client: String,
 }
 
 impl Stage {
-    async fn new(secured: Secured) -> Stage {
+    pub async fn new(secured: Secured) -> Stage {
         let pool = json!({ "datacenters": { "default": { "normal": {} } } });
         secured.send(ADMIN, Call::put("/runner-configs/default?namespace=default").json(&pool)).await.expect_ok("a pool");
         let target = "/envoys/connect?protocol_version=8&namespace=default&envoy_key=abc&version=1&pool_name=default";
@@ -29,7 +32,7 @@ impl Stage {
         envoy.running(&at).await;
         let (_, client) = secured.mint("client", Some("default"), None).await;
         let actor = made["actor"]["actor_id"].as_str().expect("an id").to_string();
-        Stage { secured, envoy, actor, client }
+        Stage { secured, envoy, actor, at, client }
     }
 
     /// Sends it; answers it as the actor, should it get there. The answer, and what the actor saw: path and headers.
@@ -182,13 +185,39 @@ async fn sockets_bring_theirs_among_the_protocols() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn unless_that_is_turned_on_any_token_will_do_and_is_the_actors() {
+async fn unless_that_is_turned_on_a_token_is_the_actors_if_it_is_no_secret_of_the_engines() {
     let mut stage = Stage::new(Secured::start().await).await;
+    let mut rows = vec![("anything".to_string(), true), (stage.client.clone(), true), (ADMIN.to_string(), false)];
+    for role in ["runner", "deploy", "admin"] {
+        for namespace in ["default", "other"] {
+            rows.push((stage.secured.mint(role, Some(namespace), None).await.1, false));
+        }
+    }
+    let (id, revoked) = stage.secured.mint("admin", Some("default"), None).await;
+    stage.secured.revoke(&id).await;
+    rows.push((revoked, true));
     let target = format!("/gateway/{}@whatever/x", stage.actor);
-    let (answer, seen) = stage.call(Call::get(target).header("x-rivet-token", "anything")).await;
-    assert_eq!(answer.status, 200, "{answer}");
-    let (_, headers) = seen.expect("it gets there");
-    assert!(headers.contains(&("x-rivet-token".to_string(), "anything".to_string())), "{headers:?}");
+    for (token, is_seen) in rows {
+        let (answer, seen) = stage.call(Call::get(&target).header("x-rivet-token", "first").header("x-rivet-token", &token)).await;
+        assert_eq!(answer.status, 200, "{answer}");
+        let (_, headers) = seen.expect("it gets there");
+        let brought = headers.iter().find(|(name, _)| name == "x-rivet-token").map(|(_, brought)| brought.clone());
+        assert_eq!(brought, is_seen.then(|| format!("first, {token}")), "{headers:?}");
+
+        if token.contains('\'') {
+            // No item of a protocol can have that.
+            continue;
+        }
+        let offered = [("sec-websocket-protocol", format!("rivet, rivet_token.{token}")), ("x-rivet-token", token.clone())];
+        let offered: Vec<(&str, &str)> = offered.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let _socket = Socket::open_with(&stage.secured.engine, &target, &offered).await.expect("a socket");
+        let headers = loop {
+            if let (_, ToEnvoyTunnel::WebSocketOpen { headers, .. }) = stage.envoy.tunnel().await {
+                break format!("{headers:?}");
+            }
+        };
+        assert_eq!(headers.matches(&token).count(), if is_seen { 2 } else { 0 }, "{token}: {headers}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

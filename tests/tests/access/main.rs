@@ -3,9 +3,12 @@
 //! - [`roles`]: every route, with every kind of token.
 //! - [`tokens`]: minted, listed, expired, revoked; on disk and in the log.
 //! - [`runners`]: who may connect, and for how long. [`gateway`]: calls to actors where these need a token.
+//! - [`boundaries`]: one namespace against another. [`ends`]: what a token opened ends with it.
 //! - [`audit`]: the audit log.
 
 mod audit;
+mod boundaries;
+mod ends;
 mod gateway;
 mod roles;
 mod runners;

@@ -1,14 +1,15 @@
 //! Every route of the API, with every kind of token: the whole table of who may do what.
 
 use protocol::id::Id;
-use rivet_tests::Call;
+use rivet_tests::engine::run_with;
+use rivet_tests::{Call, Engine};
 use serde_json::{Value, json};
 
-use crate::{ADMIN, Secured};
+use crate::{ADMIN, Secured, with};
 
 /// Route, and who may, beside the engine's admin: the namespace's (a)dmin, (d)eploy, (r)unner, (c)lient, and (e)verybody. `*`: the
 /// namespace that a token is of is nothing to it, or what it is shown is only its own.
-const ROUTES: &[(&str, &str)] = &[
+pub const ROUTES: &[(&str, &str)] = &[
     ("GET /health", "e*"),
     ("GET /ready", "e*"),
     ("GET /metadata", "e*"),
@@ -18,7 +19,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("GET /namespaces", "adr*"),
     ("POST /namespaces", ""),
     ("DELETE /namespaces/{namespace}", ""),
-    ("GET /namespaces/{namespace}/quotas", ""),
+    ("GET /namespaces/{namespace}/quotas", "a"),
     ("PUT /namespaces/{namespace}/quotas", ""),
     ("GET /actors", "ad"),
     ("POST /actors", "a"),
@@ -53,6 +54,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("POST /deployments/{name}/promote", "ad"),
     ("POST /deployments/{name}/retry", "ad"),
     ("GET /tokens", "a"),
+    ("GET /tokens/self", "adrc*"),
     ("POST /tokens", "a"),
     ("DELETE /tokens/{token_id}", "a"),
     ("GET /audit", "a"),
@@ -64,11 +66,14 @@ const ROUTES: &[(&str, &str)] = &[
 
 /// Something that can be understood.
 fn call(route: &str, namespace: &str) -> Call {
+    call_about(route, namespace, &Id::new([1; 16], 1).to_string())
+}
+
+pub fn call_about(route: &str, namespace: &str, actor: &str) -> Call {
     let (method, path) = route.split_once(' ').expect("a method and a path");
     let method = ["GET", "POST", "PUT", "PATCH", "DELETE"].into_iter().find(|known| *known == method).expect("a method");
-    let actor = Id::new([1; 16], 1).to_string();
     let parts = [
-        ("{actor_id}", actor.as_str()),
+        ("{actor_id}", actor),
         ("{key}", "eA=="),
         ("{pool}", "pool"),
         ("{name}", "name"),
@@ -79,7 +84,8 @@ fn call(route: &str, namespace: &str) -> Call {
     let target = parts.iter().fold(path.to_string(), |path, (part, value)| path.replace(part, value));
     let query = match path {
         "/backups" | "/tracing/config" | "/namespaces/{namespace}" | "/namespaces/{namespace}/quotas" => String::new(),
-        "/health" | "/ready" | "/metadata" | "/openapi.json" | "/health/fanout" | "/datacenters" | "/namespaces" => String::new(),
+        "/health" | "/ready" | "/metadata" | "/openapi.json" | "/health/fanout" | "/datacenters" | "/namespaces"
+        | "/tokens/self" => String::new(),
         "/actors" if method == "GET" => format!("?namespace={namespace}&name=name"),
         _ => format!("?namespace={namespace}"),
     };
@@ -101,9 +107,14 @@ fn call(route: &str, namespace: &str) -> Call {
 async fn who_may_what() {
     let secured = Secured::start().await;
     let document: Value = secured.engine.get("/openapi.json").await.expect_ok("the document").json();
-    let described: usize =
-        document["paths"].as_object().expect("paths").values().map(|item| item.as_object().map_or(0, |item| item.len())).sum();
-    assert_eq!(ROUTES.len(), described, "every route has a row here");
+    let mut described = Vec::new();
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        described.extend(item.as_object().expect("methods").keys().map(|method| format!("{} {path}", method.to_uppercase())));
+    }
+    let mut known: Vec<String> = ROUTES.iter().map(|(route, _)| route.to_string()).collect();
+    described.sort();
+    known.sort();
+    assert_eq!(known, described, "every route has a row here");
 
     // Letter of the role, token, and where it is from.
     let mut bearers: Vec<(char, String, &str)> = Vec::new();
@@ -174,6 +185,76 @@ async fn whoever_has_a_token_sees_what_is_theirs() {
     let tokens = listed(ADMIN, "/tokens?namespace=default", "tokens", "id").await;
     let refused = secured.send(&token, Call::delete(format!("/tokens/{}", tokens[0]))).await;
     assert_eq!(refused.code(), "token.not_found", "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_told_what_it_may() {
+    let secured = Secured::start().await;
+    let told = async |engine: &Engine, token: &str| {
+        let seen = engine.send(with(token, Call::get("/tokens/self"))).await.expect_ok("what it may").json();
+        let may: Vec<&str> = seen["may"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
+        let token = &seen["token"];
+        let whose = [&token["role"], &token["namespace"]].map(|text| text.as_str().unwrap_or("-"));
+        format!("{}, calls need one: {}: {}", whose.join(" of "), seen["calls_need_token"], may.join(" "))
+    };
+    let rows = [
+        ("admin", Some("other"), "admin of other, calls need one: false: open known read deploy host run manage call"),
+        ("deploy", Some("other"), "deploy of other, calls need one: false: open known read deploy host call"),
+        ("runner", Some("other"), "runner of other, calls need one: false: open known host run call"),
+        ("client", Some("other"), "client of other, calls need one: false: open call"),
+        ("runner", None, "runner of -, calls need one: false: open known host run call"),
+    ];
+    for (role, namespace, expected) in rows {
+        let (_, token) = secured.mint(role, namespace, None).await;
+        assert_eq!(told(&secured.engine, &token).await, expected);
+    }
+    let everything = "- of -, calls need one: false: open known read deploy host run manage engine call";
+    assert_eq!(told(&secured.engine, ADMIN).await, everything);
+    assert_eq!(told(&Engine::start().await, "whatever").await, everything, "nobody is asked for one");
+    let wanted = Secured::start_with("auth:\n  gateway: true").await;
+    assert_eq!(told(&wanted.engine, ADMIN).await, everything.replace("false", "true"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespaces_admin_sees_what_it_may_have_and_does_not_set_it() {
+    let secured = Secured::start().await;
+    let ids = secured.send(ADMIN, Call::get("/namespaces")).await.expect_ok("a list").json();
+    let id = |name: &str| {
+        let found = ids["namespaces"].as_array().expect("a list").iter().find(|one| one["name"] == name);
+        found.expect("it is there")["namespace_id"].as_str().expect("an id").to_string()
+    };
+    let (own, foreign) = (id("other"), id("default"));
+    let (_, admin) = secured.mint("admin", Some("other"), None).await;
+    let (_, deploy) = secured.mint("deploy", Some("other"), None).await;
+    let set = json!({ "actors": 7 });
+    let put = |namespace: &str| Call::put(format!("/namespaces/{namespace}/quotas")).json(&set);
+    let get = |namespace: &str| Call::get(format!("/namespaces/{namespace}/quotas"));
+    let (role, elsewhere) = ("403 Role not sufficient", "403 Token of another namespace");
+    secured.send(ADMIN, put("other")).await.expect_ok("a quota");
+    let rows = [
+        (&admin, get("other"), "200"),
+        (&admin, get(&own), "200"),
+        (&admin, get("%6Fther"), "200"),
+        (&admin, get("default"), elsewhere),
+        (&admin, get("d%65fault"), elsewhere),
+        (&admin, get(&foreign), elsewhere),
+        (&admin, get("nowhere"), elsewhere),
+        (&admin, get("default%2F..%2Fother"), elsewhere),
+        (&admin, Call::get("/namespaces/default/quotas?namespace=other"), "400"),
+        (&admin, put("other"), role),
+        (&admin, Call::delete("/namespaces/other"), role),
+        (&deploy, get("other"), role),
+    ];
+    for (token, call, expected) in rows {
+        let what = format!("{} {}", call.method, call.target);
+        assert_eq!(secured.told(token, call).await, expected, "{what}");
+    }
+    let seen = secured.send(&admin, get("other")).await.expect_ok("quotas").json();
+    assert_eq!((&seen["name"], &seen["quotas"]["actors"]), (&json!("other"), &json!({ "limit": 7, "used": 0 })), "{seen}");
+    // As people ask.
+    let address = secured.engine.url().replace("http://", &format!("http://other:{admin}@"));
+    let shown = run_with(&["namespaces", "quotas", "other"], &[("RIVET_ENDPOINT", &address)]).await;
+    assert!(shown.code == Some(0) && shown.out.contains("actors"), "{}{}", shown.out, shown.err);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -34,6 +34,34 @@ async fn they_outlive_the_engine_and_only_their_hash_is_on_disk() {
     secured.engine.send(Call::get("/envoys/connect").header("x-rivet-token", token.as_str())).await;
     let target = format!("/gateway/x/y?rvt-namespace=default&rvt-method=get&rvt-token={token}");
     Socket::open(&secured.engine, &target, &format!("rivet, rivet_token.{token}")).await.closed().await;
+    // And where nobody should: what is said about it quotes no token.
+    let actor = protocol::id::Id::new([1; 16], 1);
+    let misplaced = [
+        format!("/gateway/{actor}%40{token}/x"),
+        format!("/gateway/{actor}%2540{token}/x"),
+        format!("/gateway//{actor}@{token}/x"),
+        format!("/gateway/name@{token}/x?rvt-namespace=default&rvt-method=get"),
+        format!("/gateway/{actor}/x?rvt-token={token}"),
+        format!("/gateway/name/x?rvt-namespace=default&rvt-method=get&rvt-token={token}&rvt-token={token}"),
+        format!("/gateway/name/x?rvt-namespace=default&rvt-method=get&rvt-toke={token}"),
+        format!("/nothing@{token}"),
+        format!("/actors/{actor}@{token}/logs?namespace=default"),
+        format!("/deployments?namespace=default&token={token}"),
+        format!("/envoys/connect?protocol_version=8&namespace=default&token={token}"),
+    ];
+    for target in &misplaced {
+        let answer = secured.engine.get(target).await;
+        assert!(answer.status >= 400 && !answer.text().contains(&token), "{target}: {answer}");
+        let elsewhere = Call::get(target).header("x-rivet-target", "moon").header("authorization", format!("Bearer {token}"));
+        let answer = secured.engine.send(elsewhere).await;
+        assert!(answer.status >= 400 && !answer.text().contains(&token), "{target}: {answer}");
+        for protocols in ["rivet", "rivet, rivet_target.moon"] {
+            let (_, reason) = Socket::open(&secured.engine, target, protocols).await.closed().await;
+            assert!(!reason.contains(&token), "{target}: {reason}");
+        }
+    }
+    let audit = secured.send(ADMIN, Call::get("/audit?limit=1000")).await.expect_ok("the audit log").text();
+    assert!(audit.contains("access.refused") && !audit.contains(&token), "{audit}");
     let log = secured.engine.log();
     assert!(log.contains("DEBUG"), "it was to write everything");
     secured.engine.kill9();

@@ -6,6 +6,9 @@ use rivet_tests::address::by_key;
 use rivet_tests::{Call, Socket, until};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use crate::Stage;
 
@@ -138,6 +141,28 @@ async fn a_socket_is_open_until_it_is_closed() {
     })
     .await;
     drop(second);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_no_longer_than_it_may_be() {
+    let stage = Stage::start("  websocket_max_message_size: 2000\n").await;
+    stage.engine.deploy("chat", "chat").await;
+    for (bytes, ends) in [(2_000, false), (2_001, true)] {
+        let mut socket = Socket::open(&stage.engine, &by_key("chat", "k", "/?name=ada"), "rivet").await;
+        // In two frames: it is the message that counts.
+        let piece = |opcode, is_last, bytes| Message::Frame(Frame::message(vec![b'x'; bytes], opcode, is_last));
+        socket.send(piece(OpCode::Data(Data::Text), false, 1_000)).await.expect("the socket is open");
+        socket.send(piece(OpCode::Data(Data::Continue), true, bytes - 1_000)).await.expect("the socket is open");
+        // Chat says everything to everybody.
+        let seen = loop {
+            match socket.next().await.expect("something is said").expect("the engine keeps to the protocol") {
+                Message::Close(Some(frame)) => break format!("{} {}", u16::from(frame.code), &frame.reason[..19]),
+                message if message.len() >= bytes => break String::new(),
+                _ => {}
+            }
+        };
+        assert_eq!(seen, if ends { "1011 core.internal_error" } else { "" }, "{bytes} bytes");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

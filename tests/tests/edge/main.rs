@@ -2,11 +2,13 @@
 //!
 //! - [`limits`]: each limit at it and beyond it, and whom it counts.
 //! - [`slow`]: clients that take too long, and very many that say nothing.
+//! - [`rapid`]: requests that are opened and reset at once.
 //! - [`tls`]: certificates, names, renewal, and clients that speak something else.
 //! - [`proxies`]: nginx and Caddy in front, with the examples in `deploy/`.
 
 mod limits;
 mod proxies;
+mod rapid;
 mod slow;
 mod tls;
 

@@ -23,8 +23,8 @@ const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nhost: a\r\nconnection: close\r\n
 pub type Authority = CertifiedIssuer<'static, KeyPair>;
 
 /// An engine with two pairs of one authority, for `api.example` and localhost, and for `actors.example`.
-struct Stage {
-    engine: Engine,
+pub struct Stage {
+    pub engine: Engine,
     authority: Authority,
     folder: TempDir,
     port: u16,
@@ -32,7 +32,7 @@ struct Stage {
 }
 
 impl Stage {
-    async fn start() -> Stage {
+    pub async fn start() -> Stage {
         let authority = authority();
         let folder = TempDir::new().expect("a folder");
         let (port, metrics) = (free_port(), free_port());
@@ -58,7 +58,7 @@ impl Stage {
     }
 
     /// A conversation with who has this name.
-    async fn connect(&self, name: &str, protocols: &[&str]) -> std::io::Result<TlsStream<TcpStream>> {
+    pub async fn connect(&self, name: &str, protocols: &[&str]) -> std::io::Result<TlsStream<TcpStream>> {
         connect(&self.authority, self.port, name, protocols).await
     }
 

@@ -11,7 +11,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
-use crate::error::ApiError;
+use crate::error::{ApiError, quotable};
 
 const ANY: HeaderValue = HeaderValue::from_static("*");
 const VARIES: HeaderValue = HeaderValue::from_static("origin, access-control-request-method, access-control-request-headers");
@@ -46,7 +46,7 @@ pub async fn not_found(request: Request) -> Response {
     let mut response = if request.method() == Method::OPTIONS {
         StatusCode::OK.into_response()
     } else {
-        let path = request.uri().path();
+        let path = quotable(request.uri().path());
         ApiError::new("api", "not_found", format!("nothing is served at {path}")).into_response()
     };
     let headers = response.headers_mut();

@@ -83,6 +83,7 @@ pub fn router(engine: Arc<Engine>) -> Router {
         .routes(routes!(versions::of_actor, versions::pin, versions::unpin))
         .routes(routes!(backups::list, backups::create))
         .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::own))
         .routes(routes!(tokens::revoke))
         .routes(routes!(audit::list))
         .routes(routes!(about::datacenters))

@@ -3,16 +3,15 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts, Request};
 use engine_core::action::Answer;
 use engine_core::deletion::{Progress, Stage};
 use engine_core::input::Operation;
 use engine_core::quotas::{InUse, QuotaName, QuotasPatch};
 use engine_core::record::{NamespaceRecord, NamespaceUsage};
-use http::Uri;
-use protocol::id::Id;
+use http::request::Parts;
 use serde::{Deserialize, Deserializer, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, IntoResponses, ToSchema};
 
 use crate::api::extract::{self, PathPart, Query, Token};
 use crate::api::unexpected;
@@ -148,80 +147,88 @@ impl Change {
     }
 }
 
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[allow(dead_code, reason = "for the document")]
+struct InPath {
+    /// Its name, or its id
+    namespace: String,
+}
+
+#[derive(IntoResponses)]
+#[allow(dead_code, reason = "for the document")]
+enum Answers {
+    #[response(status = 200)]
+    Shown(#[to_schema] Shown),
+    #[response(status = "default")]
+    Refused(#[to_schema] ApiError),
+}
+
+/// What the routes have in common: the namespace that they name in their path, and who asks.
+pub struct Asked {
+    engine: Arc<Engine>,
+    /// Its name or id.
+    namespace: String,
+    token: Token,
+}
+
+impl FromRequestParts<Arc<Engine>> for Asked {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, engine: &Arc<Engine>) -> Result<Asked, ApiError> {
+        let PathPart(namespace) = PathPart::from_request_parts(parts, engine).await?;
+        let token = Token::from_request_parts(parts, engine).await?;
+        Query::read(&parts.uri, &[])?;
+        Ok(Asked { engine: engine.clone(), namespace, token })
+    }
+}
+
+impl Asked {
+    async fn ask(self, operation: impl FnOnce(String) -> Operation) -> Result<Json<Shown>, ApiError> {
+        let Asked { engine, namespace, token } = self;
+        token.check(&engine)?;
+        let answer = engine.call(operation(engine.directory.name_of(&namespace))).await?;
+        let Answer::Quotas { record, in_use, deletion } = answer else { return Err(unexpected(&answer)) };
+        let namespace = record.id;
+        let stored = engine.readers.read("what is stored could not be read", move |state| state.usage(namespace)).await?;
+        Ok(Json(Shown::of(&record, in_use, stored, deletion)))
+    }
+}
+
 #[utoipa::path(
     get,
     path = "/namespaces/{namespace}/quotas",
     tag = "Namespaces",
-    params(("namespace" = String, Path, description = "Its name, or its id")),
-    responses((status = 200, body = Shown), (status = "default", body = ApiError)),
+    params(InPath),
+    responses(Answers),
     security(("admin_token" = []))
 )]
-pub async fn quotas(
-    State(engine): State<Arc<Engine>>,
-    PathPart(namespace): PathPart<String>,
-    token: Token,
-    uri: Uri,
-) -> Result<Json<Shown>, ApiError> {
-    Query::read(&uri, &[])?;
-    token.check(&engine)?;
-    let namespace = name_of(&engine, namespace);
-    let answer = engine.call(Operation::ShowQuotas { namespace }).await?;
-    shown(&engine, answer).await
+pub async fn quotas(asked: Asked) -> Result<Json<Shown>, ApiError> {
+    asked.ask(|namespace| Operation::ShowQuotas { namespace }).await
 }
 
 #[utoipa::path(
     put,
     path = "/namespaces/{namespace}/quotas",
     tag = "Namespaces",
-    params(("namespace" = String, Path, description = "Its name, or its id")),
+    params(InPath),
     request_body = Change,
-    responses((status = 200, body = Shown), (status = "default", body = ApiError)),
+    responses(Answers),
     security(("admin_token" = []))
 )]
-pub async fn set_quotas(
-    State(engine): State<Arc<Engine>>,
-    PathPart(namespace): PathPart<String>,
-    token: Token,
-    request: Request,
-) -> Result<Json<Shown>, ApiError> {
-    Query::read(request.uri(), &[])?;
+pub async fn set_quotas(asked: Asked, request: Request) -> Result<Json<Shown>, ApiError> {
     let change: Change = extract::json(request).await?;
-    token.check(&engine)?;
-    let namespace = name_of(&engine, namespace);
-    let answer = engine.call(Operation::SetQuotas { namespace, quotas: change.patch() }).await?;
-    shown(&engine, answer).await
+    asked.ask(|namespace| Operation::SetQuotas { namespace, quotas: change.patch() }).await
 }
 
 #[utoipa::path(
     delete,
     path = "/namespaces/{namespace}",
     tag = "Namespaces",
-    params(("namespace" = String, Path, description = "Its name, or its id")),
-    responses((status = 200, body = Shown), (status = "default", body = ApiError)),
+    params(InPath),
+    responses(Answers),
     security(("admin_token" = []))
 )]
-pub async fn delete(
-    State(engine): State<Arc<Engine>>,
-    PathPart(namespace): PathPart<String>,
-    token: Token,
-    uri: Uri,
-) -> Result<Json<Shown>, ApiError> {
-    Query::read(&uri, &[])?;
-    token.check(&engine)?;
-    let namespace = name_of(&engine, namespace);
-    let answer = engine.call(Operation::DeleteNamespace { namespace }).await?;
-    shown(&engine, answer).await
-}
-
-async fn shown(engine: &Engine, answer: Answer) -> Result<Json<Shown>, ApiError> {
-    let Answer::Quotas { record, in_use, deletion } = answer else { return Err(unexpected(&answer)) };
-    let namespace = record.id;
-    let stored = engine.readers.read("what is stored could not be read", move |state| state.usage(namespace)).await?;
-    Ok(Json(Shown::of(&record, in_use, stored, deletion)))
-}
-
-/// An id of a namespace becomes its name; whatever else it is stays, to be looked for or refused by that.
-fn name_of(engine: &Engine, namespace: String) -> String {
-    let id = namespace.parse::<Id>().ok();
-    id.and_then(|id| engine.directory.namespace_name(id)).unwrap_or(namespace)
+pub async fn delete(asked: Asked) -> Result<Json<Shown>, ApiError> {
+    asked.ask(|namespace| Operation::DeleteNamespace { namespace }).await
 }

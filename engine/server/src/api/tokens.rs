@@ -15,7 +15,8 @@ use crate::api::actors::Empty;
 use crate::api::extract::{self, PathPart, Query, Token};
 use crate::api::views::Pagination;
 use crate::api::{schemas, unexpected};
-use crate::auth::identity::Denied;
+use crate::auth::identity::{Denied, Identity};
+use crate::auth::table::Permission;
 use crate::auth::token::Minted;
 use crate::engine::Engine;
 use crate::error::ApiError;
@@ -91,6 +92,37 @@ pub async fn list(State(engine): State<Arc<Engine>>, token: Token, uri: Uri) -> 
     let cursor = tokens.last().map(|token| token.id.clone()).filter(|_| more);
     let tokens = tokens.iter().map(|token| View::new(&engine, token)).collect();
     Ok(Json(List { tokens, pagination: Pagination { cursor } }))
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = OwnToken)]
+pub struct Own {
+    /// Null: the admin token, or none is wanted.
+    #[schema(required = true)]
+    token: Option<View>,
+    may: Vec<Permission>,
+    /// Whether calls to actors need a token.
+    calls_need_token: bool,
+}
+
+/// What the token may that comes along, for those who would rather not offer what is refused. What each word is about is in
+/// docs/SECURITY.md.
+#[utoipa::path(
+    get,
+    path = "/tokens/self",
+    tag = "Tokens",
+    responses((status = 200, body = Own), (status = "default", body = ApiError)),
+    security(("admin_token" = []))
+)]
+pub async fn own(State(engine): State<Arc<Engine>>, token: Token, uri: Uri) -> Result<Json<Own>, ApiError> {
+    Query::read(&uri, &[])?;
+    let identity = token.check(&engine)?;
+    let may = Permission::ALL.into_iter().filter(|permission| identity.may(*permission).is_ok()).collect();
+    let token = match &identity {
+        Identity::Anyone | Identity::Admin => None,
+        Identity::Token(token) => Some(View::new(&engine, token)),
+    };
+    Ok(Json(Own { token, may, calls_need_token: engine.auth.gateway }))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -181,7 +213,7 @@ pub async fn mint(
         ("token_id" = String, Path),
         ("namespace" = Option<String>, Query, description = "Only if it is one of this namespace"),
     ),
-    responses((status = 200, body = Empty, description = "Nobody can use it any more, and the connections of runners with it are closed"), (status = "default", body = ApiError)),
+    responses((status = 200, body = Empty, description = "Nobody can use it any more, and what it opened ends"), (status = "default", body = ApiError)),
     security(("admin_token" = []))
 )]
 pub async fn revoke(

@@ -6,16 +6,21 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::body::Body;
+use axum::extract::{FromRequestParts, MatchedPath, RawPathParams, Request, State};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use engine_core::audit::{Act, Attempt, By};
 use http::header::AUTHORIZATION;
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Uri};
 
 use crate::auth::identity::{Denied, Identity};
-use crate::auth::table::{self, Place};
+use crate::auth::lasting::Lasting;
+use crate::auth::pass::{Over, Pass};
+use crate::auth::table::{self, Permission, Place};
 use crate::engine::Engine;
 use crate::error::ApiError;
 use crate::form;
@@ -43,42 +48,81 @@ pub struct Asked {
     method: Method,
     /// With the names of its parts, not what stands for them.
     path: String,
-    /// That the query names.
+    permission: Permission,
+    place: Place,
+    /// That the query names, or the path.
     namespace: Option<String>,
     origin: Origin,
+    /// Whether a handler has looked, and they may.
+    is_checked: AtomicBool,
 }
 
 tokio::task_local! {
-    static BY: By;
+    static ASKER: Asker;
 }
 
-/// For whom this task does what it does; none: for the engine.
-pub fn by() -> Option<By> {
-    BY.try_with(By::clone).ok()
+/// For whom a task does what it does.
+#[derive(Clone)]
+enum Asker {
+    By(By),
+    Request(Arc<Asked>),
+}
+
+/// For whom this task does what it does; none: for the engine, and nobody will ask. An error if whoever asks may no more: a body may
+/// take long to arrive, and its token may be revoked meanwhile. Also if a handler has not looked whether they may.
+pub fn by(engine: &Engine) -> Result<Option<By>, ApiError> {
+    match ASKER.try_with(Asker::clone) {
+        Ok(Asker::Request(asked)) => {
+            asked.still(engine)?;
+            asked.must_be_checked()?;
+            Ok(Some(asked.by()))
+        }
+        Ok(Asker::By(by)) => Ok(Some(by)),
+        Err(_) => Ok(None),
+    }
 }
 
 /// The same for what goes on in another task. Who asks is found out now, and not when that task begins.
 pub fn carry<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
-    let by = by();
+    let asker = ASKER.try_with(Asker::clone);
     async move {
-        match by {
-            Some(by) => BY.scope(by, work).await,
-            None => work.await,
+        match asker {
+            Ok(asker) => ASKER.scope(asker, work).await,
+            Err(_) => work.await,
         }
     }
 }
 
 /// What the engine does by itself and is to be seen in the audit log.
 pub async fn as_the_engine<T>(work: impl Future<Output = T>) -> T {
-    BY.scope(Origin::default().by("engine".to_string()), work).await
+    on_behalf_of(Origin::default().by("engine".to_string()), work).await
 }
 
-/// A layer over the API's routes.
-pub async fn layer(State(engine): State<Arc<Engine>>, mut request: Request, next: Next) -> Response {
-    let asked = Arc::new(Asked::new(&engine, &request));
-    let by = asked.by();
-    request.extensions_mut().insert(asked);
-    BY.scope(by, next.run(request)).await
+/// The same for somebody who does not ask by the API, and may.
+pub async fn on_behalf_of<T>(by: By, work: impl Future<Output = T>) -> T {
+    ASKER.scope(Asker::By(by), work).await
+}
+
+/// A layer over the API's routes. What is sent and what is answered ends with the token; the answer says with which it was asked for.
+pub async fn layer(State(engine): State<Arc<Engine>>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let in_path = RawPathParams::from_request_parts(&mut parts, &()).await.ok();
+    let asked = Arc::new(Asked::new(&engine, &parts, in_path.as_ref()));
+    let pass = asked.pass();
+    parts.extensions.insert(asked.clone());
+    let body = match pass.ending(&engine) {
+        Some(ending) => Body::new(Lasting::new(body, Some(ending))),
+        None => body,
+    };
+    let request = Request::from_parts(parts, body);
+    let mut response = ASKER.scope(Asker::Request(asked.clone()), next.run(request)).await;
+    if response.status().is_success()
+        && let Err(error) = asked.must_be_checked()
+    {
+        return error.into_response();
+    }
+    response.extensions_mut().insert(pass);
+    response
 }
 
 /// The token of an API request, if it brings one in the one way there is.
@@ -95,13 +139,25 @@ fn namespace_of(uri: &Uri) -> Option<String> {
 }
 
 impl Asked {
-    fn new(engine: &Engine, request: &Request) -> Asked {
+    fn new(engine: &Engine, parts: &Parts, in_path: Option<&RawPathParams>) -> Asked {
+        let path = parts.extensions.get::<MatchedPath>().map(|path| path.as_str().to_string()).unwrap_or_default();
+        let (permission, place) = table::of(&parts.method, &path);
+        let namespace = match place {
+            Place::InPath => {
+                let named = in_path.and_then(|parts| parts.iter().find(|(name, _)| *name == "namespace"));
+                named.map(|(_, namespace)| engine.directory.name_of(namespace))
+            }
+            Place::Named | Place::Own | Place::Nowhere => namespace_of(&parts.uri),
+        };
         Asked {
-            identity: engine.auth.identify(engine, bearer(request.headers())),
-            method: request.method().clone(),
-            path: request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_string()).unwrap_or_default(),
-            namespace: namespace_of(request.uri()),
-            origin: request.extensions().get::<Origin>().cloned().unwrap_or_default(),
+            identity: engine.auth.identify(engine, bearer(&parts.headers)),
+            method: parts.method.clone(),
+            path,
+            permission,
+            place,
+            namespace,
+            origin: parts.extensions.get::<Origin>().cloned().unwrap_or_default(),
+            is_checked: AtomicBool::new(permission == Permission::Open),
         }
     }
 
@@ -109,9 +165,38 @@ impl Asked {
         self.origin.by(self.identity.as_ref().map_or_else(|_| "nobody".to_string(), Identity::who))
     }
 
+    fn pass(&self) -> Pass {
+        self.identity.clone().map(Pass::from).unwrap_or_default()
+    }
+
     /// Whether they may, by the table. Whoever may not is counted and written down.
     pub fn check(&self, engine: &Engine) -> Result<Identity, ApiError> {
-        self.allowed(engine).map_err(|denied| {
+        self.still(engine)?;
+        let identity = self.told(engine, self.allowed(engine))?;
+        self.is_checked.store(true, Ordering::Relaxed);
+        Ok(identity)
+    }
+
+    /// A handler that forgets to look does nothing and shows nothing: the mistake is ours, and not whoever asks is to gain by it.
+    fn must_be_checked(&self) -> Result<(), ApiError> {
+        match self.is_checked.load(Ordering::Relaxed) {
+            true => Ok(()),
+            false => Err(ApiError::internal("the route does not say who may use it", &self.path)),
+        }
+    }
+
+    /// Whether the token counts that was brought, if it ever did.
+    fn still(&self, engine: &Engine) -> Result<(), ApiError> {
+        let still = match self.pass().is_over(engine) {
+            None => Ok(()),
+            Some(Over::Revoked) => Err(Denied::Invalid),
+            Some(Over::Expired) => Err(Denied::Expired),
+        };
+        self.told(engine, still)
+    }
+
+    fn told<T>(&self, engine: &Engine, allowed: Result<T, Denied>) -> Result<T, ApiError> {
+        allowed.map_err(|denied| {
             self.refused(engine, denied);
             denied.into()
         })
@@ -129,15 +214,14 @@ impl Asked {
     }
 
     fn allowed(&self, engine: &Engine) -> Result<Identity, Denied> {
-        let (permission, place) = table::of(&self.method, &self.path);
         let identity = self.identity.clone()?;
-        identity.may(permission)?;
+        identity.may(self.permission)?;
         let Some(within) = identity.within() else { return Ok(identity) };
         let named = self.namespace.as_ref().map(|name| engine.directory.namespace(name).map(|namespace| namespace.id));
-        match (place, named) {
+        match (self.place, named) {
             (Place::Nowhere, _) | (Place::Own, None) => Ok(identity),
-            (Place::Named | Place::Own, Some(Some(named))) if named == within => Ok(identity),
-            (Place::Named | Place::Own, _) => Err(Denied::Namespace),
+            (_, Some(Some(named))) if named == within => Ok(identity),
+            (Place::Named | Place::InPath | Place::Own, _) => Err(Denied::Namespace),
         }
     }
 }

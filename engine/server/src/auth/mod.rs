@@ -10,13 +10,14 @@
 //! - [`table`]: what each route needs. *A new route gets a row there.*
 //! - [`caller`]: who asks, along the whole way of a request.
 //! - [`attempts`]: what was refused, for the audit log.
-//! - [`pass`]: for how long a connection may live.
+//! - [`pass`]: for how long what a token opened may last. [`lasting`]: bodies, for so long.
 //! - [`upkeep`]: what is written now and then.
 
 pub mod admin;
 pub mod attempts;
 pub mod caller;
 pub mod identity;
+pub mod lasting;
 pub mod pass;
 pub mod table;
 pub mod token;

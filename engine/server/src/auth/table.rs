@@ -1,7 +1,7 @@
 //! What each route needs: the one place that says who may do what.
 //!
 //! **A new route gets a row here.** Without one, only the engine's admin may use it, and a test says so. Handlers ask with
-//! `token.check(&engine)`, once the request has been understood.
+//! `token.check(&engine)`, once the request has been understood; one that forgets can do nothing, and what it answers is not sent.
 //!
 //! | permission | admin | deploy | runner | client |
 //! |---|---|---|---|---|
@@ -19,8 +19,11 @@
 
 use engine_core::record::Role;
 use http::Method;
+use serde::Serialize;
+use utoipa::ToSchema;
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Permission {
     /// Nothing of anybody is shown.
     Open,
@@ -34,15 +37,27 @@ pub enum Permission {
     Host,
     /// To connect as a runner. No route of the API.
     Run,
-    /// To create, destroy and move actors, and to mint, list and revoke tokens.
+    /// To create, destroy and move actors, to mint, list and revoke tokens, to see what a namespace may have and has.
     Manage,
     /// What concerns all namespaces.
     Engine,
-    /// To call actors, where calls need a token. No route of the API.
+    /// To call actors, where calls need a token; and to ask what a token may.
     Call,
 }
 
 impl Permission {
+    pub const ALL: [Permission; 9] = [
+        Permission::Open,
+        Permission::Known,
+        Permission::Read,
+        Permission::Deploy,
+        Permission::Host,
+        Permission::Run,
+        Permission::Manage,
+        Permission::Engine,
+        Permission::Call,
+    ];
+
     pub fn roles(self) -> &'static [Role] {
         match self {
             Permission::Open | Permission::Call => &[Role::Admin, Role::Deploy, Role::Runner, Role::Client],
@@ -60,6 +75,8 @@ impl Permission {
 pub enum Place {
     /// In the namespace that the query names: another one is refused.
     Named,
+    /// The same where the path names it, as `{namespace}`: its name or its id.
+    InPath,
     /// The handler shows and changes only what the token may see; a namespace in the query must be that one.
     Own,
     /// It is nobody's.
@@ -77,8 +94,8 @@ const fn row(method: Method, path: &'static str, permission: Permission, place: 
     Row { method, path, permission, place }
 }
 
-use Permission::{Deploy, Engine, Host, Known, Manage, Open, Read};
-use Place::{Named, Nowhere, Own};
+use Permission::{Call, Deploy, Engine, Host, Known, Manage, Open, Read};
+use Place::{InPath, Named, Nowhere, Own};
 
 /// As the OpenAPI document has them.
 pub const ROUTES: &[Row] = &[
@@ -90,9 +107,9 @@ pub const ROUTES: &[Row] = &[
     row(Method::GET, "/datacenters", Known, Nowhere),
     row(Method::GET, "/namespaces", Known, Own),
     row(Method::POST, "/namespaces", Engine, Nowhere),
-    row(Method::DELETE, "/namespaces/{namespace}", Engine, Nowhere),
-    row(Method::GET, "/namespaces/{namespace}/quotas", Engine, Nowhere),
-    row(Method::PUT, "/namespaces/{namespace}/quotas", Engine, Nowhere),
+    row(Method::DELETE, "/namespaces/{namespace}", Engine, InPath),
+    row(Method::GET, "/namespaces/{namespace}/quotas", Manage, InPath),
+    row(Method::PUT, "/namespaces/{namespace}/quotas", Engine, InPath),
     row(Method::GET, "/actors", Read, Named),
     row(Method::POST, "/actors", Manage, Named),
     row(Method::PUT, "/actors", Manage, Named),
@@ -126,6 +143,7 @@ pub const ROUTES: &[Row] = &[
     row(Method::POST, "/deployments/{name}/promote", Deploy, Named),
     row(Method::POST, "/deployments/{name}/retry", Deploy, Named),
     row(Method::GET, "/tokens", Manage, Own),
+    row(Method::GET, "/tokens/self", Call, Nowhere),
     row(Method::POST, "/tokens", Manage, Own),
     row(Method::DELETE, "/tokens/{token_id}", Manage, Own),
     row(Method::GET, "/audit", Manage, Own),

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{Request, State as Shared};
+use axum::routing::get;
+use axum::{Router, middleware};
 use engine_core::action::Answer;
 use engine_core::input::{Boot, Operation};
 use engine_core::record::{Role, TokenRecord};
@@ -15,11 +17,13 @@ use http::header::AUTHORIZATION;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use protocol::clock::{self, Until};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use crate::api;
+use crate::api::extract::Token;
 use crate::auth::Auth;
 use crate::auth::admin::AdminToken;
+use crate::auth::caller;
 use crate::auth::identity::{Denied, Identity};
 use crate::auth::pass::{Over, Pass};
 use crate::auth::token::Minted;
@@ -144,6 +148,63 @@ async fn a_connection_lives_as_long_as_its_token() {
     world.revoke(&lasting).await;
     assert_eq!(is_revoked.await.expect("it does not panic"), Over::Revoked);
     assert!(!of_admin.is_finished() && !of_nobody.is_finished(), "the configured token is not revoked");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_request_has_begun_goes_no_further_than_its_token() {
+    let world = start();
+    let ((id, text), (other, _)) = (world.mint(None).await, world.mint(None).await);
+    let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (told, waits) = (begun.clone(), go_on.clone());
+    let act = |Shared(engine): Shared<Arc<Engine>>, token: Token| async move {
+        token.check(&engine)?;
+        // In another task, as deploys do it.
+        let done = tokio::spawn(caller::carry(async move {
+            told.notify_one();
+            waits.notified().await;
+            engine.call(Operation::Settle).await
+        }));
+        done.await.expect("it does not panic").map(drop)
+    };
+    let layer = middleware::from_fn_with_state(world.engine.clone(), caller::layer);
+    let api = Router::new().route("/datacenters", get(act)).layer(layer).with_state(world.engine.clone());
+    let api = TowerToHyperService::new(api);
+    for (revoked, expected) in [(None, 200), (Some(&other), 200), (Some(&id), 403)] {
+        let bearer = format!("Bearer {text}");
+        let request = Request::get("/datacenters").header(AUTHORIZATION, bearer).body(Body::empty()).expect("a request");
+        let meanwhile = async {
+            begun.notified().await;
+            if let Some(revoked) = revoked {
+                world.revoke(revoked).await;
+            }
+            go_on.notify_one();
+        };
+        let (Ok(answer), ()) = tokio::join!(api.call(request), meanwhile);
+        assert_eq!(answer.status().as_u16(), expected, "{revoked:?} is revoked meanwhile");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handler_that_does_not_ask_who_may_does_nothing_and_shows_nothing() {
+    let world = start();
+    let shows = || async { "everything" };
+    let acts = |Shared(engine): Shared<Arc<Engine>>| async move { engine.call(Operation::Settle).await.map(drop) };
+    let asks = |Shared(engine): Shared<Arc<Engine>>, token: Token| async move { token.check(&engine).map(drop) };
+    let layer = middleware::from_fn_with_state(world.engine.clone(), caller::layer);
+    let api = Router::new()
+        .route("/namespaces", get(shows).post(acts))
+        .route("/datacenters", get(asks))
+        .route("/metadata", get(shows))
+        .layer(layer)
+        .with_state(world.engine.clone());
+    let api = TowerToHyperService::new(api);
+    for (method, path, expected) in
+        [("GET", "/namespaces", 500), ("POST", "/namespaces", 500), ("GET", "/datacenters", 200), ("GET", "/metadata", 200)]
+    {
+        let request = Request::builder().method(method).uri(path).header(AUTHORIZATION, "Bearer admin").body(Body::empty());
+        let Ok(answer) = api.call(request.expect("a request")).await;
+        assert_eq!(answer.status().as_u16(), expected, "{method} {path}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use protocol::limits::SOCKET_MESSAGE_BYTES_MAX;
+
 use crate::config::said::All;
 use crate::config::{ConfigError, Listen, host, networks};
 use crate::serverless::policy::Network;
@@ -22,6 +24,8 @@ pub struct EdgeConfig {
     pub trusted_proxies: Vec<Network>,
     /// Of a request to an actor.
     pub body_bytes_max: u64,
+    /// Of a client's WebSocket.
+    pub message_bytes_max: usize,
     /// From one byte of a body to the next.
     pub body_idle_ms: u64,
     /// For the head of a request.
@@ -40,6 +44,7 @@ impl Default for EdgeConfig {
             exempt: loopback.to_vec(),
             trusted_proxies: Vec::new(),
             body_bytes_max: protocol::limits::REQUEST_BODY_BYTES_MAX,
+            message_bytes_max: SOCKET_MESSAGE_BYTES_MAX,
             body_idle_ms: 60_000,
             head_ms: 30_000,
         }
@@ -78,6 +83,7 @@ pub fn read(said: &All) -> Result<EdgeConfig, ConfigError> {
         exempt,
         trusted_proxies: networks(said, "guard.trusted_proxies")?,
         body_bytes_max: said.whole("guard.http_max_request_body_size").unwrap_or(default.body_bytes_max),
+        message_bytes_max: said.whole("guard.websocket_max_message_size").unwrap_or(default.message_bytes_max),
         body_idle_ms: said.whole("guard.request_body_idle_timeout_ms").unwrap_or(default.body_idle_ms),
         head_ms: said.whole("guard.request_head_timeout_ms").unwrap_or(default.head_ms),
     })

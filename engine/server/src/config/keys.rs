@@ -3,7 +3,7 @@
 //! One table. Reading, checking, `config show`, `config schema`, docs/CONFIGURATION.md and the warnings about keys without effect
 //! all go through it, so that a key is known in one place. The names are the original's, where it has them.
 
-use protocol::limits::REQUEST_BODY_BYTES_MAX;
+use protocol::limits::{REQUEST_BODY_BYTES_MAX, SOCKET_MESSAGE_BYTES_MAX};
 
 /// What a key takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -158,6 +158,8 @@ const ENTRIES: Kind = Kind::Whole { min: 1_000, max: 1_000_000_000 };
 /// Of a client address each; more than that is memory without use.
 const CLIENTS: Kind = Kind::Whole { min: 1, max: 1_000_000 };
 const BODY: Kind = Kind::Whole { min: 1, max: REQUEST_BODY_BYTES_MAX };
+/// Below it, control frames and the first words of every protocol would not fit.
+const MESSAGE: Kind = Kind::Whole { min: 1_024, max: SOCKET_MESSAGE_BYTES_MAX as u64 };
 const DOUBLINGS: Kind = Kind::Whole { min: 0, max: 32 };
 const REDIRECTS: Kind = Kind::Whole { min: 0, max: 20 };
 
@@ -195,6 +197,8 @@ pub const KEYS: &[Key] = &[
     key("guard.admission_client_state_cache_capacity", CLIENTS, "10000")
         .says("clients that are remembered; the one that was seen least lately makes room for another"),
     key("guard.http_max_request_body_size", BODY, "20971520").says("the longest body of a request to an actor"),
+    key("guard.websocket_max_message_size", MESSAGE, "33554432")
+        .says("the longest message of a client's WebSocket; a longer one ends it"),
     key("guard.request_head_timeout_ms", MS, "30000")
         .says("how long a client may take to send the head of a request, or to begin the next one"),
     key("guard.request_body_idle_timeout_ms", MS, "60000")
@@ -332,8 +336,7 @@ pub const KEYS: &[Key] = &[
     none("guard.route_pegboard_wake_signal_timeout_ms", MS, ROUTED),
     none("guard.route_pegboard_resolve_query_timeout_ms", MS, ROUTED),
     none("guard.actor_force_wake_pending_timeout_ms", MS, ROUTED),
-    none("guard.websocket_max_message_size", COUNT, FIXED),
-    none("guard.websocket_max_frame_size", COUNT, FIXED),
+    none("guard.websocket_max_frame_size", COUNT, "guard.websocket_max_message_size bounds frames too"),
     none("guard.enable_websocket_health_route", Kind::Flag, "GET /health is what to ask"),
     none("guard.tcp_nodelay", Kind::Flag, "always on"),
     none("guard.proxy_retry_max_attempts", COUNT, "a request is sent again only if its actor never saw it"),

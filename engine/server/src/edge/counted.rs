@@ -1,4 +1,5 @@
-//! The body of an answer, which keeps its request counted until all of it is sent, or the client is gone.
+//! The body of an answer, which keeps its request counted until all of it is sent, or the client is gone. One that streams is cut when
+//! the token that it was asked for with counts no more.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -7,17 +8,23 @@ use axum::BoxError;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
+use crate::auth::lasting::Lasting;
+use crate::auth::pass::Ending;
 use crate::body::Body;
 use crate::edge::Slot;
 
 pub struct Counted {
-    body: Body,
+    body: Lasting<Body>,
     _slot: Slot,
 }
 
 impl Counted {
     pub fn new(body: Body, slot: Slot) -> Counted {
-        Counted { body, _slot: slot }
+        Counted::until(body, slot, None)
+    }
+
+    pub fn until(body: Body, slot: Slot, ending: Option<Ending>) -> Counted {
+        Counted { body: Lasting::new(body, ending), _slot: slot }
     }
 }
 

@@ -1,13 +1,16 @@
 //! Who may call actors, where the operator has turned that on: `auth.gateway`.
 //!
-//! Off, as in the original, whoever knows an actor may call it, and a token that is brought along is the actor's to look at. On, a token
-//! must come in one of the original's four ways, and goes no further than here.
+//! Off, as in the original, whoever knows an actor may call it, and a token that is brought along is the actor's to look at, unless it is
+//! one of the engine's that clients should not have. On, a token must come in one of the original's four ways, and goes no further than
+//! here.
 
+use engine_core::record::Role;
 use http::header::SEC_WEBSOCKET_PROTOCOL;
 use http::{HeaderMap, HeaderValue};
 use protocol::id::NamespaceId;
 
 use crate::auth::identity::Denied;
+use crate::auth::pass::Pass;
 use crate::auth::table::Permission;
 use crate::engine::Engine;
 use crate::error::ApiError;
@@ -15,10 +18,21 @@ use crate::gateway::route::{ToActor, Wanted};
 use crate::runners::connect::{TOKEN_ITEM, X_RIVET_TOKEN};
 use crate::websocket;
 
-/// All that the client may reach; none: everything.
-pub fn admit(engine: &Engine, to: &mut ToActor, headers: &mut HeaderMap, upgrade: bool) -> Result<Option<NamespaceId>, ApiError> {
+/// A client that may.
+#[derive(Default)]
+pub struct Admitted {
+    /// All that it may reach; none: everything.
+    pub within: Option<NamespaceId>,
+    /// For how long.
+    pub pass: Pass,
+}
+
+pub fn admit(engine: &Engine, to: &mut ToActor, headers: &mut HeaderMap, upgrade: bool) -> Result<Admitted, ApiError> {
     if !engine.auth.gateway {
-        return Ok(None);
+        if engine.auth.is_on() && all_brought(headers).any(|token| is_secret(engine, token)) {
+            take_out(headers);
+        }
+        return Ok(Admitted::default());
     }
     let token = to.token.take().map(|token| token.0);
     let token = token.or_else(|| brought_along(headers, upgrade));
@@ -30,7 +44,7 @@ pub fn admit(engine: &Engine, to: &mut ToActor, headers: &mut HeaderMap, upgrade
     })
 }
 
-fn allowed(engine: &Engine, to: &ToActor, token: Option<&str>) -> Result<Option<NamespaceId>, Denied> {
+fn allowed(engine: &Engine, to: &ToActor, token: Option<&str>) -> Result<Admitted, Denied> {
     let identity = engine.auth.identify(engine, token.map(str::as_bytes))?;
     identity.may(Permission::Call)?;
     let within = identity.within();
@@ -39,7 +53,19 @@ fn allowed(engine: &Engine, to: &ToActor, token: Option<&str>) -> Result<Option<
     {
         return Err(Denied::Namespace);
     }
-    Ok(within)
+    Ok(Admitted { within, pass: identity.into() })
+}
+
+/// Every one that there is, also where nobody would look.
+fn all_brought(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let in_header = headers.get_all(X_RIVET_TOKEN).into_iter().map(HeaderValue::as_bytes);
+    let in_protocols = websocket::protocols(headers).filter_map(|item| item.strip_prefix(TOKEN_ITEM)).map(str::as_bytes);
+    in_header.chain(in_protocols)
+}
+
+/// Not a client's, which may be known: whoever gets to see another can do more with it than call actors.
+fn is_secret(engine: &Engine, token: &[u8]) -> bool {
+    engine.auth.identify(engine, Some(token)).is_ok_and(|identity| identity.role() != Some(Role::Client))
 }
 
 /// Beside the address.

@@ -25,7 +25,7 @@ use crate::actor_calls::X_RIVET_CALLER;
 use crate::body::{Body, Client, Streamed};
 use crate::engine::Engine;
 use crate::error::{ApiError, WAITING};
-use crate::gateway::entry;
+use crate::gateway::entry::{self, Admitted};
 use crate::gateway::route::{ToActor, Wanted};
 use crate::gateway::upload::Sending;
 use crate::incoming::RequestBody;
@@ -61,7 +61,21 @@ pub async fn forward(
     body: RequestBody,
     ray: &HeaderValue,
 ) -> Result<Response<Body>, ApiError> {
-    let within = entry::admit(engine, &mut to, &mut parts.headers, false)?;
+    let Admitted { within, pass } = entry::admit(engine, &mut to, &mut parts.headers, false)?;
+    let mut response = pass.bound(engine, forward_within(engine, to, within, parts, body, ray)).await?;
+    // What is left of it ends with its token too.
+    response.extensions_mut().insert(pass);
+    Ok(response)
+}
+
+async fn forward_within(
+    engine: &Arc<Engine>,
+    to: ToActor,
+    within: Option<NamespaceId>,
+    parts: Parts,
+    body: RequestBody,
+    ray: &HeaderValue,
+) -> Result<Response<Body>, ApiError> {
     engine.room.for_request(&parts.method)?;
     let deadline = Instant::now() + Duration::from_millis(RESPONSE_START_MS_MAX);
     let (target, skip_ready_wait) = (target(to.wanted, within), to.skip_ready_wait);

@@ -12,7 +12,7 @@ use protocol::id::ActorId;
 use serde_json::json;
 
 use crate::engine::{known_datacenter, parse_actor_id};
-use crate::error::ApiError;
+use crate::error::{ApiError, quotable};
 use crate::form::{self, without_port};
 use crate::gateway::query::{self, CreateWanted};
 use crate::runners::connect::Endpoint;
@@ -240,7 +240,7 @@ fn invalid_header(name: &HeaderName, detail: &str) -> ApiError {
 
 fn no_route(uri: &Uri, headers: &HeaderMap) -> ApiError {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).map(without_port).or(uri.host()).unwrap_or_default();
-    let path = uri.path();
+    let path = quotable(uri.path());
     ApiError::new("guard", "no_route", format!("nothing is served at {path} for this x-rivet-target"))
         .with(json!({ "host": host, "path": path }))
 }

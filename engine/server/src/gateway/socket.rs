@@ -3,21 +3,22 @@
 //! A client learns nothing from a handshake that fails, so whatever can be said is said with a close. Only what is no handshake is
 //! answered as a request.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use engine_core::Input;
 use engine_core::input::RequestKind;
 use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode};
-use protocol::id::NamespaceId;
 use protocol::trace::{self, Followed, Span};
 
 use crate::body::Body;
 use crate::edge::Slot;
 use crate::engine::Engine;
 use crate::error::ApiError;
+use crate::gateway::entry::{self, Admitted};
 use crate::gateway::route::{Route, ToActor, websocket_not_supported};
-use crate::gateway::{cors, entry, forward};
+use crate::gateway::{cors, forward};
 use crate::sockets::session::{Head, Session};
 use crate::websocket::{self, Close, WebSocket};
 
@@ -36,7 +37,7 @@ pub fn answer(
         Ok(((response, opening), room)) => {
             let (engine, ray) = (engine.clone(), ray.clone());
             tokio::spawn(trace::carry(async move {
-                match opening.open().await {
+                match opening.open(engine.edge.limits.message_bytes_max).await {
                     Ok(socket) => go_on(&engine, socket, routed, parts, ray).await,
                     Err(error) => tracing::debug!(%error, "a client was gone before its socket opened"),
                 }
@@ -52,13 +53,13 @@ pub fn answer(
 async fn go_on(engine: &Arc<Engine>, socket: WebSocket, routed: Result<Route, ApiError>, mut parts: Parts, ray: HeaderValue) {
     let error = match routed {
         Ok(Route::Actor(mut to)) => match entry::admit(engine, &mut to, &mut parts.headers, true) {
-            Ok(within) => {
+            Ok(admitted) => {
                 let mut span = super::span(engine, "gateway.socket", &to, &parts, &ray);
                 span.set("http.response.status_code", || u64::from(StatusCode::SWITCHING_PROTOCOLS.as_u16()));
                 if !span.is_none() {
                     trace::replace(Followed::inside(&span));
                 }
-                return open(engine, socket, Admitted { to, within, span }, parts, ray).await;
+                return open(engine, socket, to, admitted, span, parts, ray).await;
             }
             Err(error) => error,
         },
@@ -69,20 +70,28 @@ async fn go_on(engine: &Arc<Engine>, socket: WebSocket, routed: Result<Route, Ap
     websocket::close(socket, Close::error(error.group, error.code, &ray)).await;
 }
 
-/// A socket that its client may have.
-struct Admitted {
+/// The span lasts until the actor takes the socket.
+async fn open(
+    engine: &Arc<Engine>,
+    socket: WebSocket,
     to: ToActor,
-    within: Option<NamespaceId>,
-    /// Until the actor takes it.
+    admitted: Admitted,
     span: Span,
-}
-
-async fn open(engine: &Arc<Engine>, socket: WebSocket, admitted: Admitted, parts: Parts, ray: HeaderValue) {
-    let Admitted { to, within, span } = admitted;
+    parts: Parts,
+    ray: HeaderValue,
+) {
+    let Admitted { within, pass } = admitted;
     let authority = parts.uri.authority().map(|authority| authority.as_str());
     let head = Head { path: to.path, headers: forward::request_headers(parts.headers, authority, &ray) };
     let session = Session::new(engine, head, ray, span);
     let (request, target) = (session.request(), forward::target(to.wanted, within));
     engine.inbox.push(Input::Request { request, target, kind: RequestKind::Socket, skip_ready_wait: to.skip_ready_wait });
-    session.run(socket).await;
+    let mut run = pin!(session.run(socket));
+    if let Some(ending) = pass.ending(engine) {
+        tokio::select! {
+            () = &mut run => return,
+            over = ending => engine.sockets.end(request, over),
+        }
+    }
+    run.await;
 }

@@ -16,7 +16,7 @@ use http::header::{HOST, SEC_WEBSOCKET_PROTOCOL};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Response};
 use protocol::id::NamespaceId;
-use protocol::limits::cut;
+use protocol::limits::{SOCKET_MESSAGE_BYTES_MAX, cut};
 use protocol::message::{RunnerProfile, RunnerProtocol, Serves};
 use protocol::trace;
 use protocol::wire::actor::ActorName;
@@ -29,7 +29,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::api::extract::usable_namespace;
-use crate::auth::caller::Origin;
+use crate::auth::caller::{self, Origin};
 use crate::auth::identity::{Denied, Identity};
 use crate::auth::pass::Pass;
 use crate::auth::table::Permission;
@@ -100,7 +100,7 @@ pub fn answer(engine: &Arc<Engine>, endpoint: Endpoint, mut parts: Parts, ray: &
     let (engine, ray) = (engine.clone(), ray.clone());
     tokio::spawn(trace::carry(async move {
         let opened = match endpoint {
-            Endpoint::Envoys | Endpoint::Runners => opening.open().await,
+            Endpoint::Envoys | Endpoint::Runners => opening.open(SOCKET_MESSAGE_BYTES_MAX).await,
             Endpoint::Components => opening.open_wide(FRAME_BYTES_MAX).await,
         };
         match opened {
@@ -210,8 +210,12 @@ impl Asker {
         self.identity.into()
     }
 
+    fn by(&self) -> By {
+        self.origin.by(self.identity.who())
+    }
+
     fn refused(&self, engine: &Engine, denied: Denied) -> ApiError {
-        refused(engine, denied, self.origin.by(self.identity.who()), self.endpoint)
+        refused(engine, denied, self.by(), self.endpoint)
     }
 }
 
@@ -297,7 +301,7 @@ async fn legacy<T: AsyncRead + AsyncWrite + Unpin>(
     if !(1..=POOL_BYTES_MAX).contains(&init.name.len()) {
         return Err(invalid(format!("a runner's name has 1 to {POOL_BYTES_MAX} bytes")).into());
     }
-    make_pool(engine, &namespace, &init.name).await?;
+    caller::on_behalf_of(asker.by(), make_pool(engine, &namespace, &init.name)).await?;
     let serves = Serves::Pool {
         namespace: namespace.id,
         pool: init.name,

@@ -19,17 +19,7 @@ pub enum Ending {
     /// It said something that cannot be, or that is too long.
     Internal,
     /// What it was opened with counts no more.
-    TokenRevoked,
-    TokenExpired,
-}
-
-impl From<Over> for Ending {
-    fn from(over: Over) -> Ending {
-        match over {
-            Over::Revoked => Ending::TokenRevoked,
-            Over::Expired => Ending::TokenExpired,
-        }
-    }
+    Token(Over),
 }
 
 impl Ending {
@@ -40,8 +30,10 @@ impl Ending {
             Ending::TimedOut => Close::error("ws", "timed_out", ray),
             Ending::TooSlow => Close::error("ws", "too_slow", ray),
             Ending::Internal => Close::error("core", "internal_error", ray),
-            Ending::TokenRevoked => Close::error("token", "revoked", ray),
-            Ending::TokenExpired => Close::error("token", "expired", ray),
+            Ending::Token(over) => {
+                let (group, code) = over.coded();
+                Close::error(group, code, ray)
+            }
         }
     }
 }

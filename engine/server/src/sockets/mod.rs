@@ -25,6 +25,7 @@ use protocol::message::FromRunner;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
+use crate::auth::pass::Over;
 use crate::error::ApiError;
 use crate::lock::lock;
 use crate::memory::buffers::Buffers;
@@ -128,6 +129,12 @@ impl Sockets {
     /// False if it is no socket.
     pub fn refuse(&self, request: RequestId, refusal: &Refusal) -> bool {
         self.tell(request, || Word::Refused(refusal.clone()))
+    }
+
+    /// The token that it was opened with counts no more. Its client is told at once, also while the actor sleeps.
+    pub fn end(&self, request: RequestId, over: Over) {
+        let (group, code) = over.coded();
+        self.tell(request, || Word::Ends(group, code));
     }
 
     /// What a runner says about a socket; nothing happens if it is not its to say. What the core has to hear of it before anything

@@ -48,7 +48,7 @@ pub async fn run<T: AsyncRead + AsyncWrite + Unpin>(
     let end = tokio::select! {
         end = reading.run() => end,
         () = sending.run() => End::Gone,
-        over = pass.over(engine) => End::Told(over.into()),
+        over = pass.over(engine) => End::Told(Ending::Token(over)),
     };
     let (stream, sink) = (reading.stream, sending.sink);
     engine.runners.detach_components(&engine.inbox, link.runner);
