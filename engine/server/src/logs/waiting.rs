@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn actors_without_lines_are_not_kept_for_ever() {
         const LINE_BYTES: usize = 100;
-        let mut waiting = Waiting::new(u64::MAX);
+        let mut waiting = Waiting::new(u64::MAX, WAITING_BYTES_MAX);
         let (mut dropped, actors) = (0, 4 * WAITING_BYTES_MAX / (LINE_BYTES + PAGE_OVERHEAD_BYTES));
         for number in 0..actors {
             let line = LogLine { time_ms: 1, level: LogLevel::Info, text: "l".repeat(LINE_BYTES) };
