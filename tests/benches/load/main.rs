@@ -3,6 +3,7 @@
 //! ```text
 //! cargo bench -p rivet-tests --bench load             # all tables but the last
 //! cargo bench -p rivet-tests --bench load -- requests wake memory
+//! cargo bench -p rivet-tests --bench load -- neighbours:panic neighbours:MiB   # two rows of that table, and the one beside nothing
 //! cargo bench -p rivet-tests --bench load -- million  # takes some minutes, and 1 GB of disk
 //! ```
 //!
@@ -50,8 +51,9 @@ fn main() {
     if wants("languages") {
         languages::table();
     }
-    if wants("neighbours") {
-        neighbours::table();
+    let rows: Vec<&str> = asked.iter().filter_map(|name| name.strip_prefix("neighbours:")).collect();
+    if wants("neighbours") || !rows.is_empty() {
+        neighbours::table(&rows);
     }
     if asked.iter().any(|name| name == "million") {
         println!("## a million\n");
