@@ -227,7 +227,7 @@ impl Core {
     }
 
     /// It could not be started, by its pool's URL or by a runner of the pool. While somebody waits it is tried again, a few times.
-    pub(crate) fn start_again(&mut self, id: ActorId, mut changes: Vec<Change>) {
+    pub(crate) fn start_again(&mut self, id: ActorId, changes: Vec<Change>) {
         let (retries_max, pause_ms) = (self.config.start_retries_max, self.config.start_retry_ms);
         let due_ms = self.now_ms + pause_ms;
         let Some(actor) = self.actors.get_mut(&id) else { return };
