@@ -1,23 +1,29 @@
-//! The body of an answer, which keeps its request counted until all of it is sent, or the client is gone.
+//! The body of an answer, which keeps its request counted until all of it is sent, or the client is gone. A long one lets others go
+//! first again and again.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use axum::BoxError;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use protocol::limits::KIB;
 
 use crate::body::Body;
 use crate::edge::Slot;
 
+/// After so much of a body it is the turn of others: it would keep its thread as long as the client's side has room.
+const TURN_BYTES_MAX: usize = 256 * KIB;
+
 pub struct Counted {
     body: Body,
+    turn_bytes: usize,
     _slot: Slot,
 }
 
 impl Counted {
     pub fn new(body: Body, slot: Slot) -> Counted {
-        Counted { body, _slot: slot }
+        Counted { body, turn_bytes: 0, _slot: slot }
     }
 }
 
@@ -26,7 +32,14 @@ impl HttpBody for Counted {
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        if self.turn_bytes >= TURN_BYTES_MAX {
+            self.turn_bytes = 0;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        self.turn_bytes += frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()).map_or(0, Bytes::len);
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
