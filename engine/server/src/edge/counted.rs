@@ -50,3 +50,34 @@ impl HttpBody for Counted {
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use protocol::limits::{BODY_CHUNK_BYTES_MAX, MIB};
+
+    use super::*;
+
+    #[test]
+    fn a_long_body_lets_others_go_first_and_comes_whole() {
+        let sent = Bytes::from((0..MIB + 1).map(|at| at as u8).collect::<Vec<_>>());
+        let mut body = Counted::new(Body::Whole(sent.clone()), Slot::free());
+        let mut context = Context::from_waker(Waker::noop());
+        let (mut read, mut turns) = (Vec::new(), vec![0]);
+        while !body.is_end_stream() {
+            assert_eq!(body.size_hint().exact(), Some((sent.len() - read.len()) as u64));
+            match Pin::new(&mut body).poll_frame(&mut context) {
+                Poll::Ready(frame) => {
+                    let data = frame.expect("it has not ended").expect("it is not cut").into_data().expect("there are no trailers");
+                    assert!(data.len() <= BODY_CHUNK_BYTES_MAX);
+                    read.extend_from_slice(&data);
+                    *turns.last_mut().expect("there is one") += data.len();
+                }
+                Poll::Pending => turns.push(0),
+            }
+        }
+        assert!(read == sent, "what came is what was sent");
+        assert_eq!(turns, [TURN_BYTES_MAX, TURN_BYTES_MAX, TURN_BYTES_MAX, TURN_BYTES_MAX, 1]);
+    }
+}
