@@ -4,7 +4,7 @@
 //! queues, and a link whose queue is full closes itself, which both sides learn as the other's loss. How much can be on its
 //! way is bounded before this point: requests and commits per actor, bytes per body (see [`crate::limits`]).
 
-use crate::limits::BODY_WINDOW_BYTES;
+use crate::limits::{BODY_CHUNK_BYTES_MAX, BODY_WINDOW_BYTES};
 use crate::message::{FromRunner, ToRunner};
 
 /// What the engine holds of a runner.
@@ -37,4 +37,9 @@ pub trait ToRunnerLink: Send + Sync {
 /// What a runner holds of the engine.
 pub trait FromRunnerLink: Send + Sync {
     fn send(&self, message: FromRunner);
+
+    /// The longest body that may come with the head of its response. A longer one comes in chunks, and with credit.
+    fn whole_body_bytes_max(&self) -> usize {
+        BODY_CHUNK_BYTES_MAX
+    }
 }

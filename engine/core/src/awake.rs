@@ -166,17 +166,14 @@ impl Core {
         let mut changes = Vec::new();
         self.put_due_alarm_off(id, &mut changes);
         let due_ms = self.now_ms + self.config.pause_ms(1);
-        let Some(actor) = self.actors.get_mut(&id) else { return };
         if !restarts {
             return self.fall_asleep(id, changes, None);
         }
         // It is to run whether somebody waits for it or not.
-        actor.life = Life::Pausing;
-        actor.record.pending_ms = None;
-        actor.record.reschedule_ms = Some(due_ms);
-        changes.push(Change::PutActor(Box::new(actor.record.clone())));
-        self.set_timer(id, Some(due_ms));
-        self.commit_actor(id, changes, ActorThen::Nothing);
+        if let Some(actor) = self.actors.get_mut(&id) {
+            actor.record.pending_ms = None;
+        }
+        self.pause(id, due_ms, changes, None);
     }
 
     /// Gives places that have become free to those that wait, the longest first, and has others asked for theirs.

@@ -14,6 +14,7 @@ use crate::alarms::{ALARMS_IN_MEMORY_MAX, Alarms};
 use crate::api::ActorCall;
 use crate::audit::{AUDIT_ENTRIES_MAX, Note};
 use crate::awake::Awake;
+use crate::crashes::Crashes;
 use crate::deletion::{Deletion, NOBODY};
 use crate::deploys::Deploying;
 use crate::input::{Boot, CallId, CommitId, Input, KeyRef};
@@ -111,6 +112,7 @@ pub struct Core {
     /// Of namespaces with a quota on requests.
     pub(crate) buckets: BTreeMap<NamespaceId, Bucket>,
     pub(crate) awake: Awake,
+    pub(crate) crashes: Crashes,
     pub(crate) deletions: BTreeMap<NamespaceId, Deletion>,
     /// By namespace and actor name.
     pub(crate) deployments: BTreeMap<NamespaceId, BTreeMap<String, DeploymentRecord>>,
@@ -234,6 +236,7 @@ impl Core {
             usage: BTreeMap::new(),
             buckets: BTreeMap::new(),
             awake: Awake::default(),
+            crashes: Crashes::default(),
             deletions: BTreeMap::new(),
             deployments: BTreeMap::new(),
             deploying: Vec::new(),

@@ -23,6 +23,7 @@
 //! - [`tokens`]: who may ask. [`audit`]: who asked for what.
 //! - [`memory`]: how an actor comes into memory and leaves it.
 //! - [`life`], [`start`], [`words`]: the life of one actor; how it starts; what its runner says.
+//! - [`crashes`]: how soon one that fails again and again starts again.
 //! - [`sockets`]: clients' sockets that outlive a generation of their actor.
 //! - [`database`]: who may write an actor's database, and on what.
 //! - [`place`]: where an actor can run, and which version of what is deployed.
@@ -45,6 +46,7 @@ pub mod audit;
 mod awake;
 mod check;
 pub mod core;
+pub mod crashes;
 mod database;
 pub mod deletion;
 pub mod deploys;

@@ -109,7 +109,7 @@ pub(crate) enum Life {
     Running { on: RunnerId },
     /// Told to stop. Next: what `after` says; if it says Sleep and somebody waits, Placing.
     Stopping { on: RunnerId, after: After },
-    /// Crashed, to be started when its timer rings, or earlier if something wants it. Next: Placing.
+    /// Crashed, to be started when its timer rings, or earlier if something wants it and its crashes are forgiven. Next: Placing.
     Pausing,
     /// Its end is being made durable. Next: Gone.
     Ending,
@@ -380,6 +380,9 @@ impl Core {
                     actor.record.crashes = 0;
                 }
                 actor.record.crashes += 1;
+                if returns {
+                    self.crashes.add(id, now_ms);
+                }
                 actor.record.error = Some(ActorError::Crashed { message: message.clone() });
                 let message = message.clone().unwrap_or_else(|| "it stopped with an error".to_string());
                 start_failure = Some(Refusal::StartFailed { actor: id, message });
@@ -481,12 +484,7 @@ impl Core {
             self.place(id, changes, None);
         } else if persistent {
             let due_ms = now_ms + self.config.pause_ms(actor.record.crashes.saturating_sub(1));
-            self.moves.settled(id);
-            actor.life = Life::Pausing;
-            actor.record.reschedule_ms = Some(due_ms);
-            changes.push(Change::PutActor(Box::new(actor.record.clone())));
-            self.set_timer(id, Some(due_ms));
-            self.commit_actor(id, changes, ActorThen::Nothing);
+            self.pause(id, due_ms, changes, None);
         } else {
             self.fall_asleep(id, changes, None);
         }

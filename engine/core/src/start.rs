@@ -14,8 +14,14 @@ use crate::refusal::Refusal;
 impl Core {
     /// Something wants the actor to run.
     pub(crate) fn wake(&mut self, id: ActorId) {
-        if self.actors.get(&id).is_some_and(|actor| matches!(actor.life, Life::Asleep | Life::Pausing)) {
-            self.place(id, Vec::new(), None);
+        let Some(actor) = self.actors.get(&id) else { return };
+        match actor.life {
+            // It waits for that already.
+            Life::Pausing if self.crashes.start_ms(id, self.now_ms).is_some_and(|start_ms| actor.timer_ms <= Some(start_ms)) => {
+                self.alarm_wakes.remove(&id);
+            }
+            Life::Asleep | Life::Pausing => self.place(id, Vec::new(), None),
+            _ => {}
         }
     }
 
@@ -27,6 +33,11 @@ impl Core {
             Ok(()) => self.place_for(&actor.record),
         };
         let starts = matches!(place, Place::Runner { .. } | Place::Url);
+        if starts && let Some(start_ms) = self.crashes.start_ms(id, self.now_ms) {
+            self.awake.forget(id);
+            self.unplaced.remove(&id);
+            return self.pause(id, start_ms, changes, created_by);
+        }
         if starts && let Some(circle) = self.crowded(&actor.record) {
             self.unplaced.remove(&id);
             return self.wait_for_place(id, circle, changes, created_by);
@@ -89,6 +100,18 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// It is to run, and not before this moment.
+    pub(crate) fn pause(&mut self, id: ActorId, until_ms: u64, mut changes: Vec<Change>, created_by: Option<CallId>) {
+        self.alarm_wakes.remove(&id);
+        self.moves.settled(id);
+        let Some(actor) = self.actors.get_mut(&id) else { return };
+        actor.life = Life::Pausing;
+        actor.record.reschedule_ms = Some(until_ms);
+        changes.push(Change::PutActor(Box::new(actor.record.clone())));
+        self.set_timer(id, Some(until_ms));
+        self.commit_actor(id, changes, ActorThen::Created { by: created_by });
     }
 
     /// A runner has come, or has become ready for a component.
@@ -206,18 +229,14 @@ impl Core {
     }
 
     /// It could not be started, by its pool's URL or by a runner of the pool. While somebody waits it is tried again, a few times.
-    pub(crate) fn start_again(&mut self, id: ActorId, mut changes: Vec<Change>) {
+    pub(crate) fn start_again(&mut self, id: ActorId, changes: Vec<Change>) {
         let (retries_max, pause_ms) = (self.config.start_retries_max, self.config.start_retry_ms);
         let due_ms = self.now_ms + pause_ms;
         let Some(actor) = self.actors.get_mut(&id) else { return };
         actor.starts_failed += 1;
         let failed = actor.starts_failed;
         if actor.is_wanted() && failed < retries_max {
-            actor.life = Life::Pausing;
-            actor.record.reschedule_ms = Some(due_ms);
-            changes.push(Change::PutActor(Box::new(actor.record.clone())));
-            self.set_timer(id, Some(due_ms));
-            return self.commit_actor(id, changes, ActorThen::Nothing);
+            return self.pause(id, due_ms, changes, None);
         }
         actor.starts_failed = 0;
         for request in self.nobody_waits(id) {

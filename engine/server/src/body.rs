@@ -8,6 +8,7 @@ use axum::BoxError;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use protocol::id::RequestId;
+use protocol::limits::BODY_CHUNK_BYTES_MAX;
 use protocol::link::ToRunnerLink;
 use protocol::message::ToRunner;
 
@@ -15,7 +16,7 @@ use crate::engine::Engine;
 use crate::window::Drain;
 
 pub enum Body {
-    /// Taken when it is sent.
+    /// What has not been sent of it.
     Whole(Bytes),
     Streamed(Streamed),
     Api(axum::body::Body),
@@ -49,7 +50,7 @@ impl HttpBody for Body {
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut *self {
             Body::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Body::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Body::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes.split_to(bytes.len().min(BODY_CHUNK_BYTES_MAX)))))),
             Body::Streamed(streamed) => match ready!(streamed.drain.poll_chunk(context)) {
                 Some(Ok(chunk)) => {
                     streamed.tell_consumed();

@@ -42,6 +42,7 @@ use crate::error::ApiError;
 use crate::gateway::route::{Route, is_upgrade, route};
 use crate::gateway::{self, cors};
 use crate::incoming::RequestBody;
+use crate::lanes::{Carried, Lanes};
 use crate::metrics::known;
 use crate::prompt::Prompt;
 use crate::ray::{self, X_RIVET_RAY_ID};
@@ -98,7 +99,7 @@ pub async fn serve(
     let sockets_of = engine.clone();
     let server = Server::new(engine, api);
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let graceful = GracefulShutdown::new();
+    let (graceful, lanes) = (GracefulShutdown::new(), Lanes::start());
     let mut stop = pin!(stop);
     for listener in [Some(&doors.plain), doors.tls.as_ref().map(|(listener, _)| listener)].into_iter().flatten() {
         sockets::watch_peers(listener);
@@ -109,7 +110,8 @@ pub async fn serve(
             Either::Left((taken, _)) => taken,
             Either::Right(_) => break,
         };
-        tokio::spawn(server.clone().visited(taken, graceful.watcher()));
+        let carried = Carried::default();
+        lanes.spawn(carried.clone(), server.clone().visited(taken, carried, graceful.watcher()));
     }
     // From here on a new connection is refused by the system, and not left waiting.
     drop(doors);
@@ -164,7 +166,7 @@ impl Server {
     }
 
     /// One connection, until its client leaves, or has taken too long to ask for anything.
-    async fn visited(self, taken: Taken, watcher: Watcher) {
+    async fn visited(self, taken: Taken, carried: Carried, watcher: Watcher) {
         let Taken { stream, from, tls, permit } = taken;
         let engine = self.engine.clone();
         let Some((peer, connected)) = engine.edge.arrived(from) else {
@@ -172,7 +174,7 @@ impl Server {
         };
         engine.metrics.connections.fetch_add(1, Ordering::Relaxed);
         let head = Duration::from_millis(engine.edge.limits.head_ms);
-        let stream = Prompt::new(stream);
+        let stream = Prompt::new(stream, carried);
         let visit = Visit::new(peer, stream.switch());
         let begun = visit.begun().clone();
         let ended = match tls {

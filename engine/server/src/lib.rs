@@ -9,7 +9,7 @@
 //!   fork of an actor, to try a version on it.
 //! - [`engine`]: what the parts share.
 //! - [`http`]: the main port; sends each request to the [`gateway`] or the [`api`]. [`edge`]: what is asked of clients before that.
-//!   [`tls`]: certificates.
+//!   [`tls`]: certificates. [`lanes`]: where a connection goes on that carries much.
 //! - [`gateway`]: requests to actors. [`actor_calls`]: those that actors make. [`requests`]: those in flight. [`incoming`], [`body`], [`window`]: how bodies flow.
 //! - [`sockets`]: clients' WebSockets to actors.
 //! - [`api`]: requests about actors. [`calls`]: those that wait for the core. [`error`]: all errors there are.
@@ -57,6 +57,7 @@ mod hostile;
 mod http;
 mod inbox;
 mod incoming;
+mod lanes;
 mod links;
 mod lock;
 mod logs;

@@ -14,9 +14,13 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::lanes::Carried;
+
 pub struct Prompt {
     stream: TcpStream,
     switch: Switch,
+    /// All that passes here.
+    carried: Carried,
 }
 
 /// Turns it on for a connection that became a WebSocket.
@@ -30,8 +34,8 @@ impl Switch {
 }
 
 impl Prompt {
-    pub fn new(stream: TcpStream) -> Prompt {
-        Prompt { stream, switch: Switch::default() }
+    pub fn new(stream: TcpStream, carried: Carried) -> Prompt {
+        Prompt { stream, switch: Switch::default(), carried }
     }
 
     pub fn socket(&self) -> &TcpStream {
@@ -57,7 +61,9 @@ impl Prompt {
 
 impl AsyncRead for Prompt {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        self.carried.add(buffer.filled().len() - before);
         self.acknowledge();
         Poll::Ready(Ok(()))
     }
@@ -65,7 +71,9 @@ impl AsyncRead for Prompt {
 
 impl AsyncWrite for Prompt {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
+        self.carried.add(written);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_write_vectored(
@@ -73,7 +81,9 @@ impl AsyncWrite for Prompt {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, slices))?;
+        self.carried.add(written);
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {

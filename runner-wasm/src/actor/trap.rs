@@ -17,6 +17,7 @@ const MACHINERY: [&str; 10] =
 
 /// What ended the call of this handler. Writes the whole of it to the actor's log.
 pub fn failure(actor: &Actor, handler: &str, error: &wasmtime::Error) -> Failure {
+    actor.shared.lanes.charge_fault(actor.id);
     let frames = frames(error);
     let (kind, what) = classify(actor, error, frames.len());
     let mut message = format!("the actor's {handler} handler failed: {what}");

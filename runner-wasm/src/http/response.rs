@@ -14,7 +14,7 @@ pub struct Response {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
-    /// For a body that leaves in pieces: kept until the last one has.
+    /// For a long body: kept until the last of it has left.
     pub sending: Option<Sending>,
 }
 

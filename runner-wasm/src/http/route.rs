@@ -16,8 +16,7 @@ use protocol::message::{Failure, FailureKind, FromRunner};
 use tokio::sync::Notify;
 
 use super::Response;
-use crate::actor::lock;
-use crate::config::RESPONSE_WHOLE_BYTES_MAX;
+use crate::actor::{Sending, lock};
 use crate::runner::Shared;
 use crate::runner::sharded::Sharded;
 
@@ -74,6 +73,18 @@ pub enum Piece {
     End,
     /// The request is gone, there will be no more.
     Gone,
+}
+
+/// A body that was returned whole: counted by its actor until the last piece of it has left, or nobody wants it.
+struct Leaving {
+    body: Bytes,
+    _sending: Sending,
+}
+
+impl AsRef<[u8]> for Leaving {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
 }
 
 impl Route {
@@ -181,11 +192,15 @@ impl Route {
     // The response. Each of these ends the request, or begins to.
 
     pub fn respond(self: &Arc<Self>, response: Response) {
-        if response.body.len() > RESPONSE_WHOLE_BYTES_MAX {
+        if response.body.len() > self.shared.link.whole_body_bytes_max() {
             let route = Arc::clone(self);
             self.shared.runtime.spawn(async move { route.stream_whole(response).await });
         } else if self.end() {
-            let Response { status, headers, body, .. } = response;
+            let Response { status, headers, body, sending } = response;
+            let body = match sending {
+                Some(sending) => Bytes::from_owner(Leaving { body, _sending: sending }),
+                None => body,
+            };
             self.shared.link.send(FromRunner::ResponseStart { request: self.request, status, headers, body, stream: false });
         }
     }

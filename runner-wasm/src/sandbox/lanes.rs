@@ -20,7 +20,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::runtime::{Builder, Handle, Runtime, RuntimeFlavor};
 
 use crate::actor::lock;
-use crate::config::{ASIDE_NICE, DEBT_MAX, DEBT_TIME_SHARE, DEBTORS_MAX, STRETCH_MAX};
+use crate::config::{ASIDE_NICE, DEBT_MAX, DEBT_TIME_SHARE, DEBTORS_MAX, FAULT_DEBT, STRETCH_MAX};
 use crate::sandbox::ticker::thread_time;
 
 pub struct Lanes {
@@ -50,6 +50,16 @@ impl Lanes {
         let is_aside = account.as_ref().is_some_and(|account| account.debt(Instant::now()) > DEBT_MAX);
         Task { actor, life: Some(Box::pin(life)), lanes: Arc::clone(self), account, is_watched: is_aside, is_aside: false }
             .go(is_aside);
+    }
+
+    /// Its guest has failed.
+    pub fn charge_fault(&self, actor: ActorId) {
+        if self.aside.is_none() {
+            return;
+        }
+        let now = Instant::now();
+        let account = lock(&self.debtors).get(&actor).cloned();
+        account.unwrap_or_else(|| self.open(actor, now)).charge(FAULT_DEBT, now);
     }
 
     /// The account of an actor that is in debt for the first time, or again.
@@ -291,5 +301,7 @@ mod tests {
         assert_eq!(runtime.block_on(first()), Ok(true));
         *lock(&account.0) = (Duration::ZERO, Instant::now());
         assert_eq!(runtime.block_on(first()), Ok(false));
+        lanes.charge_fault(actor);
+        assert_eq!(runtime.block_on(first()), Ok(true), "a fault is work too");
     }
 }

@@ -12,7 +12,7 @@ use http::{HeaderMap, Method};
 use protocol::component::{ComponentHash, ComponentInfo, ComponentRefusal};
 use protocol::database::DatabaseQuestion;
 use protocol::id::{ActorId, Generation, Id, RequestId};
-use protocol::limits::BODY_WINDOW_BYTES;
+use protocol::limits::{BODY_CHUNK_BYTES_MAX, BODY_WINDOW_BYTES};
 use protocol::link::{FromRunnerLink, ToRunnerLink};
 use protocol::message::*;
 use rivet_runner_wasm::{Config, Runner};
@@ -60,6 +60,9 @@ pub struct Seen {
     components: HashMap<ComponentHash, Bytes>,
     /// Credit is given for what streams, unless a test wants to see it run out.
     pub starve: bool,
+    /// Bodies may come with their heads however long they are. They are kept here.
+    pub takes_whole: bool,
+    pub bodies: Vec<Bytes>,
     /// A commit with an entry that is longer is refused, if it is asked for.
     pub entry_bytes_max: Option<usize>,
     pub asked: usize,
@@ -73,6 +76,10 @@ pub struct Engine {
 }
 
 impl FromRunnerLink for Engine {
+    fn whole_body_bytes_max(&self) -> usize {
+        if self.seen().takes_whole { usize::MAX } else { BODY_CHUNK_BYTES_MAX }
+    }
+
     fn send(&self, message: FromRunner) {
         if let Some(answer) = self.take(message) {
             self.say(answer);
@@ -86,7 +93,10 @@ impl Engine {
         match message {
             FromRunner::Event(at, event) => seen.events.push((at.actor, at.generation, at.index, event)),
             FromRunner::ResponseStart { request, status, body, stream: false, .. } => {
-                seen.end(request, Answer::Response(status.as_u16(), text(&body)))
+                seen.end(request, Answer::Response(status.as_u16(), text(&body)));
+                if seen.takes_whole {
+                    seen.bodies.push(body);
+                }
             }
             FromRunner::ResponseStart { request, status, body, .. } => {
                 seen.streams.insert(request, (status.as_u16(), body.to_vec()));

@@ -49,6 +49,32 @@ fn a_large_response_is_streamed_as_the_credit_allows() {
 }
 
 #[test]
+fn a_large_response_leaves_whole_where_it_may_and_counts_until_it_is_gone() {
+    const BYTES: usize = 18 * 1024 * 1024;
+    let world = World::new();
+    let actor = world.actor("hostile");
+    world.engine.seen().takes_whole = true;
+    let ask = || actor.send(&format!("GET /huge-response?bytes={BYTES}"));
+    let is_whole = |answer: &Answer| matches!(answer, Answer::Response(200, body) if body.len() == BYTES);
+    for request in [ask(), ask()] {
+        assert!(is_whole(&world.engine.answer(request)));
+    }
+    // As much of one actor as may be on its way.
+    let third = ask();
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(!world.engine.is_answered(third));
+    let first = world.engine.seen().bodies.remove(0);
+    drop(first);
+    assert!(is_whole(&world.engine.answer(third)));
+    actor.stop(StopReason::Sleep);
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(actor.events(), [Event::Running]);
+    let rest = std::mem::take(&mut world.engine.seen().bodies);
+    drop(rest);
+    assert_eq!(actor.stopped(), Outcome::Ok);
+}
+
+#[test]
 fn a_wasi_component_answers_and_streams() {
     let world = World::new();
     let actor = world.actor("wasi-http");

@@ -4,6 +4,7 @@
 //! cargo bench -p rivet-tests --bench load             # all tables but the last two
 //! cargo bench -p rivet-tests --bench load -- requests wake memory
 //! cargo bench -p rivet-tests --bench load -- cold     # starts on up to a million actors; takes a minute, and 1 GB of disk
+//! cargo bench -p rivet-tests --bench load -- neighbours:panic neighbours:MiB   # two rows of that table, and the one beside nothing
 //! cargo bench -p rivet-tests --bench load -- million  # takes some minutes, and 1 GB of disk
 //! cargo bench -p rivet-tests --bench load -- endurance minutes=60
 //! ```
@@ -61,8 +62,9 @@ fn main() {
     if wants("deploys") {
         deploys::table();
     }
-    if wants("neighbours") {
-        neighbours::table();
+    let rows: Vec<&str> = asked.iter().filter_map(|name| name.strip_prefix("neighbours:")).collect();
+    if wants("neighbours") || !rows.is_empty() {
+        neighbours::table(&rows);
     }
     if wants("traced") {
         traced::table();

@@ -29,7 +29,8 @@ const KINDS: [(&str, &str); 11] = [
     ("answer with 8 MiB", "/huge-response?bytes=8388608"),
 ];
 
-pub fn table() {
+/// The row beside nothing, and those that have one of these words in their names; without words all.
+pub fn table(words: &[&str]) {
     let engine = Engine::start();
     engine.deploy("counter");
     engine.deploy("hostile");
@@ -41,6 +42,9 @@ pub fn table() {
     println!("|---|---|---|---|---|---|---|---|");
     let mut alone = None;
     for (what, path) in KINDS {
+        if !path.is_empty() && !words.is_empty() && !words.iter().any(|word| what.contains(word)) {
+            continue;
+        }
         let (mut read, calls) = beside(&engine, path, &get(&format!("/gateway/{good}/")));
         let (mut increment, _) = beside(&engine, path, &post(&format!("/gateway/{good}/increment")));
         let p99 = (read.percentile(99), increment.percentile(99));

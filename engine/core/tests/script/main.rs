@@ -6,6 +6,7 @@
 mod actor_calls;
 mod alarms;
 mod components;
+mod crashes;
 mod database;
 mod deletion;
 mod deployments;

@@ -112,6 +112,10 @@ pub struct Door {
 }
 
 impl FromRunnerLink for Door {
+    fn whole_body_bytes_max(&self) -> usize {
+        self.door.whole_body_bytes_max()
+    }
+
     fn send(&self, message: FromRunner) {
         let next = match &message {
             FromRunner::Event(_, Event::Running) => Some(Stage::Running),
