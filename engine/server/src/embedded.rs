@@ -141,6 +141,7 @@ pub(crate) fn engine_with(
     Ok(Engine {
         started_ms: clock.now_ms(),
         inbox: Inbox::default(),
+        held: Arc::default(),
         calls: Calls::default(),
         requests: Requests::default(),
         actor_calls: ActorCalls::default(),

@@ -23,6 +23,7 @@ use crate::database::Databases;
 use crate::directory::Directory;
 use crate::edge::Edge;
 use crate::error::ApiError;
+use crate::held;
 use crate::inbox::Inbox;
 use crate::logs::LogBook;
 use crate::metrics::Metrics;
@@ -47,6 +48,8 @@ pub struct Engine {
     pub clock: Clock,
     pub started_ms: u64,
     pub inbox: Inbox,
+    /// What waits for a disk without room.
+    pub held: Arc<held::Sums>,
     pub calls: Calls,
     pub requests: Requests,
     pub actor_calls: ActorCalls,
@@ -83,6 +86,7 @@ pub type StoreFailed = Box<dyn Fn(&StoreError) + Send + Sync>;
 impl Engine {
     pub async fn call(&self, operation: Operation) -> Result<Answer, ApiError> {
         self.room.for_operation(&operation)?;
+        self.held.for_more()?;
         self.calls.call(&self.inbox, operation, caller::by()).await
     }
 

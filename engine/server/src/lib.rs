@@ -23,7 +23,7 @@
 //! - [`standalone`]: the runner for components on its own, for an engine elsewhere.
 //! - [`readers`]: the threads that read. [`database`]: actors' SQLite databases. [`components`], [`directory`], [`logs`]: what is
 //!   kept beside the store. [`backups`]: copies of it all. [`room`]: what is refused while the disk is full.
-//!   [`doctor`]: looks at all of it. [`portable`]: one actor as a file.
+//!   [`held`]: what waits for it. [`doctor`]: looks at all of it. [`portable`]: one actor as a file.
 //! - [`websocket`]: what the WebSockets of clients and of runners have in common. [`prompt`]: why they are not heard late.
 //! - [`clock`], [`random`], [`ray`], [`form`], [`lock`], [`files`]: small tools.
 
@@ -51,6 +51,7 @@ mod error;
 mod files;
 mod form;
 mod gateway;
+mod held;
 #[cfg(test)]
 mod hostile;
 mod http;

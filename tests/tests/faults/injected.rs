@@ -4,6 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rivet_tests::address::by_key;
@@ -30,6 +31,9 @@ const SHORT_MS: u64 = 200;
 const LONG_MS: u64 = 12_000;
 /// What stopping may take where nothing but the disk is in its way.
 const STOP_MS_MAX: u64 = 15_000;
+/// Actors that write at one time, and what each writes: more than the writer's queue takes.
+const WRITERS: usize = 110;
+const WRITTEN: &str = "/put-many?n=9&bytes=100000";
 const ROUNDS_DEFAULT: u64 = 1;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -194,6 +198,74 @@ async fn a_disk_that_refuses_log_lines_costs_lines_and_nothing_else() {
             engine.restart().await;
         }
         assert_eq!(told.lost(&engine).await, 0, "{row}");
+    }
+}
+
+/// More waits than the writer's queue takes, and the core decides all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_holds_up_neither_reads_nor_the_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(library) = library(folder.path()) else {
+        println!("skipped: there is no C compiler (cc) to build the failing disk with");
+        return;
+    };
+    let (fault, (config, port)) = (folder.path().join("fault"), configured(folder.path()));
+    for stopped in [false, true] {
+        let engine = on_failing_disk(&library, &fault, &["--config", &config]).await;
+        engine.deploy("hostile", "hostile").await;
+        engine.increment("counter", "other").await;
+        let path = |writer: usize, path: &str| by_key("hostile", &format!("writer-{writer}"), path);
+        for writer in 0..WRITERS {
+            engine.get(path(writer, "/info")).await.expect_ok("it is awake");
+        }
+        fs::write(&fault, format!("write {} /store/ *", libc::ENOSPC)).expect("a file");
+        let shared = Arc::new(engine);
+        let mut writing = Vec::new();
+        for writer in 0..WRITERS {
+            let (engine, target) = (shared.clone(), path(writer, WRITTEN));
+            writing.push(tokio::spawn(async move { engine.try_send(Call::get(target)).await.ok().map(|answer| answer.status) }));
+        }
+        let since = Instant::now();
+        while since.elapsed() < Duration::from_secs(5) {
+            let asked = Instant::now();
+            assert_eq!(shared.get(by_key("counter", "other", "/")).await.number("reads go on"), 1);
+            // Its driver answers, which is what the watchdog of a service manager is told.
+            let page = figures(port).await;
+            assert!(page.contains("rivet_actor_requests_in_flight"), "the core decides nothing");
+            assert!(asked.elapsed() < Duration::from_secs(2), "a read took {:?}", asked.elapsed());
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        assert!(writing.iter().all(|writing| !writing.is_finished()), "nothing is acknowledged while it cannot be written");
+        if stopped {
+            shared.tell_to_stop();
+        } else {
+            fs::remove_file(&fault).expect("it was made before");
+        }
+        let since = Instant::now();
+        let mut statuses = Vec::new();
+        for writing in writing {
+            statuses.push(writing.await.expect("it does not panic"));
+        }
+        let mut engine = Arc::into_inner(shared).expect("all clients have ended");
+        if stopped {
+            assert!(!statuses.contains(&Some(200)), "it was acknowledged, and is not on the disk");
+            assert_eq!(engine.ended().await, Some(0), "an orderly end");
+            assert!(since.elapsed() < Duration::from_millis(STOP_MS_MAX), "stopping took {:?}", since.elapsed());
+            fs::remove_file(&fault).expect("it was made before");
+        } else {
+            assert_eq!(statuses, vec![Some(200); WRITERS], "they waited, and were written when there was room");
+            engine.kill9();
+        }
+        engine.restart().await;
+        let mut found = 0;
+        for writer in 0..WRITERS {
+            let listed = engine.get(path(writer, "/list?prefix=many/")).await.expect_ok("a list").text();
+            assert!([0, 9].contains(&listed.lines().count()), "all of a message or nothing");
+            found += usize::from(!listed.is_empty());
+        }
+        assert!(stopped || found == WRITERS, "{} acknowledged writes lost", WRITERS - found);
+        assert_eq!(engine.increment("counter", "other").await, 2);
+        stop_in_time(&mut engine, "a disk that is well").await;
     }
 }
 

@@ -17,6 +17,7 @@ use crate::websocket;
 
 /// All that the client may reach; none: everything.
 pub fn admit(engine: &Engine, to: &mut ToActor, headers: &mut HeaderMap, upgrade: bool) -> Result<Option<NamespaceId>, ApiError> {
+    engine.held.for_more()?;
     if !engine.auth.gateway {
         return Ok(None);
     }
