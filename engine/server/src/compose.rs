@@ -28,7 +28,7 @@ use engine_core::input::{Boot, Operation};
 use engine_core::record::RunnerRef;
 use engine_core::{Core, Input};
 use engine_store::rocks::Tuning;
-use engine_store::{Rocks, State, StoreError, Writer, counts, imports};
+use engine_store::{Rocks, State, Store, StoreError, Writer, counts, imports};
 use protocol::id::RunnerId;
 use protocol::limits::MIB;
 use protocol::link::{FromRunnerLink, ToRunnerLink};
@@ -92,6 +92,8 @@ const BESIDE_GUEST_BYTES: usize = MIB;
 const LEAVE_MS_MAX: u64 = 3_000;
 /// How often it is looked whether the last actor has fallen asleep.
 const REST_LOOK_MS: u64 = 20;
+/// So long room is waited for before they are cut off instead.
+const NO_ROOM_MS: u64 = 2_000;
 
 /// Why the engine could not start, or go on: one sentence each.
 #[derive(Debug)]
@@ -223,6 +225,7 @@ pub async fn run(
         started_ms: clock.now_ms(),
         clock,
         inbox: Inbox::default(),
+        held: Arc::default(),
         calls: Calls::default(),
         requests: Requests::recorded_by(recorder.clone(), own_memory.buffers.clone()),
         actor_calls: ActorCalls::default(),
@@ -310,13 +313,18 @@ pub async fn run(
         let limit_s = config.shutdown.requests.as_secs();
         tracing::warn!(connections = cut_off, limit_s, "requests under way are cut off: runtime.guard_shutdown_duration is over");
     }
-    put_to_rest(&engine, config.shutdown.actors).await;
+    tokio::select! {
+        () = put_to_rest(&engine, config.shutdown.actors) => {}
+        () = no_room(&store) => tracing::warn!("actors are cut off: the disk has no room, and what they would store waits for it"),
+    }
 
     // After the requests under way: some of them are theirs to answer.
     engine.runners.leave(Duration::from_millis(LEAVE_MS_MAX)).await;
     engine.serverless.close();
     // While the driver still tells its figures.
     telemetry.end().await;
+    // A full disk must not keep the process from ending: what waits for it was told to nobody.
+    store.give_up_waiting();
     drop(end);
     let writer = driver.await.map_err(|error| EngineError::Driver(Some(error)))?;
     // Joins threads that are waiting for the disk.
@@ -345,11 +353,18 @@ async fn put_to_rest(engine: &Engine, within: Duration) {
     }
 }
 
+/// Returns once commits have waited for room so long that it is not a moment's matter.
+async fn no_room(store: &Rocks) {
+    let mut waited_ms = 0;
+    while waited_ms < NO_ROOM_MS {
+        tokio::time::sleep(Duration::from_millis(REST_LOOK_MS)).await;
+        waited_ms = if store.waits_for_room() { waited_ms + REST_LOOK_MS } else { 0 };
+    }
+}
+
 /// What was acknowledged is durable already; this leaves the next start nothing to catch up with.
 fn close(writer: Writer, engine: &Engine, store: Arc<Rocks>) {
     engine.backups.stop();
-    // A full disk must not keep the process from ending: what waits for it was told to nobody.
-    store.give_up_waiting();
     writer.close();
     engine.readers.stop();
     engine.databases.stop();

@@ -13,7 +13,7 @@ use engine_core::action::Action;
 use engine_core::input::CommitId;
 use engine_core::record::Change;
 use engine_core::{Core, Input};
-use engine_store::{State, StoreError, Writer};
+use engine_store::{Figures, State, StoreError, Writer};
 use protocol::id::{ActorId, Generation, RequestId, RunnerId};
 use protocol::message::{Checkpoint, Command, Event, FromRunner, Start, StartReason, ToRunner};
 use protocol::trace::{Kind, Span};
@@ -23,6 +23,7 @@ use tokio::sync::oneshot;
 use crate::database;
 use crate::directory::News;
 use crate::engine::Engine;
+use crate::held::Held;
 use crate::logs::ends;
 use crate::metrics::DriverFigures;
 use crate::readiness::Reason;
@@ -39,6 +40,7 @@ pub struct Driver {
     core: Core,
     engine: Arc<Engine>,
     writer: Writer,
+    held: Held,
     commits_waiting: Arc<AtomicUsize>,
     /// Actors that were told to start, and when; with its span, if that is sampled.
     starting: HashMap<ActorId, (Instant, Span)>,
@@ -46,7 +48,8 @@ pub struct Driver {
 
 impl Driver {
     pub fn new(core: Core, engine: Arc<Engine>, writer: Writer) -> Driver {
-        Driver { core, engine, writer, commits_waiting: Arc::default(), starting: HashMap::new() }
+        let held = Held::new(engine.held.clone());
+        Driver { core, engine, writer, held, commits_waiting: Arc::default(), starting: HashMap::new() }
     }
 
     /// Until the other end of `ended` is dropped; then the writer is given back, to be closed.
@@ -67,10 +70,12 @@ impl Driver {
             for input in inputs.drain(..) {
                 self.handle(input);
             }
+            // Those before them are heard of when they are durable: then there may be room.
+            self.hand_over();
             self.engine.metrics.answer(|| DriverFigures {
                 actors_in_memory: self.core.actors_in_memory(),
                 requests_in_flight: self.core.requests_in_flight(),
-                writer: self.writer.figures(),
+                writer: self.figures(),
             });
         }
     }
@@ -229,16 +234,33 @@ impl Driver {
             }
             drop(hold);
         };
-        if self.commits_waiting.fetch_add(1, Ordering::Relaxed) < COMMITS_WAITING_CALM {
-            self.writer.submit(batch, Box::new(done));
-        } else if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
-            // There is no elsewhere. The writer has a thread of its own and goes on.
-            self.writer.submit(batch, Box::new(done));
+        self.commits_waiting.fetch_add(1, Ordering::Relaxed);
+        let is_held = !self.held.is_empty() && self.writer.waits_for_room();
+        self.held.push(batch, Box::new(done));
+        if !is_held {
+            self.hand_over();
+        }
+    }
+
+    /// Never waits for room on the disk: reads go on without it.
+    fn hand_over(&mut self) {
+        if self.held.is_empty() {
+            return;
+        }
+        let is_calm = self.commits_waiting.load(Ordering::Relaxed) <= COMMITS_WAITING_CALM;
+        if is_calm || Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+            // Or there is no elsewhere: the writer has a thread of its own and goes on.
+            self.held.hand_over(&self.writer);
         } else {
             // The writer's queue may be full, and waiting for it is what slows everything down to the disk's pace. The other
             // tasks of this thread go on elsewhere meanwhile.
-            tokio::task::block_in_place(|| self.writer.submit(batch, Box::new(done)));
+            tokio::task::block_in_place(|| self.held.hand_over(&self.writer));
         }
+    }
+
+    fn figures(&self) -> Figures {
+        let (figures, (batches, bytes)) = (self.writer.figures(), self.held.figures());
+        Figures { queued: figures.queued + batches, queued_bytes: figures.queued_bytes + bytes, ..figures }
     }
 
     fn dispatch(&mut self, request: RequestId, runner: RunnerId, actor: ActorId, generation: Generation) {

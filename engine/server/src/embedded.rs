@@ -144,6 +144,7 @@ pub(crate) fn engine_with(
     Ok(Engine {
         started_ms: clock.now_ms(),
         inbox: Inbox::default(),
+        held: Arc::default(),
         calls: Calls::default(),
         requests: Requests::new(memory.buffers.clone()),
         actor_calls: ActorCalls::default(),

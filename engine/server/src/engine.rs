@@ -25,6 +25,7 @@ use crate::database::Databases;
 use crate::directory::Directory;
 use crate::edge::Edge;
 use crate::error::{ApiError, quotable};
+use crate::held;
 use crate::inbox::Inbox;
 use crate::logs::LogBook;
 use crate::memory::used::MemoryUse;
@@ -51,6 +52,8 @@ pub struct Engine {
     pub clock: Clock,
     pub started_ms: u64,
     pub inbox: Inbox,
+    /// What waits for a disk without room.
+    pub held: Arc<held::Sums>,
     pub calls: Calls,
     pub requests: Requests,
     pub actor_calls: ActorCalls,
@@ -91,6 +94,7 @@ pub type StoreFailed = Box<dyn Fn(&StoreError) + Send + Sync>;
 impl Engine {
     pub async fn call(&self, operation: Operation) -> Result<Answer, ApiError> {
         self.room.for_operation(&operation)?;
+        self.held.for_more()?;
         // Until the core has decided, and what it has decided is durable.
         let mut span = trace::child("core.call", Kind::Internal);
         if !span.is_none()

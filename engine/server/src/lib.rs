@@ -24,7 +24,7 @@
 //! - [`memory`]: what the process may have, and what each of its parts may.
 //! - [`readers`]: the threads that read. [`database`]: actors' SQLite databases. [`components`], [`directory`], [`logs`]: what is
 //!   kept beside the store. [`backups`]: copies of it all. [`room`]: what is refused while the disk is full.
-//!   [`doctor`]: looks at all of it. [`portable`]: one actor as a file.
+//!   [`held`]: what waits for it. [`doctor`]: looks at all of it. [`portable`]: one actor as a file.
 //! - [`websocket`]: what the WebSockets of clients and of runners have in common. [`prompt`]: why they are not heard late.
 //! - [`clock`], [`random`], [`ray`], [`form`], [`lock`], [`files`]: small tools.
 
@@ -52,6 +52,7 @@ mod error;
 mod files;
 mod form;
 mod gateway;
+mod held;
 #[cfg(test)]
 mod hostile;
 mod http;

@@ -15,6 +15,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as MapEntry;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -135,7 +136,10 @@ impl Record for Sums {
 pub struct ActorLogs {
     store: Arc<dyn Store>,
     limits: LogLimits,
+    /// Held while the disk is written to.
     written: Mutex<Written>,
+    /// The sum of it, for those who must not wait.
+    bytes: AtomicU64,
 }
 
 struct Written {
@@ -154,7 +158,8 @@ struct Draft {
 impl ActorLogs {
     pub fn open(store: Arc<dyn Store>, limits: LogLimits) -> Result<ActorLogs, StoreError> {
         let sums = store.get(SUMS)?.map_or(Ok(Sums::default()), |value| records::decode(&value))?;
-        Ok(ActorLogs { store, limits, written: Mutex::new(Written { sums, oldest: 0 }) })
+        let bytes = AtomicU64::new(sums.bytes);
+        Ok(ActorLogs { store, limits, written: Mutex::new(Written { sums, oldest: 0 }), bytes })
     }
 
     /// The highest number that was ever written.
@@ -162,9 +167,9 @@ impl ActorLogs {
         self.lock().sums.last
     }
 
-    /// What all lines take, with the keys that find them.
+    /// What all lines take, with the keys that find them. Never waits.
     pub fn bytes(&self) -> u64 {
-        self.lock().sums.bytes
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// Adds lines, each actor's in ascending order, and drops what there is no more room for. Not synced.
@@ -355,6 +360,7 @@ impl ActorLogs {
         batch.put(SUMS, records::encode(&sums));
         self.store.commit(&batch, Persist::Written)?;
         written.sums = sums;
+        self.bytes.store(sums.bytes, Ordering::Relaxed);
         Ok(())
     }
 }

@@ -81,6 +81,8 @@ pub struct Tuning {
     pub open_files: i32,
     /// What is written is deleted before long: tables that are mostly deletions are compacted at once, to give the room back.
     pub short_lived: bool,
+    /// Whether a commit waits while the disk has no room for it, or fails.
+    pub waits_for_room: bool,
 }
 
 impl Tuning {
@@ -97,6 +99,8 @@ impl Tuning {
             log_bytes: 16 * MIB as u64,
             open_files: LOGS_OPEN_FILES_MAX,
             short_lived: true,
+            // They can be spared, and whoever writes them must not stand still.
+            waits_for_room: false,
             ..Tuning::default()
         }
     }
@@ -121,6 +125,7 @@ impl Default for Tuning {
             log_bytes: LOG_BYTES_MAX,
             open_files: OPEN_FILES_MAX,
             short_lived: false,
+            waits_for_room: true,
             reserve_bytes: 0,
             allow_older_engine: false,
         }
@@ -133,6 +138,10 @@ pub struct Rocks {
     reopening: AtomicBool,
     options: Options,
     space: Arc<Space>,
+    /// While the disk has no room; else a commit fails.
+    may_wait: bool,
+    /// A commit that waited for room was given up, and none after it may be written.
+    gave_up: AtomicBool,
     path: PathBuf,
     synced: WriteOptions,
     written: WriteOptions,
@@ -144,7 +153,8 @@ pub struct Rocks {
 impl Rocks {
     /// Opens the store in this directory, or makes one if the directory is absent or empty.
     pub fn open(path: &Path, tuning: &Tuning) -> Result<Rocks, StoreError> {
-        let store = Rocks::open_with(path, options(tuning), tuning.reserve_bytes)?;
+        let mut store = Rocks::open_with(path, options(tuning), tuning.reserve_bytes)?;
+        store.may_wait = tuning.waits_for_room;
         format::open(&store, path, tuning.allow_older_engine)?;
         Ok(store)
     }
@@ -183,6 +193,8 @@ impl Rocks {
             reopening: AtomicBool::new(false),
             options,
             space: Arc::new(Space::new(path, reserve_bytes)),
+            may_wait: true,
+            gave_up: AtomicBool::new(false),
             path: path.to_owned(),
             synced,
             written: WriteOptions::default(),
@@ -254,9 +266,27 @@ impl Rocks {
         read(snapshot.raw_iterator_opt(options), scan)
     }
 
-    /// After the disk had no room for a write: what this process believes of the database's state is thrown away, and read anew
-    /// from what is on disk. A record that was written by half ends the log there, so it is as if it had never been.
+    /// After the disk had no room for a write: waits for it, however often it turns out that there is none yet.
     fn reopen(&self) -> Result<(), StoreError> {
+        loop {
+            self.space.wait_after_the_end().map_err(|GivenUp| self.give_up())?;
+            let opened = self.try_to_reopen();
+            self.reopening.store(false, Relaxed);
+            if opened? {
+                return Ok(());
+            }
+        }
+    }
+
+    fn give_up(&self) -> StoreError {
+        self.gave_up.store(true, Relaxed);
+        StoreError::Closed
+    }
+
+    /// What this process believes of the database's state is thrown away, and read anew from what is on disk. A record that was
+    /// written by half ends the log there, so it is as if it had never been. False: opening it needs more room than there is, and until
+    /// there is more it can only be read.
+    fn try_to_reopen(&self) -> Result<bool, StoreError> {
         self.reopening.store(true, Relaxed);
         // Reads wait meanwhile; they do not fail.
         let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
@@ -265,16 +295,28 @@ impl Rocks {
             match DB::open(&self.options, &self.path) {
                 Ok(opened) => {
                     *db = Some(opened);
-                    self.reopening.store(false, Relaxed);
                     tracing::info!(path = %self.path.display(), "the database was opened again after the disk had been full");
-                    return Ok(());
+                    return Ok(true);
+                }
+                Err(error) if is_want_of_room(&error) && self.open_to_read(&mut db) => {
+                    tracing::debug!(%error, "there is not enough room yet to open the database again");
+                    return Ok(false);
                 }
                 Err(error) if attempt == REOPENINGS_MAX => return Err(self.poison("opening the database again", &error)),
                 Err(error) => tracing::warn!(%error, attempt, "the database could not be opened again yet"),
             }
             thread::sleep(REOPEN_AFTER);
         }
-        Ok(())
+        Ok(false)
+    }
+
+    /// That takes no room.
+    fn open_to_read(&self, db: &mut Option<DB>) -> bool {
+        match DB::open_for_read_only(&self.options, &self.path, false) {
+            Ok(opened) => *db = Some(opened),
+            Err(error) => tracing::warn!(%error, "the database cannot even be opened to read"),
+        }
+        db.is_some()
     }
 
     /// The same operations for RocksDB, with short ranges deleted key by key.
@@ -329,7 +371,8 @@ impl Rocks {
     }
 
     fn write_out(&self) -> Result<(), StoreError> {
-        if self.poison.get().is_some() {
+        // Also after a commit that was given up, there is no room for it.
+        if self.poison.get().is_some() || self.gave_up.load(Relaxed) {
             return Ok(());
         }
         self.db()?.get()?.flush().map_err(|error| io("writing everything out", &error))
@@ -390,18 +433,21 @@ impl Store for Rocks {
         read(db.get()?.raw_iterator_opt(bounds(scan.start, scan.end)), scan)
     }
 
-    /// While the disk has no room it waits, however long that takes. If RocksDB was refused room, the database is opened again and the
-    /// same batch is written again: it says what is to be, not what is to change, so it may be there already without harm. Its checks
-    /// are not asked again: they speak of the moment before it.
+    /// While the disk has no room it waits, however long that takes, or fails, as it was tuned. If RocksDB was refused room, the
+    /// database is opened again and the same batch is written again: it says what is to be, not what is to change, so it may be
+    /// there already without harm. Its checks are not asked again: they speak of the moment before it.
     fn commit(&self, batch: &Batch, persist: Persist) -> Result<(), StoreError> {
         debug_assert!(batch.counted().is_empty(), "a group has counted it");
         let _alone = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
         self.refuse_if_poisoned()?;
+        if self.gave_up.load(Relaxed) {
+            return Err(StoreError::Closed);
+        }
         first_conflict(batch.checks(), |key| self.get(key))?;
         if batch.ops().is_empty() {
             return Ok(());
         }
-        self.space.wait_for_room().map_err(|GivenUp| StoreError::Closed)?;
+        self.space.wait_for_room().map_err(|GivenUp| self.give_up())?;
         let options = match persist {
             Persist::Synced => &self.synced,
             Persist::Written => &self.written,
@@ -417,10 +463,13 @@ impl Store for Rocks {
                     self.space.went_well();
                     return Ok(());
                 }
-                Err(error) if is_want_of_room(&error) => {
+                Err(error) if is_want_of_room(&error) && self.may_wait => {
                     tracing::error!(%error, "a commit met the end of the disk");
-                    self.space.wait_after_the_end().map_err(|GivenUp| StoreError::Closed)?;
                     self.reopen()?;
+                }
+                Err(error) if is_want_of_room(&error) => {
+                    let _ = self.poison.set(error.to_string());
+                    return Err(io("writing a batch", &error));
                 }
                 Err(error) => return Err(self.poison("writing a batch", &error)),
             }
@@ -430,6 +479,10 @@ impl Store for Rocks {
     fn sync(&self) -> Result<(), StoreError> {
         self.refuse_if_poisoned()?;
         self.db()?.get()?.flush_wal(true).map_err(|error| self.poison("syncing the log", &error))
+    }
+
+    fn waits_for_room(&self) -> bool {
+        self.space.makes_wait()
     }
 
     fn poisoned(&self) -> Option<String> {

@@ -5,10 +5,15 @@
 //! nothing fails, until there is room again. So the reserve is what RocksDB has for writing out and compacting what was
 //! acknowledged. This file knows numbers and waits; what is refused, and how, is said elsewhere.
 
+use std::cell::Cell;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use rustix::fs::FallocateFlags;
 
 /// The second mark is so many times smaller than the first.
 const RESERVE_TO_STOP: u64 = 8;
@@ -17,6 +22,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// Opening the database again needs room of its own, and time.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
 const TRY_AGAIN_BYTES_MIN: u64 = 16 * 1024 * 1024;
+/// A file that is gone before anything is in it.
+const PROBE: &str = "room";
 /// A look is a system call.
 const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(20);
 
@@ -28,6 +35,8 @@ pub struct Space {
     is_low: AtomicBool,
     /// A write met the end of the disk, whatever the file system says about it; until one has gone well again.
     met_the_end: AtomicBool,
+    /// A commit waits for the second mark.
+    is_awaited: AtomicBool,
     looked: Mutex<Option<Instant>>,
     waiting: Mutex<Waiting>,
     given_up: Condvar,
@@ -51,6 +60,7 @@ impl Space {
             free_bytes: AtomicU64::new(u64::MAX),
             is_low: AtomicBool::new(false),
             met_the_end: AtomicBool::new(false),
+            is_awaited: AtomicBool::new(false),
             looked: Mutex::default(),
             waiting: Mutex::default(),
             given_up: Condvar::new(),
@@ -62,6 +72,11 @@ impl Space {
     /// Whether what grows is to be refused.
     pub fn is_low(&self) -> bool {
         self.is_low.load(Ordering::Relaxed)
+    }
+
+    /// Whether commits wait for room.
+    pub fn makes_wait(&self) -> bool {
+        self.is_awaited.load(Ordering::Relaxed) || self.met_the_end.load(Ordering::Relaxed)
     }
 
     pub fn free_bytes(&self) -> u64 {
@@ -96,18 +111,30 @@ impl Space {
             return Ok(());
         }
         tracing::error!(path = %self.path.display(), free_bytes = self.free_bytes(), "the disk is full: commits wait until there is room");
-        self.wait_until(Space::has_room)
+        self.is_awaited.store(true, Ordering::Relaxed);
+        let waited = self.wait_until(Space::has_room);
+        self.is_awaited.store(false, Ordering::Relaxed);
+        waited
     }
 
-    /// After a write that met the end of the disk: waits until it is worth another try. A quota ends without the file system showing it,
-    /// so what it shows is not all that counts.
+    /// After a write that met the end of the disk: waits until it is worth another try. A quota ends without the file system showing it:
+    /// what that shows is not all that counts, and the room is taken for a moment, to see whether it may be.
     pub(crate) fn wait_after_the_end(&self) -> Result<(), GivenUp> {
-        self.met_the_end.store(true, Ordering::Relaxed);
+        let is_new = !self.met_the_end.swap(true, Ordering::Relaxed);
         self.look();
         let free_bytes = self.free_bytes();
-        tracing::error!(path = %self.path.display(), free_bytes, "the disk had no room for a write: commits wait until there is some");
-        let (met, enough) = (Instant::now(), self.reserve_bytes.max(TRY_AGAIN_BYTES_MIN));
-        self.wait_until(|space| met.elapsed() >= TRY_AGAIN_AFTER && space.free_bytes() >= enough)
+        if is_new {
+            tracing::error!(path = %self.path.display(), free_bytes, "the disk had no room for a write: commits wait until there is some");
+        }
+        let enough = self.reserve_bytes.max(TRY_AGAIN_BYTES_MIN);
+        let tried = Cell::new(Instant::now());
+        self.wait_until(|space| {
+            if tried.get().elapsed() < TRY_AGAIN_AFTER || space.free_bytes() < enough {
+                return false;
+            }
+            tried.set(Instant::now());
+            may_take(&space.path, enough)
+        })
     }
 
     pub(crate) fn went_well(&self) {
@@ -152,8 +179,44 @@ impl Space {
     }
 }
 
+/// Whether so many bytes would be given, by whatever counts them. A file system that cannot lay out a file in advance says nothing.
+fn may_take(folder: &Path, bytes: u64) -> bool {
+    let place = folder.join(PROBE);
+    let taken = File::create(&place).and_then(|file| {
+        // Whatever becomes of this process, it is gone.
+        fs::remove_file(&place)?;
+        Ok(rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes)?)
+    });
+    !taken.is_err_and(|error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+}
+
 /// What an ordinary user may still write there.
-pub fn free_bytes(path: &Path) -> std::io::Result<u64> {
+pub fn free_bytes(path: &Path) -> io::Result<u64> {
     let found = rustix::fs::statvfs(path)?;
     Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_tried_without_a_trace() {
+        let folder = tempfile::tempdir().expect("the temporary directory can be written");
+        assert!(may_take(folder.path(), 4096), "there is room for a page");
+        assert_eq!(fs::read_dir(folder.path()).expect("it can be listed").count(), 0, "and it was given back");
+        assert!(may_take(&folder.path().join("absent"), 4096), "what is wrong there is not a want of room");
+    }
+
+    #[test]
+    fn commits_wait_from_the_end_of_the_disk_until_one_goes_well() {
+        let folder = tempfile::tempdir().expect("the temporary directory can be written");
+        let space = Space::new(folder.path(), 0);
+        assert!(!space.makes_wait() && !space.is_low());
+        space.give_up();
+        assert_eq!(space.wait_after_the_end(), Err(GivenUp));
+        assert!(space.makes_wait() && space.is_low(), "what waited was given up, and there is no room yet");
+        space.went_well();
+        assert!(!space.makes_wait() && !space.is_low());
+    }
 }

@@ -27,6 +27,11 @@ pub trait Store: Send + Sync + 'static {
     /// What was committed before survives loss of power from here on.
     fn sync(&self) -> Result<(), StoreError>;
 
+    /// Whether commits wait because the disk has no room for them: that may take as long as it likes.
+    fn waits_for_room(&self) -> bool {
+        false
+    }
+
     /// Why writes are refused, if they are.
     fn poisoned(&self) -> Option<String>;
 }

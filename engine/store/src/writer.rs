@@ -7,7 +7,8 @@
 //!
 //! The queue holds at most [`QUEUE_BATCHES_MAX`] batches and [`QUEUE_BYTES_MAX`] bytes. At either bound `submit` blocks until a
 //! group has been taken: whoever produces writes faster than the disk takes them is slowed down to the disk, which bounds
-//! memory and loses nothing. Below the bounds it never blocks. A `done` that submits is on the writer's own thread and is
+//! memory and loses nothing. Below the bounds it never blocks. While the disk has no room that could be for ever: [`Writer::offer`]
+//! then gives the batch back instead. A `done` that submits is on the writer's own thread and is
 //! never made to wait, because it would wait for itself.
 
 use std::collections::VecDeque;
@@ -33,6 +34,8 @@ pub const QUEUE_BYTES_MAX: usize = 64 * MIB;
 pub const QUEUE_BYTES_MIN: usize = GROUP_BYTES_MAX;
 /// Batches of one group; bounds how long the first of it waits for the last.
 pub const GROUP_BATCHES_MAX: usize = 1024;
+/// How often one who waits for room in the queue asks whether it is the disk that has none.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// Bytes of one group.
 pub const GROUP_BYTES_MAX: usize = 8 * MIB;
 
@@ -67,6 +70,7 @@ pub type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
 /// Dropping it writes what waits, and then ends the thread.
 pub struct Writer {
+    store: Arc<dyn Store>,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
     id: ThreadId,
@@ -139,26 +143,44 @@ impl Writer {
             taken: Condvar::new(),
             counters: Counters::default(),
         });
-        let run = Run { store, mode, shared: shared.clone(), unsynced_since: None };
+        let run = Run { store: store.clone(), mode, shared: shared.clone(), unsynced_since: None };
         let thread = thread::Builder::new().name("store-writer".to_owned());
         let thread = thread.spawn(move || run.run()).expect("a process that cannot start one thread cannot run");
-        Writer { shared, id: thread.thread().id(), thread: Some(thread) }
+        Writer { store, shared, id: thread.thread().id(), thread: Some(thread) }
     }
 
     /// Queues the batch. `done` is called once, after those of all earlier batches.
     pub fn submit(&self, batch: Batch, done: Done) {
+        let back = self.queue(batch, done, || true);
+        debug_assert!(back.is_none(), "it waits");
+    }
+
+    /// The same, but gives both back instead of waiting while commits wait for room on the disk.
+    pub fn offer(&self, batch: Batch, done: Done) -> Option<(Batch, Done)> {
+        self.queue(batch, done, || !self.waits_for_room())
+    }
+
+    pub fn waits_for_room(&self) -> bool {
+        self.store.waits_for_room()
+    }
+
+    fn queue(&self, batch: Batch, done: Done, waits: impl Fn() -> bool) -> Option<(Batch, Done)> {
         let bytes = batch.bytes();
         let mut queue = self.shared.lock();
         if thread::current().id() != self.id {
             while !queue.closed && queue.is_full(bytes) {
+                if !waits() {
+                    return Some((batch, done));
+                }
                 queue.submitters_wait += 1;
-                queue = self.shared.taken.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                queue = self.shared.taken.wait_timeout(queue, ASK_AGAIN).unwrap_or_else(PoisonError::into_inner).0;
                 queue.submitters_wait -= 1;
             }
         }
         if queue.closed {
             drop(queue);
-            return done(Err(StoreError::Closed));
+            done(Err(StoreError::Closed));
+            return None;
         }
         queue.bytes += bytes;
         queue.entries.push_back(Entry { batch, done });
@@ -167,6 +189,7 @@ impl Writer {
         if wake {
             self.shared.filled.notify_one();
         }
+        None
     }
 
     pub fn figures(&self) -> Figures {

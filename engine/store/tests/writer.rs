@@ -1,5 +1,6 @@
 //! The writer: what it groups, whom it tells what, and in which order.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -21,6 +22,7 @@ struct Gated {
     opened: Condvar,
     waiting: Mutex<bool>,
     commits: Mutex<Vec<usize>>,
+    has_no_room: AtomicBool,
 }
 
 impl Gated {
@@ -66,6 +68,10 @@ impl Store for Gated {
 
     fn sync(&self) -> Verdict {
         self.memory.sync()
+    }
+
+    fn waits_for_room(&self) -> bool {
+        self.has_no_room.load(Ordering::Relaxed)
     }
 
     fn poisoned(&self) -> Option<String> {
@@ -360,6 +366,38 @@ fn a_full_queue_slows_down_who_submits_but_not_a_done() {
     });
     let all = told.take(QUEUE_BATCHES_MAX + 1);
     assert!(all.iter().all(|(_, verdict)| verdict.is_ok()));
+}
+
+#[test]
+fn what_a_full_queue_does_not_take_is_given_back_while_the_disk_has_no_room() {
+    let store = Gated::shut();
+    let writer = Writer::start(store.clone(), Durability::Sync);
+    let told = Told::new();
+    let offer = |number: usize| {
+        let sender = told.sender.clone();
+        let done = move |verdict| sender.send((number, verdict)).expect("the test waits for it");
+        writer.offer(put("a", "1"), Box::new(done))
+    };
+    told.submit(&writer, 0, put("first", "0"));
+    store.until_it_waits();
+    for number in 1..=QUEUE_BATCHES_MAX {
+        assert!(offer(number).is_none(), "number {number} has a place");
+    }
+    thread::scope(|scope| {
+        let late = scope.spawn(|| offer(QUEUE_BATCHES_MAX + 1));
+        thread::sleep(Duration::from_millis(50));
+        assert!(!late.is_finished(), "the disk is only slow");
+        store.has_no_room.store(true, Ordering::Relaxed);
+        assert!(late.join().expect("it does not panic").is_some(), "also one that waits already");
+    });
+    let (batch, done) = offer(QUEUE_BATCHES_MAX + 1).expect("it is given back");
+    store.has_no_room.store(false, Ordering::Relaxed);
+    store.open();
+    assert!(writer.offer(batch, done).is_none(), "and is taken later");
+    let numbers: Vec<usize> = told.take(QUEUE_BATCHES_MAX + 1).into_iter().map(|(number, _)| number).collect();
+    let expected: Vec<usize> = (0..=QUEUE_BATCHES_MAX).collect();
+    assert_eq!(numbers, expected, "in order");
+    assert_eq!(told.next(), (QUEUE_BATCHES_MAX + 1, Ok(())));
 }
 
 fn told_late(writer: &Writer) -> Verdict {

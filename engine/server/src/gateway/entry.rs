@@ -28,6 +28,7 @@ pub struct Admitted {
 }
 
 pub fn admit(engine: &Engine, to: &mut ToActor, headers: &mut HeaderMap, upgrade: bool) -> Result<Admitted, ApiError> {
+    engine.held.for_more()?;
     if !engine.auth.gateway {
         if engine.auth.is_on() && all_brought(headers).any(|token| is_secret(engine, token)) {
             take_out(headers);

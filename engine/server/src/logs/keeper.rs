@@ -1,7 +1,7 @@
 //! The thread that brings lines to the disk, and keeps the store they are in.
 //!
-//! It waits a little before each group, so that a group is worth its write and a flood has a pace. When a write fails the store
-//! is opened anew, when something in it is damaged it is set aside, and while the disk is nearly full nothing is written: the
+//! It waits a little before each group, so that a group is worth its write and a flood has a pace. When a write fails, for want of
+//! room too, the store is opened anew, when something in it is damaged it is set aside, and while the disk is nearly full nothing is written: the
 //! room that is left belongs to the actors' state.
 
 use std::fs;
@@ -56,7 +56,7 @@ impl Keeper {
             lock(&self.shared.waiting).written();
             self.look();
         }
-        *write(&self.shared.kept) = None;
+        self.put_away();
     }
 
     /// None when it is over; empty when it is time to look.
@@ -122,8 +122,14 @@ impl Keeper {
         }
     }
 
+    /// Closing it takes the disk's time: not while others wait to look.
+    fn put_away(&self) {
+        let kept = write(&self.shared.kept).take();
+        drop(kept);
+    }
+
     fn open_anew(&mut self, error: &StoreError) {
-        *write(&self.shared.kept) = None;
+        self.put_away();
         if let (StoreError::Corrupt { .. }, Place::Folder(folder)) = (error, &self.shared.place) {
             set_aside(folder, error);
         }

@@ -219,7 +219,7 @@ impl LogBook {
         lock(&self.shared.waiting).bytes()
     }
 
-    /// What the lines on the disk take, and how many were dropped because the disk was too slow.
+    /// What the lines on the disk take, and how many were dropped because the disk was too slow. Never waits for the disk.
     pub fn figures(&self) -> (u64, u64) {
         let bytes = read(&self.shared.kept).as_ref().map_or(0, |kept| kept.bytes());
         (bytes, self.shared.dropped.load(Ordering::Relaxed))
