@@ -25,7 +25,7 @@ pub enum Down {
 
 /// On the way to the engine.
 pub enum Up {
-    Said(FromRunner),
+    Said(Box<FromRunner>),
     /// The request is over.
     Answer(RequestId),
     Opened {
@@ -152,18 +152,18 @@ impl Envoy {
             for (index, event) in &story.events {
                 around.tally.count(Happened::EventRepeated);
                 let checkpoint = Checkpoint { actor: *actor, generation: *generation, index: *index };
-                self.up.push_back(Up::Said(FromRunner::Event(checkpoint, event.clone())));
+                self.up.push_back(Up::Said(Box::new(FromRunner::Event(checkpoint, event.clone()))));
             }
         }
         // To write again would bring an old value back: the actor has to read what is there.
         self.asked.retain(|_, asked| matches!(asked.what, What::Database { .. }));
         for (call, asked) in &mut self.asked {
             asked.again = true;
-            self.up.push_back(Up::Said(asked.message(*call)));
+            self.up.push_back(Up::Said(Box::new(asked.message(*call))));
         }
         self.up.extend(self.kept.drain(..).map(Up::Answer));
         if self.stopping {
-            self.up.push_back(Up::Said(FromRunner::Stopping));
+            self.up.push_back(Up::Said(Box::new(FromRunner::Stopping)));
         }
     }
 
@@ -177,7 +177,7 @@ impl Envoy {
 
     pub fn stops(&mut self) {
         self.stopping = true;
-        self.say(Up::Said(FromRunner::Stopping));
+        self.say(Up::Said(Box::new(FromRunner::Stopping)));
     }
 
     pub fn is_idle(&self) -> bool {
@@ -197,7 +197,7 @@ impl Envoy {
         let index = story.next;
         story.next += 1;
         story.events.push((index, event.clone()));
-        self.say(Up::Said(FromRunner::Event(Checkpoint { actor: of.0, generation: of.1, index }, event)));
+        self.say(Up::Said(Box::new(FromRunner::Event(Checkpoint { actor: of.0, generation: of.1, index }, event))));
     }
 
     fn ask(&mut self, of: (ActorId, Generation), what: What) {
@@ -205,7 +205,7 @@ impl Envoy {
         let asked = Asked { of, what, again: false };
         let message = asked.message(self.calls);
         self.asked.insert(self.calls, asked);
-        self.say(Up::Said(message));
+        self.say(Up::Said(Box::new(message)));
     }
 
     // What it hears.
@@ -350,7 +350,7 @@ impl Envoy {
         }
         if around.rng.u8(..4) == 0 && !self.unacked.is_empty() {
             let acks = std::mem::take(&mut self.unacked);
-            self.say(Up::Said(FromRunner::AckCommands(acks)));
+            self.say(Up::Said(Box::new(FromRunner::AckCommands(acks))));
         }
         for of in self.actors.keys().copied().collect::<Vec<_>>() {
             if around.rng.bool() {

@@ -221,7 +221,7 @@ impl World {
     fn hear(&mut self, at: usize, up: Up) {
         let runner = self.envoys[at].link.expect("what it says is lost with its link");
         match up {
-            Up::Said(message) => self.input(Input::FromRunner { runner, message }),
+            Up::Said(message) => self.input(Input::FromRunner { runner, message: *message }),
             Up::Answer(request) => self.answered(request),
             Up::Opened { request, can_hibernate } => self.opened(request, can_hibernate),
         }
