@@ -37,6 +37,8 @@ pub(crate) struct Awake {
     /// On a runner, or called for; by namespace and name.
     actors: BTreeMap<NamespaceId, BTreeMap<String, BTreeSet<ActorId>>>,
     crowds: BTreeMap<Circle, Crowd>,
+    /// Where each of those that wait is to be found: they come and go one by one, and a crowd may have thousands.
+    waiting: BTreeMap<ActorId, (Circle, u64)>,
 }
 
 #[derive(Default)]
@@ -92,15 +94,36 @@ impl Awake {
         self.crowds.values().flat_map(|crowd| &crowd.waiting).map(|(_, id)| *id)
     }
 
+    /// The same, from the other side.
+    pub fn found(&self) -> impl Iterator<Item = ActorId> {
+        self.waiting.keys().copied()
+    }
+
+    /// It waits from this moment on, here and nowhere else.
+    fn wait(&mut self, id: ActorId, circle: Circle, since_ms: u64) {
+        self.forget(id);
+        self.crowds.entry(circle.clone()).or_default().waiting.insert((since_ms, id));
+        self.waiting.insert(id, (circle, since_ms));
+    }
+
+    /// Who waits longest, and waits no more.
+    fn pop_first(&mut self, circle: &Circle) -> Option<ActorId> {
+        let (_, id) = self.crowds.get_mut(circle)?.waiting.pop_first()?;
+        self.waiting.remove(&id);
+        Some(id)
+    }
+
     pub fn next_ms(&self) -> Option<u64> {
         self.crowds.values().map(|crowd| crowd.look_ms).min()
     }
 
     pub fn forget(&mut self, id: ActorId) {
-        self.crowds.retain(|_, crowd| {
-            crowd.waiting.retain(|(_, waiting)| *waiting != id);
-            !crowd.waiting.is_empty()
-        });
+        let Some((circle, since_ms)) = self.waiting.remove(&id) else { return };
+        let Some(crowd) = self.crowds.get_mut(&circle) else { return };
+        crowd.waiting.remove(&(since_ms, id));
+        if crowd.waiting.is_empty() {
+            self.crowds.remove(&circle);
+        }
     }
 }
 
@@ -125,7 +148,6 @@ impl Core {
     /// It wants to start and there are enough: it waits for its turn. `changes` led to this.
     pub(crate) fn wait_for_place(&mut self, id: ActorId, circle: Circle, mut changes: Vec<Change>, created_by: Option<CallId>) {
         let now_ms = self.now_ms;
-        self.awake.forget(id);
         let Some(actor) = self.actors.get_mut(&id) else { return };
         let since_ms = match actor.life {
             Life::Crowded { since_ms } => since_ms,
@@ -137,7 +159,7 @@ impl Core {
         actor.record.error = Some(ActorError::NoCapacity);
         changes.push(Change::PutActor(Box::new(actor.record.clone())));
         self.moves.settled(id);
-        self.awake.crowds.entry(circle).or_default().waiting.insert((since_ms, id));
+        self.awake.wait(id, circle, since_ms);
         self.set_timer(id, Some(since_ms + WAIT_MS));
         self.commit_actor(id, changes, ActorThen::Created { by: created_by });
     }
@@ -185,8 +207,7 @@ impl Core {
         for circle in circles {
             let mut free = self.awake_limit(&circle).unwrap_or(u64::MAX).saturating_sub(self.awake.count(&circle));
             while free > 0
-                && let Some(crowd) = self.awake.crowds.get_mut(&circle)
-                && let Some((_, id)) = crowd.waiting.pop_first()
+                && let Some(id) = self.awake.pop_first(&circle)
             {
                 free -= 1;
                 self.place(id, Vec::new(), None);
@@ -251,5 +272,63 @@ impl Core {
             actor.used_ms = now_ms;
             actor.asked_ms = None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use protocol::id::Id;
+
+    use super::*;
+
+    fn actor(number: u32) -> ActorId {
+        let mut bytes = [0; 16];
+        bytes[..4].copy_from_slice(&number.to_le_bytes());
+        Id::new(bytes, 1)
+    }
+
+    /// How long a hundred take to come and go among so many, and a hundred others to be looked for; the least of some tries.
+    fn cost(crowd: u32) -> Duration {
+        let mut awake = Awake::default();
+        let circle = Circle::Namespace(actor(0));
+        for number in 0..crowd {
+            awake.wait(actor(number), circle.clone(), number.into());
+        }
+        let tries = (0..20).map(|_| {
+            let began = Instant::now();
+            for number in 0..100 {
+                awake.wait(actor(crowd + number), circle.clone(), 1);
+                awake.forget(actor(u32::MAX - number));
+                awake.forget(actor(crowd + number));
+            }
+            began.elapsed()
+        });
+        tries.min().expect("there are some")
+    }
+
+    #[test]
+    fn who_comes_and_goes_does_not_pay_for_all_that_wait() {
+        let (few, many) = (cost(16), cost(16_384));
+        assert!(many < 50 * few, "among 16: {few:?}, among 16,384: {many:?}");
+    }
+
+    #[test]
+    fn each_waits_at_one_place_and_the_longest_goes_first() {
+        let mut awake = Awake::default();
+        let (here, there) = (Circle::Namespace(actor(0)), Circle::Deployment(actor(0), "counter".into()));
+        awake.wait(actor(1), here.clone(), 30);
+        awake.wait(actor(2), here.clone(), 20);
+        awake.wait(actor(3), here.clone(), 10);
+        awake.wait(actor(3), there.clone(), 10);
+        awake.forget(actor(9));
+        assert_eq!(awake.found().collect::<Vec<_>>(), [actor(1), actor(2), actor(3)]);
+        assert_eq!(
+            (awake.pop_first(&here), awake.pop_first(&here), awake.pop_first(&here)),
+            (Some(actor(2)), Some(actor(1)), None)
+        );
+        awake.forget(actor(3));
+        assert_eq!((awake.waiting().count(), awake.found().count(), awake.pop_first(&there)), (0, 0, None));
     }
 }

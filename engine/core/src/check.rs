@@ -29,6 +29,7 @@ impl Core {
         }
         let crowded: BTreeSet<ActorId> = self.in_life(|life| matches!(life, Life::Crowded { .. })).collect();
         assert_eq!(self.awake.waiting().collect::<BTreeSet<ActorId>>(), crowded, "actors that wait for a place");
+        assert_eq!(self.awake.found().collect::<BTreeSet<ActorId>>(), crowded, "where they wait");
         let awake = |life| {
             use Life::{Calling, Placing, Running, Starting, Stopping};
             matches!(life, Calling | Placing { .. } | Starting { .. } | Running { .. } | Stopping { .. })
