@@ -163,7 +163,10 @@ impl Core {
         self.used(id);
         let (sealed, database) = match self.sealed(id, database) {
             Ok(sealed) => sealed.unzip(),
-            Err(why) => return self.refuse_commit(runner, id, why),
+            Err(why) => {
+                self.take_back(id);
+                return self.refuse_commit(runner, id, why);
+            }
         };
         let fired = fired_ms.is_some() && old.map(|alarm| alarm.scheduled_ms) == fired_ms;
         let new = match alarm {
