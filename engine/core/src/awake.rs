@@ -4,6 +4,9 @@
 //! that have nothing to do, is asked to sleep. A runner of components knows better than the core what its guests do, so it is asked
 //! ([`ToRunner::AskToSleep`]) and the next one is looked for if nothing comes of it; others are told. Whoever finds no place in
 //! [`WAIT_MS`] is refused, and goes on sleeping.
+//!
+//! Whom nothing but its alarm wakes waits aside, asleep and out of memory, for as long as it takes: ten thousand alarms of a
+//! deployment that may have ten awake must neither be in memory all at once nor hold up the alarms of others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +14,7 @@ use protocol::id::{ActorId, NamespaceId};
 use protocol::message::{StopReason, ToRunner};
 
 use crate::action::Action;
-use crate::core::{ActorThen, Core};
+use crate::core::{ALARM_WAKES_IN_FLIGHT_MAX, ActorThen, Core};
 use crate::input::{CallId, RequestKind};
 use crate::life::Life;
 use crate::record::{ActorError, ActorRecord, After, Change, CrashPolicy};
@@ -23,6 +26,9 @@ pub const WAIT_MS: u64 = 2_000;
 const LOOK_MS: u64 = 50;
 /// How long one that was asked has to say that it goes, before somebody else is asked instead.
 const LEAVE_MS: u64 = 250;
+
+/// Alarms of one circle that wait aside, 32 bytes each; those beyond are put off, as if their handlers had failed.
+const ALARMS_ASIDE_MAX: usize = 16_384;
 
 /// Those that share a limit.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -45,7 +51,25 @@ pub(crate) struct Awake {
 struct Crowd {
     /// By the moment from which they wait.
     waiting: BTreeSet<(u64, ActorId)>,
+    /// Asleep, and their alarms were due at that moment. Hints, as all alarms in memory: their records say what is true.
+    aside: BTreeSet<(u64, ActorId)>,
+    /// Taken from those for a free place; while one is being read it is not yet among the awake.
+    rung: BTreeSet<ActorId>,
+    /// The last place went to one that waits, so that the next is for one aside: neither waits for the end of the others.
+    aside_next: bool,
     look_ms: u64,
+}
+
+impl Crowd {
+    fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.aside.is_empty()
+    }
+}
+
+/// Whose turn it is.
+enum Next {
+    Waits(ActorId),
+    Aside(ActorId),
 }
 
 impl Awake {
@@ -106,11 +130,30 @@ impl Awake {
         self.waiting.insert(id, (circle, since_ms));
     }
 
-    /// Who waits longest, and waits no more.
-    fn pop_first(&mut self, circle: &Circle) -> Option<ActorId> {
-        let (_, id) = self.crowds.get_mut(circle)?.waiting.pop_first()?;
-        self.waiting.remove(&id);
-        Some(id)
+    /// Its alarm is due, and it goes on sleeping. False if there are too many of these.
+    fn wait_aside(&mut self, id: ActorId, circle: Circle, fire_ms: u64, now_ms: u64) -> bool {
+        let crowd = self.crowds.entry(circle).or_insert_with(|| Crowd { look_ms: now_ms + LOOK_MS, ..Crowd::default() });
+        let has_room = crowd.aside.len() < ALARMS_ASIDE_MAX;
+        if has_room {
+            crowd.aside.insert((fire_ms, id));
+        }
+        has_room
+    }
+
+    /// Who has waited longest, and waits no more.
+    fn pop(&mut self, circle: &Circle, may_ring: bool) -> Option<Next> {
+        let crowd = self.crowds.get_mut(circle)?;
+        let aside = may_ring && !crowd.aside.is_empty() && (crowd.aside_next || crowd.waiting.is_empty());
+        crowd.aside_next = !aside;
+        let (from, next): (_, fn(ActorId) -> Next) = match aside {
+            true => (&mut crowd.aside, Next::Aside),
+            false => (&mut crowd.waiting, Next::Waits),
+        };
+        let (_, id) = from.pop_first()?;
+        if !aside {
+            self.waiting.remove(&id);
+        }
+        Some(next(id))
     }
 
     pub fn next_ms(&self) -> Option<u64> {
@@ -121,7 +164,7 @@ impl Awake {
         let Some((circle, since_ms)) = self.waiting.remove(&id) else { return };
         let Some(crowd) = self.crowds.get_mut(&circle) else { return };
         crowd.waiting.remove(&(since_ms, id));
-        if crowd.waiting.is_empty() {
+        if crowd.is_empty() {
             self.crowds.remove(&circle);
         }
     }
@@ -159,9 +202,24 @@ impl Core {
         actor.record.error = Some(ActorError::NoCapacity);
         changes.push(Change::PutActor(Box::new(actor.record.clone())));
         self.moves.settled(id);
+        // As one that no runner can take: it will be looked at when this is over.
+        self.alarm_wakes.remove(&id);
         self.awake.wait(id, circle, since_ms);
         self.set_timer(id, Some(since_ms + WAIT_MS));
         self.commit_actor(id, changes, ActorThen::Created { by: created_by });
+    }
+
+    /// Nothing but its alarm wants it to run, and there are enough.
+    pub(crate) fn ring_later(&mut self, id: ActorId, circle: Circle) {
+        self.alarm_wakes.remove(&id);
+        let now_ms = self.now_ms;
+        let alarm = self.actors.get(&id).and_then(|actor| actor.record.alarm);
+        if alarm.is_some_and(|alarm| !self.awake.wait_aside(id, circle, alarm.fire_ms, now_ms)) {
+            let mut changes = Vec::new();
+            self.put_due_alarm_off(id, &mut changes);
+            self.commit_actor(id, changes, ActorThen::Nothing);
+        }
+        self.forget_if_idle(id);
     }
 
     /// It has waited long enough.
@@ -181,7 +239,6 @@ impl Core {
             ),
         };
         self.awake.forget(id);
-        self.alarm_wakes.remove(&id);
         for request in self.nobody_waits(id) {
             self.refuse(request, Refusal::AwakeLimit { actor: id, whose: whose.clone(), waited_ms: WAIT_MS });
         }
@@ -205,29 +262,48 @@ impl Core {
         }
         let circles: Vec<Circle> = self.awake.crowds.keys().cloned().collect();
         for circle in circles {
-            let mut free = self.awake_limit(&circle).unwrap_or(u64::MAX).saturating_sub(self.awake.count(&circle));
+            let taken = self.awake.count(&circle) + self.being_rung(&circle);
+            let mut free = self.awake_limit(&circle).unwrap_or(u64::MAX).saturating_sub(taken);
             while free > 0
-                && let Some(id) = self.awake.pop_first(&circle)
+                && let Some(next) = self.awake.pop(&circle, self.alarm_wakes.len() < ALARM_WAKES_IN_FLIGHT_MAX)
             {
                 free -= 1;
-                self.place(id, Vec::new(), None);
+                match next {
+                    Next::Waits(id) => self.place(id, Vec::new(), None),
+                    Next::Aside(id) => self.ring_for_place(id, &circle),
+                }
             }
         }
-        self.awake.crowds.retain(|_, crowd| !crowd.waiting.is_empty());
+        self.awake.crowds.retain(|_, crowd| !crowd.is_empty());
         let circles: Vec<Circle> = self.awake.crowds.keys().cloned().collect();
         for circle in circles {
             self.ask_for_places(&circle);
         }
     }
 
+    fn ring_for_place(&mut self, id: ActorId, circle: &Circle) {
+        self.ring(id);
+        let is_read = self.actors.get(&id).is_some_and(|actor| actor.life == Life::Loading);
+        if let Some(crowd) = self.awake.crowds.get_mut(circle).filter(|_| is_read) {
+            crowd.rung.insert(id);
+        }
+    }
+
+    /// How many places are for those whose records are still being read.
+    fn being_rung(&mut self, circle: &Circle) -> u64 {
+        let Some(crowd) = self.awake.crowds.get_mut(circle) else { return 0 };
+        crowd.rung.retain(|id| self.actors.get(id).is_some_and(|actor| actor.life == Life::Loading));
+        crowd.rung.len() as u64
+    }
+
     fn ask_for_places(&mut self, circle: &Circle) {
         let now_ms = self.now_ms;
         let Some(crowd) = self.awake.crowds.get_mut(circle) else { return };
-        if crowd.waiting.is_empty() || now_ms < crowd.look_ms {
+        if crowd.is_empty() || now_ms < crowd.look_ms {
             return;
         }
         crowd.look_ms = now_ms + LOOK_MS;
-        let wanted = crowd.waiting.len();
+        let wanted = crowd.waiting.len() + crowd.aside.len();
         let (mut leaving, mut idle) = (0, Vec::new());
         for id in self.awake.members(circle) {
             let Some(actor) = self.actors.get(&id) else { continue };
@@ -324,11 +400,21 @@ mod tests {
         awake.wait(actor(3), there.clone(), 10);
         awake.forget(actor(9));
         assert_eq!(awake.found().collect::<Vec<_>>(), [actor(1), actor(2), actor(3)]);
-        assert_eq!(
-            (awake.pop_first(&here), awake.pop_first(&here), awake.pop_first(&here)),
-            (Some(actor(2)), Some(actor(1)), None)
-        );
+        let mut next = |circle| match awake.pop(circle, true)? {
+            Next::Waits(id) | Next::Aside(id) => Some(id),
+        };
+        assert_eq!([next(&here), next(&here), next(&here)], [Some(actor(2)), Some(actor(1)), None]);
         awake.forget(actor(3));
-        assert_eq!((awake.waiting().count(), awake.found().count(), awake.pop_first(&there)), (0, 0, None));
+        assert_eq!((awake.waiting().count(), awake.found().count(), awake.pop(&there, true).is_none()), (0, 0, true));
+    }
+
+    #[test]
+    fn only_so_many_wait_aside() {
+        let (mut awake, circle) = (Awake::default(), Circle::Namespace(actor(0)));
+        let taken = (0..ALARMS_ASIDE_MAX as u32 + 10).filter(|number| awake.wait_aside(actor(*number), circle.clone(), 1, 1));
+        assert_eq!(taken.count(), ALARMS_ASIDE_MAX);
+        assert!(awake.pop(&circle, false).is_none(), "as many are being woken as may");
+        assert!(matches!(awake.pop(&circle, true), Some(Next::Aside(_))));
+        assert!(awake.wait_aside(actor(u32::MAX), circle, 1, 1), "there is room again");
     }
 }

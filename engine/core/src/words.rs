@@ -242,6 +242,7 @@ impl Core {
                 self.alarm_wakes.remove(&id);
                 self.forget_if_idle(id);
             }
+            Life::Asleep if let Some(circle) = self.crowded(&actor.record) => self.ring_later(id, circle),
             Life::Asleep | Life::Pausing => {
                 self.alarm_wakes.insert(id);
                 self.wake(id);
