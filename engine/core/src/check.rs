@@ -63,6 +63,8 @@ impl Core {
         for (on, runner) in &self.runners {
             let aboard = self.actors.iter().filter(|(_, actor)| actor.on() == Some(*on)).map(|(id, _)| *id).collect();
             assert_eq!(runner.actors, aboard, "actors on {on:?}");
+            let both: Vec<&ActorId> = runner.given_up.keys().filter(|id| runner.actors.contains(id)).collect();
+            assert!(both.is_empty(), "{both:?} are on {on:?}, and were given up");
         }
     }
 
