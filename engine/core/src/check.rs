@@ -29,6 +29,7 @@ impl Core {
         }
         let crowded: BTreeSet<ActorId> = self.in_life(|life| matches!(life, Life::Crowded { .. })).collect();
         assert_eq!(self.awake.waiting().collect::<BTreeSet<ActorId>>(), crowded, "actors that wait for a place");
+        assert_eq!(self.awake.found().collect::<BTreeSet<ActorId>>(), crowded, "where they wait");
         let awake = |life| {
             use Life::{Calling, Placing, Running, Starting, Stopping};
             matches!(life, Calling | Placing { .. } | Starting { .. } | Running { .. } | Stopping { .. })
@@ -62,6 +63,8 @@ impl Core {
         for (on, runner) in &self.runners {
             let aboard = self.actors.iter().filter(|(_, actor)| actor.on() == Some(*on)).map(|(id, _)| *id).collect();
             assert_eq!(runner.actors, aboard, "actors on {on:?}");
+            let both: Vec<&ActorId> = runner.given_up.keys().filter(|id| runner.actors.contains(id)).collect();
+            assert!(both.is_empty(), "{both:?} are on {on:?}, and were given up");
         }
     }
 

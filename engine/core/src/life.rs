@@ -419,6 +419,10 @@ impl Core {
         }
         if let Life::Placing { on } | Life::Starting { on } | Life::Running { on } | Life::Stopping { on, .. } = was {
             self.leave(id, on);
+            // Who was only about to be told has not begun.
+            if matches!(end, End::Lost(_)) && !matches!(was, Life::Placing { .. }) {
+                self.give_up(id, on, generation);
+            }
         }
         // Envoys never knew of crash policies: their actors sleep after a crash, whatever is configured.
         let policy = match (&runner, self.actors.get(&id)) {

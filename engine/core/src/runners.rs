@@ -14,7 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use protocol::component::{ComponentHash, ComponentRefusal};
-use protocol::id::{ActorId, NamespaceId, RunnerId};
+use protocol::id::{ActorId, Generation, NamespaceId, RunnerId};
 use protocol::message::{Checkpoint, Command, RunnerProfile, RunnerProtocol, Serves, StopReason, ToRunner};
 
 use crate::action::Action;
@@ -22,10 +22,16 @@ use crate::core::{Core, Then, Timer};
 use crate::life::Life;
 use crate::record::{ActorError, After, Change, CrashPolicy, PoolKind, RunnerConfigRecord, RunnerRef};
 
+/// Actors that one runner has lost and that are remembered, 24 bytes each: one that never says that they have ended is broken.
+const GIVEN_UP_MAX: usize = 65_536;
+
 pub(crate) struct Runner {
     pub profile: RunnerProfile,
     /// Those that are on it.
     pub actors: BTreeSet<ActorId>,
+    /// Those that were given up while it may have gone on running them, and their generations then. What it writes of them belongs
+    /// to no other: it is not taken before it has ended them, or has been given them again.
+    pub given_up: BTreeMap<ActorId, Generation>,
     pub link: Link,
     /// Components it was asked to make ready, those it is ready for, and those it cannot run.
     pub asked: BTreeSet<ComponentHash>,
@@ -58,6 +64,7 @@ impl Runner {
         Runner {
             profile,
             actors: BTreeSet::new(),
+            given_up: BTreeMap::new(),
             link,
             asked: BTreeSet::new(),
             prepared: BTreeSet::new(),
@@ -329,6 +336,16 @@ impl Core {
     pub(crate) fn board(&mut self, id: ActorId, on: RunnerId) {
         if let Some(runner) = self.runners.get_mut(&on) {
             runner.actors.insert(id);
+            runner.given_up.remove(&id);
+        }
+    }
+
+    /// It has lost this generation, and nobody has heard from it that it does not run.
+    pub(crate) fn give_up(&mut self, id: ActorId, on: RunnerId, generation: Generation) {
+        if let Some(runner) = self.runners.get_mut(&on).filter(|runner| !runner.profile.runs_components())
+            && (runner.given_up.len() < GIVEN_UP_MAX || runner.given_up.contains_key(&id))
+        {
+            runner.given_up.insert(id, generation);
         }
     }
 

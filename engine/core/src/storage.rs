@@ -260,6 +260,12 @@ impl Core {
         Ok(())
     }
 
+    /// The last commit that was to grow is not made after all, and its generation is over: nothing is to wait for it.
+    pub(crate) fn take_back(&mut self, id: ActorId) {
+        let bytes = self.actors.get_mut(&id).and_then(|actor| actor.stored.growing.pop_back());
+        self.settle_charge(id, bytes.unwrap_or(0));
+    }
+
     /// Pages that a runner commits by itself, or that the engine's statements have changed outside of a message.
     pub(crate) fn check_pages(&mut self, id: ActorId, size_pages: u32) -> Result<(), DatabaseError> {
         let Some(actor) = self.actors.get(&id) else { return Ok(()) };
@@ -300,6 +306,7 @@ impl Core {
         // The one that is being weighed is answered all the same; nobody hears it.
         let mut first = stored.weighing;
         stored.held.retain(|held| std::mem::take(&mut first) || matches!(held.what, What::Write(_)));
+        self.weigh_next(id);
     }
 
     /// It is destroyed: what waits to be written will not be.

@@ -18,6 +18,8 @@ const EVENTS_UNACKED_MAX: u64 = 250;
 const COMMAND_LAST: u64 = i64::MAX as u64;
 /// The original's text; clients look for it.
 pub(crate) const NO_SUCH_ACTOR: &str = "actor does not exist";
+/// The original's too, where it refuses.
+const NOT_ITS_ACTOR: &str = "actor does not belong to runner";
 
 impl Core {
     /// The one place that drops what an older generation, another runner or a repetition says.
@@ -86,7 +88,14 @@ impl Core {
             .actors
             .get(&checkpoint.actor)
             .is_some_and(|actor| actor.record.generation == checkpoint.generation && actor.on() == Some(runner));
-        if !repeated && !matches!(event, Event::Stopped(_)) && !self.rings(runner) {
+        let is_end = matches!(event, Event::Stopped(_));
+        if is_end
+            && let Some(runner) = self.runners.get_mut(&runner)
+            && runner.given_up.get(&checkpoint.actor) == Some(&checkpoint.generation)
+        {
+            runner.given_up.remove(&checkpoint.actor);
+        }
+        if !repeated && !is_end && !self.rings(runner) {
             self.not_yours(runner, checkpoint.actor, checkpoint.generation);
         }
     }
@@ -118,6 +127,10 @@ impl Core {
 
     /// Writes of a runner that belong to no message of the actor.
     pub(crate) fn kv_write(&mut self, runner: RunnerId, id: ActorId, call: u64, changes: Vec<KvChange>) {
+        if let Some(generation) = self.runners.get(&runner).and_then(|runner| runner.given_up.get(&id).copied()) {
+            self.not_yours(runner, id, generation);
+            return self.refuse_write(runner, id, call, NOT_ITS_ACTOR);
+        }
         self.load(id);
         let Some(actor) = self.actors.get_mut(&id) else { return };
         let own = self.runners.get(&runner).is_some_and(|runner| runner.is_of(actor.record.namespace));
@@ -132,7 +145,11 @@ impl Core {
     }
 
     fn no_such_actor(&mut self, runner: RunnerId, actor: ActorId, call: u64) {
-        let result = Err(NO_SUCH_ACTOR.to_string());
+        self.refuse_write(runner, actor, call, NO_SUCH_ACTOR);
+    }
+
+    fn refuse_write(&mut self, runner: RunnerId, actor: ActorId, call: u64, why: &str) {
+        let result = Err(why.to_string());
         self.act(Action::ToRunner { runner, message: ToRunner::Kv { actor, generation: 0, call, result } });
     }
 
@@ -163,7 +180,10 @@ impl Core {
         self.used(id);
         let (sealed, database) = match self.sealed(id, database) {
             Ok(sealed) => sealed.unzip(),
-            Err(why) => return self.refuse_commit(runner, id, why),
+            Err(why) => {
+                self.take_back(id);
+                return self.refuse_commit(runner, id, why);
+            }
         };
         let fired = fired_ms.is_some() && old.map(|alarm| alarm.scheduled_ms) == fired_ms;
         let new = match alarm {
@@ -239,6 +259,7 @@ impl Core {
                 self.alarm_wakes.remove(&id);
                 self.forget_if_idle(id);
             }
+            Life::Asleep if let Some(circle) = self.crowded(&actor.record) => self.ring_later(id, circle),
             Life::Asleep | Life::Pausing => {
                 self.alarm_wakes.insert(id);
                 self.wake(id);

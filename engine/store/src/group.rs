@@ -16,8 +16,9 @@ use crate::keys;
 use crate::records;
 use crate::store::{Batch, Counted, Op, Scan, Store, first_conflict};
 
-/// Entries that are read at a time where a range of them goes.
-const RANGE_PAIRS: usize = 1024;
+/// Entries that are read at a time where a range of them goes, and about how many bytes of them.
+const RANGE_PAIRS: usize = 1_024;
+const RANGE_BYTES_MAX: usize = 4 << 20;
 
 #[derive(Default)]
 pub struct Group {
@@ -199,7 +200,7 @@ impl Group {
         let mut bytes = self.index.range_bytes(start, end);
         let mut start = start.to_vec();
         loop {
-            let pairs = store.scan(Scan::range(&start, end, RANGE_PAIRS))?;
+            let pairs = store.scan(Scan { bytes_max: RANGE_BYTES_MAX, ..Scan::range(&start, end, RANGE_PAIRS) })?;
             let Some(last) = pairs.last() else { return Ok(bytes) };
             start = [&last.key[..], &[0]].concat();
             let untouched = pairs.iter().filter(|pair| self.index.find(&pair.key).is_none());
@@ -251,5 +252,76 @@ impl Index {
     fn range_bytes(&self, start: &[u8], end: &[u8]) -> u64 {
         let inside = self.points.keys().filter(|key| &key[..] >= start && &key[..] < end);
         inside.filter_map(|key| Some(entry_bytes(key, &self.find(key)??))).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use protocol::id::Id;
+
+    use super::*;
+    use crate::store::{Pair, Persist};
+    use crate::{Memory, records};
+
+    const VALUE_BYTES: usize = 128 << 10;
+
+    /// Notes how much one read has brought at most.
+    struct Watched {
+        below: Memory,
+        most: AtomicUsize,
+    }
+
+    impl Store for Watched {
+        fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+            self.below.get(key)
+        }
+
+        fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>, StoreError> {
+            self.below.get_many(keys)
+        }
+
+        fn scan(&self, scan: Scan<'_>) -> Result<Vec<Pair>, StoreError> {
+            let pairs = self.below.scan(scan)?;
+            let bytes = pairs.iter().map(|pair| pair.key.len() + pair.value.len()).sum();
+            self.most.fetch_max(bytes, Ordering::Relaxed);
+            Ok(pairs)
+        }
+
+        fn commit(&self, batch: &Batch, persist: Persist) -> Result<(), StoreError> {
+            self.below.commit(batch, persist)
+        }
+
+        fn sync(&self) -> Result<(), StoreError> {
+            self.below.sync()
+        }
+
+        fn poisoned(&self) -> Option<String> {
+            self.below.poisoned()
+        }
+    }
+
+    #[test]
+    fn a_long_range_is_counted_in_small_pieces() {
+        let store = Watched { below: Memory::new(), most: AtomicUsize::new(0) };
+        let (actor, namespace) = (Id::new([1; 16], 1), Id::new([2; 16], 1));
+        let key = |number: u32| keys::kv(KvSpace::Actor, actor, format!("k{number:03}").as_bytes());
+        let mut batch = Batch::new();
+        batch.count(Counted::Created { actor, namespace });
+        batch.entries(actor, KvSpace::Actor, |batch| {
+            let value = vec![7; VALUE_BYTES];
+            (0..200).for_each(|number| batch.put(key(number), records::kv(1, &value)));
+        });
+        store.commit(&alone(&store, batch).expect("it fits"), Persist::Written).expect("memory does not fail");
+
+        let mut batch = Batch::new();
+        batch.entries(actor, KvSpace::Actor, |batch| batch.delete_range(key(0), key(199)));
+        let mut group = Group::new();
+        group.add(&store, batch).expect("it can be read");
+        let stored = group.stored(&store, actor).expect("it can be read").expect("it lives");
+        assert_eq!(stored.kv, 4 + VALUE_BYTES as u64, "one is left");
+        let most = store.most.into_inner();
+        assert!(most <= RANGE_BYTES_MAX + 2 * VALUE_BYTES, "{most} bytes were read at one time");
     }
 }

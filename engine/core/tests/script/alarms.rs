@@ -1,8 +1,9 @@
 //! Alarms: never early, at least once, gone with the commit of their handler.
 
 use expect_test::expect;
+use rivet_engine_core::core::ALARM_WAKES_IN_FLIGHT_MAX;
 
-use crate::check;
+use crate::{check, transcript};
 
 #[test]
 fn an_alarm_wakes_is_delivered_once_and_goes_with_its_commit() {
@@ -173,4 +174,155 @@ fn an_alarm_of_an_actor_that_no_runner_can_run_fires_once_more_later() {
             w <- start v1 woken alarm 5000: a@2 #1
         "#]],
     );
+}
+
+#[test]
+fn alarms_that_find_no_place_wait_aside_and_take_turns_with_requests() {
+    check(
+        "up
+         create b
+         running b
+         write b 1 alarm=1000
+         sleep b
+         stopped b
+         create c
+         running c
+         write c 1 alarm=1010
+         sleep c
+         stopped c
+         configure limits.awake=1
+         request q1 for a
+         running a
+         at 1000
+         at 1010
+         at 9000
+         memory
+         request q2 for d
+         ended q1
+         at 9060
+         sleep a
+         stopped a
+         running d
+         ended q2
+         request q3 for e
+         at 9200
+         sleep d
+         stopped d
+         running b
+         write b 1 fired=1000
+         at 9300
+         sleep b
+         stopped b
+         running e
+         ended q3
+         at 9400
+         sleep e
+         stopped e
+         running c",
+        expect![[r#"
+            call 3 <- created b
+            w <- start v1 created: b@1 #1
+            w <- committed 1: b@1
+            w <- stop sleep: b@1 #2
+            call 4 <- created c
+            w <- start v1 created: c@1 #1
+            w <- committed 1: c@1
+            w <- stop sleep: c@1 #2
+            call 5 <- counter version 2 of 2 is live
+            w <- start v1 created: a@1 #1
+            w <- request q1 a@1
+            memory: 1 actors, 1 requests
+            w <- asks a@1 to sleep
+            w <- stop sleep: a@1 #2
+            w <- start v1 created: d@1 #1
+            w <- request q2 d@1
+            w <- asks d@1 to sleep
+            w <- stop sleep: d@1 #2
+            w <- start v1 woken alarm 1000: b@2 #1
+            w <- alarm 1000 attempt 1: b@2
+            w <- committed 1: b@2
+            w <- asks b@2 to sleep
+            w <- stop sleep: b@2 #2
+            w <- start v1 created: e@1 #1
+            w <- request q3 e@1
+            w <- asks e@1 to sleep
+            w <- stop sleep: e@1 #2
+            w <- start v1 woken alarm 1010: c@2 #1
+            w <- alarm 1010 attempt 1: c@2
+        "#]],
+    );
+}
+
+#[test]
+fn whoever_waits_aside_for_its_alarm_is_there_for_requests_and_may_be_destroyed() {
+    check(
+        "up
+         create b
+         running b
+         write b 1 alarm=1000
+         sleep b
+         stopped b
+         create c
+         running c
+         write c 1 alarm=1000
+         sleep c
+         stopped c
+         configure limits.awake=1
+         request q1 for a
+         running a
+         at 1000
+         destroy c
+         request q2 for b
+         ended q1
+         at 1100
+         sleep a
+         stopped a
+         running b
+         write b 1 fired=1000
+         ended q2
+         sleep b
+         stopped b
+         at 1200
+         memory",
+        expect![[r#"
+            call 3 <- created b
+            w <- start v1 created: b@1 #1
+            w <- committed 1: b@1
+            w <- stop sleep: b@1 #2
+            call 4 <- created c
+            w <- start v1 created: c@1 #1
+            w <- committed 1: c@1
+            w <- stop sleep: c@1 #2
+            call 5 <- counter version 2 of 2 is live
+            w <- start v1 created: a@1 #1
+            w <- request q1 a@1
+            call 6 <- done
+            w <- asks a@1 to sleep
+            w <- stop sleep: a@1 #2
+            w <- start v1 woken alarm 1000: b@2 #1
+            w <- request q2 b@2
+            w <- alarm 1000 attempt 1: b@2
+            w <- committed 1: b@2
+            w <- stop sleep: b@2 #2
+            memory: 0 actors, 0 requests
+        "#]],
+    );
+}
+
+/// More than may be woken at one time have nowhere to go, and one of another namespace has.
+#[test]
+fn alarms_of_a_full_deployment_hold_up_nobody_elses() {
+    let sleepers = ALARM_WAKES_IN_FLIGHT_MAX + 50;
+    let asleep_with_alarm =
+        |key: &str, alarm_ms: u64| format!("running {key}\nwrite {key} 1 alarm={alarm_ms}\nsleep {key}\nstopped {key}\n");
+    let mut script = String::from("up\nnamespace other Other\nforeign other\nrequest q1 to other\n");
+    script += &asleep_with_alarm("other", 1_010);
+    script += "ended q1\n";
+    for number in 0..sleepers {
+        script += &format!("create a{number}\n{}", asleep_with_alarm(&format!("a{number}"), 1_000));
+    }
+    script += "configure limits.awake=1\nrequest q2 for busy\nrunning busy\nhold loads\nat 1000\nrelease loads\nat 1010\nmemory";
+    let transcript = transcript(&script);
+    let last: Vec<&str> = transcript.lines().rev().take(2).collect();
+    assert_eq!(last, ["memory: 2 actors, 1 requests", "w <- start v1 woken alarm 1010: other@3 #1"]);
 }

@@ -476,3 +476,32 @@ fn a_namespace_bounds_its_awake_actors_of_all_names() {
         "#]],
     );
 }
+
+#[test]
+fn a_refused_commit_leaves_nothing_that_later_ones_wait_for() {
+    check(
+        "up
+         configure limits.storage_bytes=10000
+         request q1 for a
+         running a
+         write a 1 pages=5:1:1
+         request q2 for a
+         running a
+         may a 1 k=9999
+         stores a 1 k=9999
+         bytes a
+         may a 2 l=1",
+        expect![[r#"
+            call 3 <- counter version 2 of 2 is live
+            w <- start v1 created: a@1 #1
+            w <- request q1 a@1
+            w <- stop lost: a@1 #2
+            w <- start v1 restarted: a@2 #1
+            w <- request q2 a@2
+            w <- kv 1 written
+            w <- committed 1: a@2
+            a: 10000 bytes of entries, 0 of its database
+            w <- kv 2: actor a has stored 10000 bytes, and 2 more would be above its limit of 10000; delete something, or raise the limit: rivet-engine configure counter --limit storage=...
+        "#]],
+    );
+}

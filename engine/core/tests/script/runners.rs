@@ -472,6 +472,91 @@ fn kv_of_an_actor_that_sleeps_and_of_one_that_is_gone() {
 }
 
 #[test]
+fn kv_of_an_actor_that_was_given_up_is_not_written_by_who_had_it() {
+    check(
+        "up pool
+         envoy e1 joined
+         create a
+         running a
+         create b
+         running b
+         kv e1 a
+         envoy e1 left
+         envoy e2 joined
+         request q1 for a
+         at 1500
+         running a
+         envoy e1 joined
+         kv e1 a
+         kv e2 a
+         kv e1 b
+         sleep a
+         stopped a
+         memory
+         kv e1 a
+         from e1 stopped a@1
+         kv e1 a
+         kv e2 b",
+        expect![[r#"
+            call 3 <- created a
+            e1 <- start nothing created: a@1 #1
+            call 4 <- created b
+            e1 <- start nothing created: b@1 #1
+            e1 <- kv 7 written
+            e2 <- start nothing restarted: a@2 #1
+            e2 <- request q1 a@2
+            e1 <- start nothing woken: b@1 #1
+            e1 <- stop lost: a@1 #-
+            e1 <- kv 7: actor does not belong to runner
+            e2 <- kv 7 written
+            e1 <- kv 7 written
+            e2 <- stop sleep: a@2 #2
+            q1 <- guard.actor_stopped_while_waiting: the actor stopped before it answered
+            memory: 1 actors, 0 requests
+            e1 <- stop lost: a@1 #-
+            e1 <- kv 7: actor does not belong to runner
+            e1 <- kv 7 written
+            e2 <- kv 7 written
+        "#]],
+    );
+}
+
+#[test]
+fn whoever_is_given_an_actor_again_writes_again() {
+    check(
+        "up pool
+         envoy e1 joined
+         create a
+         running a
+         envoy e1 left
+         envoy e2 joined
+         request q1 for a
+         at 1500
+         running a
+         envoy e1 joined
+         envoy e2 stopping
+         kv e1 a
+         stopped a
+         kv e1 a
+         running a
+         kv e2 a",
+        expect![[r#"
+            call 3 <- created a
+            e1 <- start nothing created: a@1 #1
+            e2 <- start nothing restarted: a@2 #1
+            e2 <- request q1 a@2
+            e2 <- stop goingaway: a@2 #2
+            e1 <- stop lost: a@1 #-
+            e1 <- kv 7: actor does not belong to runner
+            q1 <- guard.actor_stopped_while_waiting: the actor stopped before it answered
+            e1 <- start nothing upgraded: a@3 #1
+            e1 <- kv 7 written
+            e2 <- kv 7 written
+        "#]],
+    );
+}
+
+#[test]
 fn destroy_waits_for_a_runner_that_is_away() {
     check(
         "up pool

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use protocol::component::{ComponentRefusal, ComponentRefusalKind};
 use protocol::database::{DatabaseAnswer, DatabaseQuestion, Fence, PAGE_BYTES, Rows};
 use protocol::id::{ActorId, RunnerId};
-use protocol::message::{Checkpoint, Event, FromRunner, KvChange, RunnerProfile, RunnerProtocol, Serves};
+use protocol::message::{Checkpoint, Event, FromRunner, KvChange, Outcome, RunnerProfile, RunnerProtocol, Serves};
 use rivet_engine_core::input::{CallOutcome, DatabaseChanges, Input, Operation, RequestKind, Target};
 use rivet_engine_core::record::{CrashPolicy, PoolError, PoolKind, Rate, RunnerConfigRecord, RunnerRef, ServerlessConfig};
 
@@ -98,6 +98,11 @@ impl World {
                 let checkpoint = Checkpoint { actor, generation, index: 0 };
                 self.events.insert((actor, generation), 1);
                 self.says(self.envoys[key], FromRunner::Event(checkpoint, Event::Running));
+            }
+            ["from", key, "stopped", actor] => {
+                let (actor, generation) = self.generation(actor);
+                let event = Event::Stopped(Outcome::Ok);
+                self.says(self.envoys[key], FromRunner::Event(Checkpoint { actor, generation, index: 99 }, event));
             }
             ["events", actor, count] => {
                 for _ in 0..count.parse().expect("a number") {
