@@ -60,7 +60,7 @@ async fn an_actor_without_room_is_told_so_and_comes_in_later() {
     }
     let refused = engine.post(by_key("counter", "c", "/increment")).await;
     assert_eq!((refused.status, refused.code().as_str()), (503, "actor.no_room"), "{}", refused.text());
-    assert!(refused.message().contains("--wasm-actors-max"), "{}", refused.message());
+    assert!(refused.message().contains("wasm.actors_max"), "{}", refused.message());
     let (c, _) = engine.get_or_create("counter", "c", None).await;
     assert_eq!(engine.actor(&c).await["error"], "no_capacity");
     for key in ["a", "b"] {

@@ -289,7 +289,7 @@ async fn whoever_may_not_connect_is_told_why_and_ends() {
 async fn what_is_not_spoken_is_refused() {
     let engine = without_runner().await;
     let rows = [
-        ("protocol_version=3&runner_key=r1&version=1", "ws.unsupported_protocol_version"),
+        ("protocol_version=4&runner_key=r1&version=1", "ws.unsupported_protocol_version"),
         ("protocol_version=1&runner_key=r1&version=1", "ws.unsupported_protocol_version"),
         ("protocol_version=0&runner_key=r1&version=1", "ws.unsupported_protocol_version"),
         ("protocol_version=2&version=1", "ws.invalid_request"),

@@ -98,14 +98,15 @@ async fn no_call_fails_while_actors_move_to_a_canary_and_back() {
 async fn settings_are_of_a_version_and_secrets_stay_secret() {
     let mut engine = Engine::start().await;
     let first = deploy(&engine, "", "one", r#"{"config":{"A":"1"},"secrets":{"S":"hush"},"limits":{"cpu_ms":500}}"#).await;
-    let granted = json!({ "config": { "A": "1" }, "secrets": ["S"], "outbound": [], "limits": { "cpu_ms": 500 } });
+    let granted =
+        json!({ "config": { "A": "1" }, "secrets": ["S"], "outbound": [], "limits": { "cpu_ms": 500 }, "record_requests": null });
     assert_eq!(first["settings"], granted);
     assert_eq!(deploy(&engine, "", "one", "{}").await["version"], 1, "what is live already makes no new version");
     engine.increment("counter", "a").await;
     let (actor, _) = engine.get_or_create("counter", "a", None).await;
     let patch = Call::new("PATCH", AT).json(&json!({ "config": { "A": null, "B": "2" }, "outbound": ["b", "*.a:1"] }));
     let second = engine.send(patch).await.expect_ok("other settings").json();
-    let granted = json!({ "config": { "B": "2" }, "secrets": ["S"], "outbound": ["*.a:1", "b"], "limits": { "cpu_ms": 500 } });
+    let granted = json!({ "config": { "B": "2" }, "secrets": ["S"], "outbound": ["*.a:1", "b"], "limits": { "cpu_ms": 500 }, "record_requests": null });
     assert_eq!((&second["version"], &second["settings"]), (&json!(2), &granted), "{second}");
     assert_eq!(versions(&engine, std::slice::from_ref(&actor)).await, [2]);
     assert_eq!(deploy(&engine, "", "two", "{}").await["settings"], granted, "new code keeps them");

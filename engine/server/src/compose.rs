@@ -370,7 +370,10 @@ fn close(writer: Writer, engine: &Engine, store: Arc<Rocks>) {
     engine.databases.stop();
     engine.logs.close();
     engine.recorder.close();
-    let Some(store) = Arc::into_inner(store) else { return };
+    let Some(store) = Arc::into_inner(store) else {
+        tracing::warn!("the store is still in use; the next start reads its log instead");
+        return;
+    };
     if let Err(error) = store.close() {
         tracing::warn!(%error, "the store could not be written out; the next start reads its log instead");
     }

@@ -7,7 +7,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -31,9 +31,21 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 type Read = Box<dyn FnOnce(&rocksdb::Snapshot<'_>) + Send>;
 
-/// The thread ends when this is dropped.
+/// The thread ends when this is dropped, and is waited for: it has the database, and what RocksDB keeps for a thread must be gone before
+/// the process ends.
 pub struct RocksSnapshot {
-    reads: SyncSender<Read>,
+    /// Until it is dropped.
+    reads: Option<SyncSender<Read>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for RocksSnapshot {
+    fn drop(&mut self) {
+        drop(self.reads.take());
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the thread of a snapshot panicked");
+        }
+    }
 }
 
 impl Rocks {
@@ -42,7 +54,7 @@ impl Rocks {
         let (reads, asked) = mpsc::sync_channel::<Read>(READS_WAITING_MAX);
         let (taken, waits) = mpsc::sync_channel(1);
         let store = self.clone();
-        thread::Builder::new().name("snapshot".to_owned()).spawn(move || {
+        let thread = thread::Builder::new().name("snapshot".to_owned()).spawn(move || {
             let Ok(open) = store.db() else { return };
             let Ok(db) = open.get() else { return };
             let snapshot = db.snapshot();
@@ -57,7 +69,7 @@ impl Rocks {
             }
         })?;
         waits.recv().map_err(io::Error::other)?;
-        Ok(RocksSnapshot { reads })
+        Ok(RocksSnapshot { reads: Some(reads), thread: Some(thread) })
     }
 }
 
@@ -71,7 +83,7 @@ impl RocksSnapshot {
             // Who asked waits for it.
             let _ = answer.send(read(snapshot));
         });
-        self.reads.send(read).map_err(|_| StoreError::Closed)?;
+        self.reads.as_ref().ok_or(StoreError::Closed)?.send(read).map_err(|_| StoreError::Closed)?;
         answered.recv().map_err(|_| StoreError::Closed)?
     }
 }

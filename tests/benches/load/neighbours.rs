@@ -14,20 +14,22 @@ const HOSTILE: usize = 8;
 const PACE: Duration = Duration::from_millis(5);
 const ROUNDS: u32 = 2;
 
-/// What they do, and the path that makes them.
-const KINDS: [(&str, &str); 11] = [
-    ("nothing", ""),
-    ("answer, as good ones do", "/count"),
-    ("loop until they are stopped", "/loop"),
-    ("take memory until they are stopped", "/bomb"),
-    ("recurse until they are stopped", "/stack"),
-    ("panic", "/panic"),
-    ("read a key 100,000 times", "/hostcalls?n=100000&key=here"),
-    ("write 1,000 keys", "/put-many?n=1000"),
-    ("write a value of 100 KiB", "/put-value-bytes?key=k&n=102400"),
-    ("log 10,000 lines", "/log?n=10000"),
-    ("answer with 8 MiB", "/huge-response?bytes=8388608"),
+/// What they do, the path that makes them, and how its answer begins.
+const KINDS: [(&str, &str, &str); 11] = [
+    ("nothing", "", ""),
+    ("answer, as good ones do", "/count", DONE),
+    ("loop until they are stopped", "/loop", STOPPED),
+    ("take memory until they are stopped", "/bomb", STOPPED),
+    ("recurse until they are stopped", "/stack", STOPPED),
+    ("panic", "/panic", STOPPED),
+    ("read a key 100,000 times", "/hostcalls?n=100000&key=here", DONE),
+    ("write 1,000 keys", "/put-many?n=1000&bytes=10", DONE),
+    ("write a value of 100 KiB", "/put-value-bytes?key=k&n=102400", DONE),
+    ("log 10,000 lines", "/log?n=10000&bytes=100", DONE),
+    ("answer with 8 MiB", "/huge-response?bytes=8388608", DONE),
 ];
+const DONE: &str = "HTTP/1.1 200";
+const STOPPED: &str = "HTTP/1.1 5";
 
 /// The row beside nothing, and those that have one of these words in their names; without words all.
 pub fn table(words: &[&str]) {
@@ -41,9 +43,13 @@ pub fn table(words: &[&str]) {
     );
     println!("|---|---|---|---|---|---|---|---|");
     let mut alone = None;
-    for (what, path) in KINDS {
+    for (what, path, begins) in KINDS {
         if !path.is_empty() && !words.is_empty() && !words.iter().any(|word| what.contains(word)) {
             continue;
+        }
+        if !path.is_empty() {
+            let answer = Connection::open(engine.address).ask(&get(&engine::by_key_of("hostile", "first", path)));
+            assert!(answer.starts_with(begins), "{what}: {}", &answer[..answer.len().min(500)]);
         }
         let (mut read, calls) = beside(&engine, path, &get(&format!("/gateway/{good}/")));
         let (mut increment, _) = beside(&engine, path, &post(&format!("/gateway/{good}/increment")));

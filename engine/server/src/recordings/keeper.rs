@@ -54,7 +54,8 @@ pub fn run(shared: &Shared) {
         let mut disk = lock(&shared.disk);
         disk.catch_up(shared);
         if closed {
-            disk.open = None;
+            // The state's store is closed next, by whoever holds it alone then.
+            (disk.open, disk.state) = (None, None);
             return;
         }
     }
