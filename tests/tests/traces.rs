@@ -105,6 +105,8 @@ impl Stage {
                 for text in *texts {
                     socket.send(Message::text(*text)).await.expect("it is open");
                 }
+                // A client that leaves before the actor has taken its socket has said nothing.
+                self.collector.named("actor.message", texts.len()).await;
                 socket.close().await;
             }
             Does::Actions(names) => {
