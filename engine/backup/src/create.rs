@@ -38,7 +38,7 @@ pub fn create(
     repository.clear_partial()?;
     // Before it is opened: that adds a log for people.
     let paths = stage.files()?;
-    let (counts, data_format) = look(stage)?;
+    let (counts, data_format) = look(stage, tell)?;
     let mut copying = Copying {
         stage: stage.folder(),
         repository,
@@ -70,9 +70,9 @@ pub fn create(
     Ok(Report { manifest, new_files: copying.new_files })
 }
 
-fn look(stage: &Stage) -> Result<(check::Counts, u8), BackupError> {
+fn look(stage: &Stage, tell: Tell<'_>) -> Result<(check::Counts, u8), BackupError> {
     let store = Rocks::look(&stage.folder().join(STORE))?;
-    let counts = check::count(&store)?;
+    let counts = check::count(&store, &mut |keys| tell(Step::Read { keys }))?.ok_or(BackupError::GivenUp)?;
     let number = format::read(&store)?.map_or(engine_store::records::FORMAT_VERSION, |found| found.number);
     Ok((counts, number))
 }

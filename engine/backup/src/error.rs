@@ -40,6 +40,16 @@ pub enum BackupError {
     Occupied {
         path: PathBuf,
     },
+    /// What is restored cannot be renamed to there.
+    NoPlace {
+        path: PathBuf,
+        why: &'static str,
+    },
+    /// Nobody knows which files this backup has.
+    Unreadable {
+        id: String,
+        why: String,
+    },
     GivenUp,
 }
 
@@ -88,6 +98,17 @@ impl fmt::Display for BackupError {
                 f,
                 "{} is there and not empty; a restore never writes over anything: name a new folder, or move this one away first",
                 path.display()
+            ),
+            BackupError::NoPlace { path, why } => write!(
+                f,
+                "{} is {why}, and a restore is built beside its place and then renamed to it: name a new folder in there, as {}, and start \
+                 the engine with that as --data-dir",
+                path.display(),
+                path.join("data").display()
+            ),
+            BackupError::Unreadable { id, why } => write!(
+                f,
+                "nothing was removed, because nobody knows which files backup {id} has ({why}); rivet-engine backup remove {id} forgets it"
             ),
             BackupError::GivenUp => f.write_str("it was given up; what was copied so far is used by the next backup or removed"),
         }

@@ -3,6 +3,7 @@
 //! At no moment is there half a data directory at the place. Stopped anywhere, it is begun again by the next attempt.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::BackupError;
@@ -49,6 +50,16 @@ pub fn restore(repository: &Repository, id: &str, data_dir: &Path, tell: Tell<'_
 }
 
 fn refuse_occupied(data_dir: &Path) -> Result<(), BackupError> {
+    let no_place = |why| Err(BackupError::NoPlace { path: data_dir.to_owned(), why });
+    if let Ok(found) = data_dir.symlink_metadata() {
+        let parent = data_dir.canonicalize().ok().and_then(|whole| whole.parent().and_then(|parent| parent.metadata().ok()));
+        if found.is_symlink() {
+            return no_place("a link");
+        }
+        if found.is_dir() && parent.is_some_and(|parent| parent.dev() != found.dev()) {
+            return no_place("a file system of its own");
+        }
+    }
     let occupied = if data_dir.is_dir() { !names(data_dir)?.is_empty() } else { data_dir.symlink_metadata().is_ok() };
     match occupied {
         true => Err(BackupError::Occupied { path: data_dir.to_owned() }),

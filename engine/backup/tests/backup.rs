@@ -240,6 +240,14 @@ fn what_is_not_ours_is_left_alone() {
     assert!(matches!(restore(&world.repository(), "latest", &place, &mut quiet), Err(BackupError::Occupied { .. })));
     assert_eq!(fs::read(beside.join("mine")).expect("it is there"), b"mine");
 
+    // Nothing can be renamed to these.
+    let link = world.folder.path().join("link");
+    std::os::unix::fs::symlink(world.folder.path(), &link).expect("a link");
+    for (place, why) in [(link.as_path(), "a link"), (Path::new("/proc"), "a file system of its own")] {
+        let refused = restore(&world.repository(), "latest", place, &mut quiet).expect_err("no place");
+        assert!(refused.to_string().contains(&format!("{} is {why}", place.display())), "{refused}");
+    }
+
     let repository = world.repository();
     let _lock = repository.lock().expect("nobody has it");
     for outcome in [repository.prune(1).map(drop), verify(&repository, "latest", &mut quiet).map(drop)] {
@@ -287,4 +295,29 @@ fn a_store_that_contradicts_itself_is_told() {
         let error = verify(&world.repository(), &manifest.id, &mut quiet).expect_err("it makes no sense").to_string();
         assert!(error.contains(says), "{error}");
     }
+}
+
+/// Files that only a backup has whose manifest is damaged stay until it is forgotten; and until then everything stays.
+#[test]
+fn nothing_is_removed_while_a_manifest_cannot_be_read() {
+    let mut world = World::new();
+    for number in 1..4 {
+        world.add_actor(number, 1);
+        world.back_up();
+    }
+    let repository = world.repository();
+    let ids = || repository.list().expect("a list").into_iter().map(|(id, _)| id).collect::<Vec<_>>();
+    let (before, damaged) = (ids(), ids().remove(0));
+    let manifests =
+        fs::read_dir(world.folder.path().join("backups/backups")).expect("a folder").map(|found| found.expect("a file").path());
+    let manifest = manifests.filter(|path| path.to_string_lossy().contains(&damaged)).next().expect("its manifest");
+    fs::write(&manifest, "{").expect("a file");
+    for refused in [repository.prune(1).map(drop), repository.remove(&before[1]).map(drop)] {
+        let said = refused.expect_err("one cannot be read").to_string();
+        assert!(said.contains(&format!("backup remove {damaged}")), "{said}");
+        assert_eq!(ids(), before);
+    }
+    repository.remove(&damaged).expect("it is forgotten");
+    repository.prune(1).expect("it prunes");
+    assert_eq!(ids(), before[2..]);
 }

@@ -304,6 +304,8 @@ fn head(line: &[u8]) -> Result<Head, String> {
         Some(Database { size_pages, .. }) if size_pages > DATABASE_PAGES_MAX => {
             Err(format!("line 1: its database has {size_pages} pages, and {DATABASE_PAGES_MAX} are possible"))
         }
+        // The next write has the number behind it.
+        Some(Database { txid: u64::MAX, .. }) => Err("line 1: its database has no number left for another write".to_owned()),
         _ => Ok(head),
     }
 }

@@ -56,17 +56,28 @@ pub struct Census {
     pub names: BTreeMap<String, u64>,
 }
 
-/// Counts only, from keys alone: for a copy that is being made.
-pub fn count(store: &dyn Store) -> Result<Counts, StoreError> {
+/// So many keys are a step.
+const STEP_KEYS: u64 = 10_000;
+
+/// Counts only, from keys alone: for a copy that is being made. `step` is told, now and then, how many keys have been read; nothing if it
+/// says that this is enough.
+pub fn count(store: &dyn Store, step: &mut dyn FnMut(u64) -> bool) -> Result<Option<Counts>, StoreError> {
     let mut counts = Counts::default();
+    let mut goes_on = true;
     let mut look = |pair: &Pair| {
         counts.add(keys::place(&pair.key));
-        Ok(())
+        goes_on = counts.keys % STEP_KEYS != 0 || step(counts.keys);
+        // Ends the reading.
+        if goes_on { Ok(()) } else { Err(StoreError::Closed) }
     };
-    each(store, true, &mut look)?;
+    let read = each(store, true, &mut look);
+    if !goes_on {
+        return Ok(None);
+    }
+    read?;
     // Only the record says whether an actor lives, but each of those that do not is in a list.
     counts.actors = counts.actors.saturating_sub(counts.destroyed_actors);
-    Ok(counts)
+    Ok(Some(counts))
 }
 
 /// Reads it all. An error only if the store cannot be read on; what is read and makes no sense is a problem. `step` is told, now and
@@ -76,7 +87,7 @@ pub fn check(store: &dyn Store, step: &mut dyn FnMut(u64)) -> Result<Census, Sto
     let mut look = |pair: &Pair| {
         let place = keys::place(&pair.key);
         census.counts.add(place);
-        if census.counts.keys % 10_000 == 0 {
+        if census.counts.keys % STEP_KEYS == 0 {
             step(census.counts.keys);
         }
         match census.look(store, place, pair) {
