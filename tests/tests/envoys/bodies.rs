@@ -46,18 +46,18 @@ async fn a_response_streams_with_credit() {
         envoy.respond(id, begun()).await;
         // As much as may be on its way; then only what has been consumed.
         let (mut sent, mut consumed, mut index) = (0, 0, 1);
-        while sent < 5 * MIB {
-            if sent + 65_536 > consumed + MIB {
+        while sent <= 5 * MIB {
+            let is_last = sent == 5 * MIB;
+            let bytes = if is_last { 1 } else { 65_536 };
+            while sent + bytes > consumed + MIB {
                 let (_, message) = envoy.tunnel().await;
                 let ToEnvoyTunnel::ResponseBodyWindowUpdate { consumed_bytes } = message else { panic!("{message:?}") };
                 assert!(consumed_bytes as usize > consumed && consumed_bytes as usize <= sent, "{consumed_bytes}");
                 consumed = consumed_bytes as usize;
-                continue;
             }
-            envoy.respond(after(id, index), chunk(65_536, false)).await;
-            (sent, index) = (sent + 65_536, index + 1);
+            envoy.respond(after(id, index), chunk(bytes, is_last)).await;
+            (sent, index) = (sent + bytes, index + 1);
         }
-        envoy.respond(after(id, index), chunk(1, true)).await;
     };
     let (bytes, ()) = tokio::join!(client, serve);
     assert_eq!(bytes, 5 * MIB + 1);
