@@ -163,29 +163,56 @@ impl From<DeploymentRecordV1> for DeploymentRecord {
 }
 
 /// Until limits knew of how long an action may take, of storage and of awake actors.
+pub type DeploymentRecordV2 = DeploymentRecordOf<SettingsV1>;
+/// Until versions said how many requests are recorded.
+pub type DeploymentRecordV3 = DeploymentRecordOf<SettingsV2>;
+
+/// With settings of before.
 #[derive(Deserialize)]
-pub struct DeploymentRecordV2 {
+pub struct DeploymentRecordOf<S> {
     namespace: NamespaceId,
     name: String,
     pool: String,
     live: u32,
-    versions: Vec<VersionRecordV2>,
+    versions: Vec<VersionRecordOf<S>>,
     canary: Option<Canary>,
 }
 
 #[derive(Deserialize)]
-struct VersionRecordV2 {
+struct VersionRecordOf<S> {
     number: u32,
     component: ComponentHash,
     info: ComponentInfo,
     deploy_ms: u64,
-    settings: SettingsV1,
+    settings: S,
     attempt: u32,
     kept: bool,
 }
 
+impl<S: Into<Settings>> From<DeploymentRecordOf<S>> for DeploymentRecord {
+    fn from(old: DeploymentRecordOf<S>) -> DeploymentRecord {
+        let version = |old: VersionRecordOf<S>| VersionRecord {
+            number: old.number,
+            component: old.component,
+            info: old.info,
+            deploy_ms: old.deploy_ms,
+            settings: Arc::new(old.settings.into()),
+            attempt: old.attempt,
+            kept: old.kept,
+        };
+        DeploymentRecord {
+            namespace: old.namespace,
+            name: old.name,
+            pool: old.pool,
+            live: old.live,
+            versions: old.versions.into_iter().map(version).collect(),
+            canary: old.canary,
+        }
+    }
+}
+
 #[derive(Deserialize)]
-struct SettingsV1 {
+pub struct SettingsV1 {
     config: BTreeMap<String, String>,
     secrets: BTreeMap<String, String>,
     outbound: Vec<String>,
@@ -209,52 +236,8 @@ impl From<SettingsV1> for Settings {
     }
 }
 
-impl From<DeploymentRecordV2> for DeploymentRecord {
-    fn from(old: DeploymentRecordV2) -> DeploymentRecord {
-        let version = |old: VersionRecordV2| VersionRecord {
-            number: old.number,
-            component: old.component,
-            info: old.info,
-            deploy_ms: old.deploy_ms,
-            settings: Arc::new(old.settings.into()),
-            attempt: old.attempt,
-            kept: old.kept,
-        };
-        DeploymentRecord {
-            namespace: old.namespace,
-            name: old.name,
-            pool: old.pool,
-            live: old.live,
-            versions: old.versions.into_iter().map(version).collect(),
-            canary: old.canary,
-        }
-    }
-}
-
-/// Until versions said how many requests are recorded.
 #[derive(Deserialize)]
-pub struct DeploymentRecordV3 {
-    namespace: NamespaceId,
-    name: String,
-    pool: String,
-    live: u32,
-    versions: Vec<VersionRecordV3>,
-    canary: Option<Canary>,
-}
-
-#[derive(Deserialize)]
-struct VersionRecordV3 {
-    number: u32,
-    component: ComponentHash,
-    info: ComponentInfo,
-    deploy_ms: u64,
-    settings: SettingsV2,
-    attempt: u32,
-    kept: bool,
-}
-
-#[derive(Deserialize)]
-struct SettingsV2 {
+pub struct SettingsV2 {
     config: BTreeMap<String, String>,
     secrets: BTreeMap<String, String>,
     outbound: Vec<String>,
@@ -265,28 +248,6 @@ impl From<SettingsV2> for Settings {
     fn from(old: SettingsV2) -> Settings {
         let SettingsV2 { config, secrets, outbound, limits } = old;
         Settings { config, secrets, outbound, limits, record_requests: None }
-    }
-}
-
-impl From<DeploymentRecordV3> for DeploymentRecord {
-    fn from(old: DeploymentRecordV3) -> DeploymentRecord {
-        let version = |old: VersionRecordV3| VersionRecord {
-            number: old.number,
-            component: old.component,
-            info: old.info,
-            deploy_ms: old.deploy_ms,
-            settings: Arc::new(old.settings.into()),
-            attempt: old.attempt,
-            kept: old.kept,
-        };
-        DeploymentRecord {
-            namespace: old.namespace,
-            name: old.name,
-            pool: old.pool,
-            live: old.live,
-            versions: old.versions.into_iter().map(version).collect(),
-            canary: old.canary,
-        }
     }
 }
 
