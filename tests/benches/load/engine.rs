@@ -268,6 +268,8 @@ fn spawn(data: &tempfile::TempDir, address: SocketAddr, variables: &[(String, St
         .arg("--data-dir")
         .arg(data.path())
         .env("RUST_LOG", "error")
+        // Nobody asks there, and a client of this machine may have that port for the moment.
+        .env("RIVET__API_PEER__PORT", "0")
         .envs(variables.iter().map(|(name, value)| (name, value)))
         .stdout(Stdio::null())
         .spawn()
