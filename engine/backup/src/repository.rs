@@ -149,7 +149,7 @@ impl Repository {
         if !is_id(id) || !path.is_file() {
             return Err(BackupError::NoSuchBackup { id: id.to_owned(), path: self.path.clone() });
         }
-        self.refuse_unreadable(Some(id))?;
+        self.readable(Some(id))?;
         self.forget(id)?;
         self.collect(&lock)
     }
@@ -157,8 +157,7 @@ impl Repository {
     /// Removes all but the newest. The ids of those that are gone, and how many bytes became free.
     pub fn prune(&self, keep: usize) -> Result<(Vec<String>, u64), BackupError> {
         let lock = self.lock()?;
-        self.refuse_unreadable(None)?;
-        let whole: Vec<String> = self.list()?.into_iter().filter_map(|(id, manifest)| manifest.is_ok().then_some(id)).collect();
+        let whole = self.readable(None)?;
         let old = &whole[..whole.len().saturating_sub(keep)];
         for id in old {
             self.forget(id)?;
@@ -166,12 +165,14 @@ impl Repository {
         Ok((old.to_vec(), self.collect(&lock)?))
     }
 
-    /// Before anything is removed: what a manifest names that cannot be read must stay.
-    fn refuse_unreadable(&self, except: Option<&str>) -> Result<(), BackupError> {
-        for (id, manifest) in self.list()?.into_iter().filter(|(id, _)| Some(id.as_str()) != except) {
-            manifest.map_err(|error| BackupError::Unreadable { id, why: error.to_string() })?;
-        }
-        Ok(())
+    /// All others, oldest first. An error before anything is removed: what a manifest names that cannot be read must stay.
+    fn readable(&self, except: Option<&str>) -> Result<Vec<String>, BackupError> {
+        let others = self.list()?.into_iter().filter(|(id, _)| Some(id.as_str()) != except);
+        let looked_at = others.map(|(id, manifest)| match manifest {
+            Ok(_) => Ok(id),
+            Err(error) => Err(BackupError::Unreadable { id, why: error.to_string() }),
+        });
+        looked_at.collect()
     }
 
     /// The manifest goes first: a backup without some of its files must not look like one.

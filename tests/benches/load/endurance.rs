@@ -173,8 +173,7 @@ fn chat(visit: &mut Visit<'_>) {
         until_heard(&mut ada, &text);
         until_heard(&mut bob, &text);
     }
-    let sockets = [ada, bob];
-    for mut socket in sockets {
+    for mut socket in [ada, bob] {
         socket.close(None).expect("it is open");
         while socket.read().is_ok() {}
     }
